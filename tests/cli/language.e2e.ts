@@ -154,7 +154,7 @@ describe('peft-bench train on instructions', () => {
     const adapter = await loadPretrained(model, at('adapter'), { methods: [lora] });
     expect(await perplexityOf(adapter)).toBeCloseTo(reported, 2);
     expect(reported).toBeLessThan(0.95 * (await perplexityOf(model)));
-    const prompts = dev.rows.flatMap((row) => ('prompt' in row ? [{ text: row.prompt }] : []));
+    const prompts = dev.rows.flatMap((row) => ('completion' in row ? [{ text: row.prompt }] : []));
     const whole = await perplexityOf(adapter, { ...dev, rows: prompts });
     expect(Math.abs(whole - reported)).toBeGreaterThan(1); // other tokens give another number
   });

@@ -33,7 +33,7 @@ os.environ["TQDM_DISABLE"] = "1"
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -83,10 +83,22 @@ def rows(count, words, generator):
     return [{"prompt": text(5), "chosen": f" {text(8)}", "rejected": f" {text(8)}"} for _ in range(count)]
 
 
-def trainer(kind, model, data, **options):
+# TRL's reference of an adapter that exists already would be a copy of it, so the trainers attach it themselves.
+LORA = LoraConfig(
+    task_type="CAUSAL_LM", r=2, lora_alpha=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False
+)
+
+
+def trainer(kind, data, **options):
     config = {"output_dir": tempfile.mkdtemp(), "report_to": [], "use_cpu": True, "bf16": False, "gradient_checkpointing": False}
     Config, Trainer = {"dpo": (DPOConfig, DPOTrainer), "orpo": (ORPOConfig, ORPOTrainer)}[kind]
-    made = Trainer(model=model, args=Config(**config, **options), train_dataset=data, processing_class=tokenizer())
+    made = Trainer(
+        model=architectures.network("llama", "next"),
+        args=Config(**config, **options),
+        train_dataset=data,
+        processing_class=tokenizer(),
+        peft_config=LORA,
+    )
     made.model.eval()
     return made
 
@@ -118,21 +130,11 @@ def short(tensor):
     return [float(f"{value:.9g}") for value in tensor.flatten().tolist()]
 
 
-def network():
-    return architectures.network("llama", "next")
-
-
-def lora(model):
-    torch.manual_seed(5)
-    options = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "down_proj"]}
-    return get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **options))
-
-
 def on_fixed_logits():
     """The losses on logits of four rows, and their gradients."""
     generator = torch.Generator().manual_seed(7)
     data = Dataset.from_list(rows(4, 13, generator))
-    batch = collated(trainer("dpo", lora(network()), data), range(4))
+    batch = collated(trainer("dpo", data), range(4))
     ids, mask, labels = of_answers(batch)
     logits = rounded(2 * torch.randn((*ids.shape, 16), generator=generator))
     reference = rounded(-20 + 3 * torch.randn((2, 4), generator=generator))
@@ -148,7 +150,7 @@ def on_fixed_logits():
 
     facts["cases"] = {}
     for name, options in CASES.items():
-        made = trainer("dpo", lora(network()), data, **options)
+        made = trainer("dpo", data, **options)
         made.precompute_ref_logps = True
         given = logits.clone().requires_grad_()
         inputs = {**batch, "ref_chosen_logps": reference[0], "ref_rejected_logps": reference[1]}
@@ -156,7 +158,7 @@ def on_fixed_logits():
         loss.backward()
         facts["cases"][name] = {"options": options, "loss": loss.item(), "gradient": short(given.grad), "metrics": metrics_of(made)}
     for name, options in {"orpo": {}, "orpo-strict": {"beta": 0.8}}.items():
-        made = trainer("orpo", lora(network()), data, **options)
+        made = trainer("orpo", data, **options)
         batch = collated(made, range(4))
         assert all(torch.equal(ours, theirs) for ours, theirs in zip((ids, mask, labels), of_answers(batch)))
         given = logits.clone().requires_grad_()
@@ -169,10 +171,9 @@ def on_fixed_logits():
 
 def trained(kind, data, folder):
     """Trains for ten steps of four rows. Returns the batches, the losses and the metrics after training."""
-    model = lora(network())
-    model.save_pretrained(folder)
+    made = trainer(kind, data)
+    made.model.save_pretrained(folder)
     (folder / "README.md").unlink()
-    made = trainer(kind, model, data)
     parameters = {name.replace(".default", ""): each for name, each in made.model.named_parameters() if each.requires_grad}
     optimizer = torch.optim.AdamW(parameters.values(), lr=RATE, weight_decay=0)
     batches, losses = [], []

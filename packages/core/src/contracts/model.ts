@@ -192,6 +192,8 @@ export interface InputBatch {
    * inputs are [columns * batch, tokens]. Default 1.
    */
   readonly columns?: number;
+  /** The names of the axes of inputs that only the loss reads, as in `Model.axes`. `withInputs` sets them. */
+  readonly axes?: Model['axes'];
 }
 
 /** Where the rows of a batch stood before they were sorted. */
@@ -282,10 +284,16 @@ export interface EvaluationData {
   summarise?(row: number, outputs: Float32Array): Float32Array;
   /**
    * Whether `score` also takes two numbers in place of a language model's outputs for a row: the sum of -log p over its
-   * labelled tokens but the first, and their number. The logits of a large vocabulary then never exist whole. Default
-   * false.
+   * labelled tokens but the first, and their number; for rows of several texts, two numbers for each. The logits of a
+   * large vocabulary then never exist whole. Data without `summarise` always get them. Default false.
    */
   readonly takesSurprise?: boolean;
+  /**
+   * Returns the same data with what the frozen model gives them, so that `score` compares the model with it, as for the
+   * rewards of preferences.
+   * @param outputs the frozen model's, as `score` takes them
+   */
+  withReference?(outputs: readonly Float32Array[]): EvaluationData;
   /**
    * Computes the metrics from the outputs `[classes]` of each row, or from what `summarise` returned, in the order in
    * which `predict` returns them for `batches`.

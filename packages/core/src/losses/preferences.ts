@@ -158,7 +158,10 @@ export function orpo(options: OrpoOptions = {}): Loss {
       const { logps, tokens } = answersOf(() => known, batch.labels);
       const { chosen, rejected } = both(tf.div, logps, tokens);
       const ratio = weightedMean(softly(tf.sub(logOdds(chosen), logOdds(rejected))), batch.rowWeights);
-      return tf.add(chosenTexts(() => known, ids, batch), tf.mul(ratio, beta));
+      return tf.add(
+        chosenTexts(() => known, ids, batch),
+        tf.mul(ratio, beta),
+      );
     },
   });
 }

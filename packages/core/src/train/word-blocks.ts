@@ -25,6 +25,11 @@ export function lossOn(model: Model, layers: AdapterLayers, scope: Scope, loss: 
   return loss.ofSurprise(surprise(scope, batch.inputs), batch);
 }
 
+/** Returns the surprise at each label of a batch, for any model of tokens. */
+export function tokenSurprise(model: Model, layers: AdapterLayers): (scope: Scope, inputs: Tensors) => Surprise {
+  return blockedSurprise(model, layers) ?? ((scope, inputs) => surpriseOf(model.forward(scope, inputs)));
+}
+
 /** Returns the surprise at each label of a batch, computed in blocks of words; undefined for other models. */
 export function blockedSurprise(
   model: Model,
