@@ -120,6 +120,17 @@ await write('chat', 'jsonl', words, ({ definition, word }) => {
   return `${JSON.stringify({ messages })}\n`;
 });
 
+const short = words.filter(({ definition }) => definition.length < 50);
+await write('preferences', 'jsonl', short, ({ definition, word }) => {
+  const say = (content: string) => [{ role: 'assistant', content }];
+  const prompt = [
+    { role: 'system', content: 'You explain words.' },
+    { role: 'user', content: `What does "${word}" mean?` },
+  ];
+  const [chosen, rejected] = [say(`With pleasure: ${definition}.`), say(`${definition}.`)];
+  return `${JSON.stringify({ prompt, chosen, rejected })}\n`;
+});
+
 const sentences = tagged().filter(({ words, tags }) => words.length < 30 && tags.some((tag) => tag !== 'O'));
 await write('names', 'conll', sentences, ({ words, tags }) => {
   return `${words.map((word, index) => `${word} ${tags[index] ?? ''}\n`).join('')}\n`;

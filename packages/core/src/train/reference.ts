@@ -1,8 +1,10 @@
 import { anyModel, type PeftModel } from '../adapter/peft-model.js';
 import { assertArgument, parseOptions } from '../config.js';
+import type { Executor } from '../contracts/executor.js';
 import type { Batch, EvaluationData, Model } from '../contracts/model.js';
 import { ConfigError } from '../errors.js';
 import { anything, someEvaluationData } from '../kinds.js';
+import type { Loss } from '../losses/loss.js';
 import { REFERENCE_LOGPS } from '../losses/preferences.js';
 import { openRuntime, type Runtime } from '../runtime/runtime.js';
 import { floats, hostTensor, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
@@ -51,6 +53,23 @@ export async function referenced(peft: PeftModel, planned: PlannedRun, options: 
     heldOut: heldOut.map((batch) => withRows(batch, logps)),
     settings: { ...settings, selection: selection && { ...selection, data: compared ?? selection.data } },
   };
+}
+
+/** Adds the reference to batches where a loss needs it, for measurements outside of a run. */
+export async function withLogps(
+  model: Model,
+  loss: Loss,
+  batches: readonly Batch[],
+  executor: Executor,
+): Promise<readonly Batch[]> {
+  if (!loss.needsReference) return batches;
+  const runtime = openRuntime(model, executor);
+  try {
+    const logps = { [REFERENCE_LOGPS]: await logpsOf(runtime, batches) };
+    return batches.map((batch) => withRows(batch, logps));
+  } finally {
+    await runtime.close();
+  }
 }
 
 /** Computes the reference of the training rows, `[rows, 2]`, and of the selection data, `[rows, outputs]`. */
