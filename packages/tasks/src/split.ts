@@ -1,5 +1,6 @@
 import { ConfigError, createRng, DataError, grouped, integerFrom, parseOptions, type Rng } from '@peftjs/core/method';
 import { anInteger, anything, assertArgument } from '@peftjs/core/model';
+import { encodedRows } from './batches.js';
 import {
   aDataSet,
   createDataSet,
@@ -206,6 +207,7 @@ function keyOf({ rows }: AnyLanguageData, number: number): string {
  * @throws ConfigError when `count` is not a positive integer.
  */
 export function sliceCausal<D extends AnyLanguageData>(data: D, count: number, seed: number): D {
+  assertArgument('data', data, encodedRows);
   assertArgument('count', count, integerFrom(1));
   if (count >= data.rows.length) return data;
   return withRows(data, drawRows(data.rows.length, count, { rng: createRng(seed).fork('slice') }).drawn);

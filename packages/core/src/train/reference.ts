@@ -7,7 +7,7 @@ import { anything, someEvaluationData } from '../kinds.js';
 import type { Loss } from '../losses/loss.js';
 import { REFERENCE_LOGPS } from '../losses/preferences.js';
 import { openRuntime, type Runtime } from '../runtime/runtime.js';
-import { floats, hostTensor, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
+import { floats, hostRows, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { evaluationOutputs, outputsWith, type EvaluateOptions } from './evaluate.js';
 import type { TrainOptions } from './options.js';
 import type { PlannedRun } from './run.js';
@@ -82,7 +82,7 @@ async function computed(
   try {
     const train = await logpsOf(runtime, [...data.epoch(0), ...heldOut], signal);
     if (!selection?.data.withReference) return { train };
-    return { train, selection: stacked(await outputsWith(runtime, {}, {}, selection.data)) };
+    return { train, selection: hostRows(await outputsWith(runtime, {}, {}, selection.data)) };
   } finally {
     await runtime.close();
   }
@@ -99,14 +99,7 @@ async function logpsOf(runtime: Runtime, batches: readonly Batch[], signal?: Abo
       found[row] = Float32Array.of(-chosen, -rejected);
     });
   }
-  return stacked(Array.from(found, (row) => row ?? new Float32Array(2)));
-}
-
-function stacked(rows: readonly Float32Array[]): HostTensor {
-  const width = rows[0]?.length ?? 0;
-  const data = new Float32Array(rows.length * width);
-  rows.forEach((row, place) => data.set(row, place * width));
-  return hostTensor(data, [rows.length, width]);
+  return hostRows(Array.from(found, (row) => row ?? new Float32Array(2)));
 }
 
 function rowsOf(tensor: HostTensor): Float32Array[] {

@@ -34,6 +34,11 @@ describe('more inputs of training data', () => {
     expect(teacherOf(rest?.epoch(0)[0])?.shape).toEqual([3, 2]);
   });
 
+  it('may be arrays, one for each row', () => {
+    const rows = [0, 1, 2, 3].map((row) => Float32Array.of(10 * row, 10 * row + 1));
+    expect(withInputs(data, { teacher: rows }).epoch(0)).toEqual(withInputs(data, values).epoch(0));
+  });
+
   it('may be integers', () => {
     const more = withInputs(data, { kind: hostIntegers(Int32Array.of(5, 6, 7, 8), [4]) });
     expect(more.epoch(0)[0]?.inputs['kind']).toEqual(hostIntegers(Int32Array.of(7, 5, 6), [3]));

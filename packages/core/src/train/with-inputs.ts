@@ -2,18 +2,23 @@ import { assertArgument } from '../config.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
 import { ConfigError, DataError } from '../errors.js';
 import { namedTensors, someTrainingData } from '../kinds.js';
-import { mapValues, sizeOf, type HostTensor, type HostTensors } from '../tensors.js';
+import { hostRows, mapValues, sizeOf, type HostTensor, type HostTensors } from '../tensors.js';
+
+/** The values of an input by row: a tensor `[rows, ..]`, or an array of the same length for each row. */
+export type RowValues = HostTensor | readonly Float32Array[];
 
 /**
  * Returns training data whose batches have more inputs, for a loss to read: `inputs.<name>` `[batch, ..]`, gathered by
  * the rows' numbers. Rows that only fill a batch get zeros.
- * @param values a tensor for each name, `[rows, ..]`: entry n belongs to row n of the data
+ * @param given a tensor for each name, `[rows, ..]`, or an array for each row, as `predict` returns them: entry n
+ * belongs to row n of the data
  * @throws ConfigError for a name that the batches already have, DataError for a row without a value; both when the
  * batches are made.
  */
-export function withInputs(data: TrainingData, values: HostTensors): TrainingData {
+export function withInputs(data: TrainingData, given: Readonly<Record<string, RowValues>>): TrainingData {
   assertArgument('data', data, someTrainingData);
-  assertArgument('values', values, namedTensors);
+  assertArgument('given', given, namedTensors);
+  const values = mapValues(given, (of) => ('shape' in of ? of : hostRows(of)));
   const add = (batch: Batch): Batch => withRows(batch, values);
   return {
     kind: data.kind,
