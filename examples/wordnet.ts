@@ -39,14 +39,14 @@ const meanings = (await readFile(file, 'utf8'))
   .map(parseLine);
 
 /** Returns animals, artifacts, food and plants whose definitions do not contain the word, each word once. */
-function guessable(): { word: string; definition: string; parent: string }[] {
+function guessable(): { word: string; definition: string; parent: string; field: number }[] {
   const seen = new Set<string>();
   return meanings.flatMap(({ words: [word = ''], definition, field, parent }) => {
     const isGivenAway = word.split(/[ -]/).some((part) => definition.toLowerCase().includes(part.toLowerCase()));
     const isPlain = [5, 6, 13, 20].includes(field) && /^[a-z -]+$/.test(word) && definition.includes(' ');
     if (!isPlain || isGivenAway || seen.has(word)) return [];
     seen.add(word);
-    return [{ word, definition, parent }];
+    return [{ word, definition, parent, field }];
   });
 }
 
@@ -96,6 +96,15 @@ const words = guessable();
 
 await write('words', 'tsv', words, ({ definition, word }) => `${definition}\t${word}\n`, 'anchor\tpositive\n');
 
+const fields: Readonly<Record<number, string>> = { 5: 'animal', 6: 'artifact', 13: 'food', 20: 'plant' };
+await write(
+  'fields',
+  'tsv',
+  words,
+  ({ definition, field }) => `${definition}\t${fields[field] ?? ''}\n`,
+  'text\tlabel\n',
+);
+
 const byParent = new Map<string, string[]>();
 for (const { word, parent } of words) byParent.set(parent, [...(byParent.get(parent) ?? []), word]);
 const choices = words.flatMap(({ word, definition, parent }, index) => {
@@ -118,6 +127,17 @@ await write('chat', 'jsonl', words, ({ definition, word }) => {
     { role: 'assistant', content: `${definition}.` },
   ];
   return `${JSON.stringify({ messages })}\n`;
+});
+
+const short = words.filter(({ definition }) => definition.length < 50);
+await write('preferences', 'jsonl', short, ({ definition, word }) => {
+  const say = (content: string) => [{ role: 'assistant', content }];
+  const prompt = [
+    { role: 'system', content: 'You explain words.' },
+    { role: 'user', content: `What does "${word}" mean?` },
+  ];
+  const [chosen, rejected] = [say(`With pleasure: ${definition}.`), say(`${definition}.`)];
+  return `${JSON.stringify({ prompt, chosen, rejected })}\n`;
 });
 
 const sentences = tagged().filter(({ words, tags }) => words.length < 30 && tags.some((tag) => tag !== 'O'));

@@ -29,6 +29,8 @@ const contents: readonly Contents[] = [
       'guides/rerank',
       'guides/tag-entities',
       'guides/chat',
+      'guides/preferences',
+      'guides/distil',
       'guides/gguf',
       'guides/own-model',
       'guides/own-layers-model',
@@ -42,7 +44,9 @@ const contents: readonly Contents[] = [
   {
     text: 'Reference',
     folder: 'reference',
-    first: ['cli', 'training', 'loading-models', 'tasks', 'pipelines', 'generation'].map((page) => `reference/${page}`),
+    first: ['cli', 'training', 'data', 'loading-models', 'tasks', 'pipelines', 'generation'].map(
+      (page) => `reference/${page}`,
+    ),
   },
   {
     text: 'Contributing',

@@ -31,12 +31,14 @@ import {
 import {
   causalEvaluation,
   encodeLanguage,
+  encodePreferences,
   encodeRows,
   evaluationData,
   glueTask,
   readHubGlue,
   readLanguageTask,
   readTask,
+  preferenceEvaluation,
   splitCausal,
   splitSelection,
   trainingData,
@@ -225,6 +227,21 @@ describe('tasks', () => {
     const judged = causalEvaluation(selection, { batchSize: 8 }); // perplexity, which selects the checkpoint, and meanLogLikelihood
     // #endregion texts
     expect(rowsOf(training.epoch(0)) + rowsOf(judged.batches)).toBe(data.rows.length);
+  });
+
+  it('of preferences', async () => {
+    publish('organisation/writer', writer);
+    const model = await fromPretrained('organisation/writer', { task: 'causal-lm' });
+    const lines = Array.from({ length: 10 }, (_, row) => ({ prompt: `On${row}`, chosen: 'a', rejected: 'b' }));
+    await writeFile('pairs.jsonl', lines.map((line) => JSON.stringify(line)).join('\n'));
+    // #region preferences
+    const pairs = await readLanguageTask({ train: 'pairs.jsonl', storage: diskStorage() });
+    const rows = encodePreferences(pairs.train, model.tokenizer, { maxTokens: 512 });
+
+    const training = trainingData(rows, { batchSize: 8, seed: 1 }); // inputs and labels [2 * batch, tokens], chosen answers first
+    const judged = preferenceEvaluation(rows, { batchSize: 8 }); // rewardAccuracy, which selects the checkpoint, rewardMargin, ..
+    // #endregion preferences
+    expect([training.kind, rows.rows.length, judged.primaryMetric]).toEqual(['preferences', 9, 'rewardAccuracy']);
   });
 });
 

@@ -35,6 +35,8 @@ const dataSet = await peftjs.createDataSet({ name: 'toy', kind: 'classification'
 const encoded = peftjs.encodeRows(dataSet, network.tokenizer, { maxTokens: 8 });
 const language = await peftjs.languageSet('talk', [{ prompt: 'a', completion: 'b' }]);
 const causalTokenizer = { tokenIds: () => [1, 2], eosTokenId: 0 };
+const pairs = await peftjs.languageSet('pairs', [{ prompt: 'a', chosen: 'b', rejected: 'c' }]);
+const preferences = peftjs.encodePreferences(pairs, { tokenIds: () => [1, 2], eosTokenId: 0 }, { maxTokens: 8 });
 const causal = peftjs.encodeLanguage(language, causalTokenizer, { maxTokens: 8 });
 const messages = [{ role: 'user', content: 'a' }] as const;
 const graph = await peftjs.exportOnnx(merged);
@@ -127,6 +129,9 @@ export const valid: Readonly<Record<string, Valid>> = {
   predict: call(() => [one(), judged.batches], { executor }),
   ...withOptions(['constant', 'cosine', 'linear', 'adafactor', 'adamW', 'lion', 'sgd', 'crossEntropy']),
   ...withOptions(['binaryCrossEntropy', 'contrastive', 'triplet', 'multipleNegativesRanking']),
+  ...withOptions(['dpo', 'orpo', 'distillation', 'embeddingDistillation']),
+  withInputs: call(() => [data, { teacher: [Float32Array.of(1)] }]),
+  withReference: call(() => [peftjs.preferenceEvaluation(preferences, { batchSize: 1 }), decoder], { executor }),
   nextToken: call(() => []),
   squaredError: call(() => []),
   tokenCrossEntropy: call(() => []),
@@ -148,6 +153,9 @@ export const valid: Readonly<Record<string, Valid>> = {
   chatML: call(() => [messages, { addGenerationPrompt: true }]),
   createDataSet: call(() => [], { name: 'toy', kind: 'classification', classes: ['no', 'yes'], rows }),
   encodeLanguage: call(() => [language, causalTokenizer], { maxTokens: 8 }),
+  encodePreferences: call(() => [pairs, causalTokenizer], { maxTokens: 8 }),
+  preferenceEvaluation: call(() => [preferences], { batchSize: 2, beta: 0.2 }),
+  sliceCausal: call(() => [causal, 1, 1]),
   encodeRows: call(() => [dataSet, network.tokenizer], { maxTokens: 8 }),
   encodeTexts: call(() => [['a text'], network.tokenizer], { maxTokens: 8 }),
   evaluationData: call(() => [encoded], { batchSize: 2 }),

@@ -154,7 +154,7 @@ describe('peft-bench train on instructions', () => {
     const adapter = await loadPretrained(model, at('adapter'), { methods: [lora] });
     expect(await perplexityOf(adapter)).toBeCloseTo(reported, 2);
     expect(reported).toBeLessThan(0.95 * (await perplexityOf(model)));
-    const prompts = dev.rows.flatMap((row) => ('prompt' in row ? [{ text: row.prompt }] : []));
+    const prompts = dev.rows.flatMap((row) => ('completion' in row ? [{ text: row.prompt }] : []));
     const whole = await perplexityOf(adapter, { ...dev, rows: prompts });
     expect(Math.abs(whole - reported)).toBeGreaterThan(1); // other tokens give another number
   });
@@ -173,6 +173,37 @@ describe('peft-bench train on instructions', () => {
     const onnx = await peftBench(['export', at('adapter'), '--format', 'onnx', '--out', at('onnx')]);
     expect(onnx.stderr).toMatch(/outputs (equal|are within \de-\d+ of) the adapter's/);
     expect(await readdir(at('onnx'))).toContain('tokenizer_config.json');
+  });
+});
+
+describe('preferences', () => {
+  const pair = (row: number): object => {
+    const prompt = `${row % 10}?${row}`;
+    return { prompt, chosen: ' yes', rejected: ' no' };
+  };
+  const pairs = (rows: number, from = 0) =>
+    Array.from({ length: rows }, (_, row) => JSON.stringify(pair(from + row))).join('\n');
+  const flags = ['--method', 'lora', '--budget', 'r=4', '--epochs', '4', '--learning-rate', '0.01'];
+  let data: string[] = [];
+  beforeAll(async () => {
+    await writeFile(at('pairs.jsonl'), pairs(40));
+    await writeFile(at('pairs-dev.jsonl'), pairs(10, 40));
+    data = ['--model', at('llama'), '--train', at('pairs.jsonl'), '--dev', at('pairs-dev.jsonl')];
+  });
+
+  it('compare methods by their rewards against the frozen model', async () => {
+    const results = await run('pairs', ...data, '--method', 'lora,head', ...flags.slice(2));
+    const [trained, base] = ['lora', 'head'].map((name) => results.find(({ method }) => method === name));
+    expect(trained?.selection.metric).toBe('rewardAccuracy');
+    expect(trained?.metrics).toMatchObject({ rewardAccuracy: 1 });
+    expect(base?.metrics).toMatchObject({ rewardAccuracy: 0, rewardMargin: 0 });
+    expect(await readFile(at('pairs/report.md'), 'utf8')).toContain('rewardAccuracy');
+  });
+
+  it.each(['dpo', 'orpo'])('train an adapter by %s', async (loss) => {
+    const { code, stderr } = await peftBench(['train', ...data, ...flags, '--loss', loss, '--out', at(`by-${loss}`)]);
+    expect(code, stderr).toBe(0);
+    expect(stderr).toMatch(/rewardAccuracy/);
   });
 });
 

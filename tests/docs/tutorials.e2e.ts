@@ -13,11 +13,13 @@ const seen: Readonly<Record<string, RegExp>> = {
   'adapter-to-transformers-js': /largest relative error of the logits: \d/,
   'compare-methods': /report\.html/,
   chat: /^\[.*"role":"assistant","content":/m,
+  distil: /^student taught \{[^]*accuracy: \d/m,
   'compiled-training': /found 1\.00 2\.00 -1\.00 -?0\.00 0\.50 3\.00/,
   gpu: /^trained on (webgpu|cpu): accuracy \d\.\d{3}$/m,
   gguf: /^\{"role":"assistant","content":/m,
   'long-training': /Stopped\. [^]*accuracy: \d/,
   lora: /^(good|bad ) \d\.\d\d I could not put it down\.$/m,
+  preferences: /^after \{[^]*rewardAccuracy: \d/m,
   'own-layers-model': /merged 0\.\d+/,
   'own-model': /trainable params: [\d,]+/,
   rerank: /^[01]\.\d{3} \w+$/m,
@@ -37,6 +39,8 @@ const encoder = process.env.PEFTJS_MINILM ?? join(root, 'tests/models/fixtures/b
  */
 const variables: Readonly<Record<string, Variables>> = {
   chat: { MODEL: 'small-decoder' },
+  distil: { TEACHER: encoder, STUDENT: encoder, EPOCHS: '1' },
+  preferences: { MODEL: 'small-decoder', PAIRS: '16' },
   gguf: { MODEL: 'small.gguf' },
   gpu: { VK_ICD_FILENAMES: '/none.json', VK_DRIVER_FILES: '/none.json' }, // hides software GPU drivers
   'long-training': { ROWS: '300', EPOCHS: '4' }, // long enough for the first run to be stopped in time
@@ -48,6 +52,7 @@ const variables: Readonly<Record<string, Variables>> = {
 /** Prepares the files that a tutorial expects in its folder, such as the reader's own model. */
 const given: Readonly<Record<string, (folder: string) => Promise<void>>> = {
   chat: async (folder) => writeDecoder(join(folder, 'small-decoder')),
+  preferences: async (folder) => writeDecoder(join(folder, 'small-decoder')),
   async gguf(folder) {
     await writeDecoder(join(folder, 'small-decoder'));
     const model = await fromPretrained(join(folder, 'small-decoder'), { task: 'causal-lm' });

@@ -36,6 +36,8 @@ export { forward, peftScope } from './adapter/scope.js';
 export { nameAndSettings } from './settings.js';
 export { assertLossReads, type Loss, type LossBatch, type LossFunction } from './losses/loss.js';
 export type { MarginOptions, MultipleNegativesRankingOptions } from './losses/embeddings.js';
+export type { DistillationOptions, EmbeddingDistillationOptions } from './losses/distillation.js';
+export type { DpoOptions, OrpoOptions } from './losses/preferences.js';
 export { type BinaryCrossEntropyOptions, type CrossEntropyOptions, defaultLoss } from './losses/losses.js';
 export type { CarryKind, CarryRule, CarrySlot, Optimizer, OptimizerStep, Slot } from './optimizers/optimizer.js';
 export type { AdafactorOptions } from './optimizers/adafactor.js';

@@ -67,6 +67,14 @@ export function hostZeros(shape: readonly number[]): HostTensor {
   return { dtype: 'float32', shape, data: new Float32Array(sizeOf(shape)) };
 }
 
+/** Stacks rows of equal width: `[width]` each -> `[rows, width]`. */
+export function hostRows(rows: readonly Float32Array[]): HostTensor {
+  const width = rows[0]?.length ?? 0;
+  const data = new Float32Array(rows.length * width);
+  rows.forEach((row, index) => data.set(row, index * width));
+  return hostTensor(data, [rows.length, width]);
+}
+
 /** Makes a float32 host tensor of one value. */
 export function hostFilled(shape: readonly number[], value: number): HostTensor {
   return { dtype: 'float32', shape, data: new Float32Array(sizeOf(shape)).fill(value) };

@@ -51,6 +51,11 @@ describe('the graph', () => {
     expect([forward?.outputs.length, both?.outputs.length]).toEqual([1, 3]);
   });
 
+  it('has all parts of a split, whether or not they are read', async () => {
+    const graph = await trace((t) => ({ y: tf.split(x(t), 3, 1)[0] as Tensor }), { x: matrix });
+    expect(graph.nodes.find(({ op }) => op === 'Split')?.outputs).toHaveLength(3);
+  });
+
   it('holds equal constants and equal nodes once', async () => {
     const graph = await trace(
       (t) => ({

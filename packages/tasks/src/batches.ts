@@ -11,7 +11,7 @@ import {
 import { aList, anInteger, anything, assertArgument, objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { TaskKind } from './data-set.js';
-import type { CausalData, CausalRow } from './encode-language.js';
+import type { CausalData, CausalRow, EncodedPreferenceRow, PreferenceData } from './encode-language.js';
 import {
   encodedTexts,
   type EncodedData,
@@ -32,8 +32,8 @@ import { someMetrics } from './task.js';
 const JITTER = 0.04;
 
 /** Encoded rows of any kind. */
-type AnyData = EncodedData<TaskKind> | CausalData;
-type AnyRow = EncodedRowsByKind[TaskKind] | CausalRow;
+type AnyData = EncodedData<TaskKind> | CausalData | PreferenceData;
+type AnyRow = EncodedRowsByKind[TaskKind] | CausalRow | EncodedPreferenceRow;
 
 /** A schema for encoded rows of any kind. */
 export const encodedRows = objectLike<AnyData>('encoded rows, e.g. of encodeRows', { kind: 'string', rows: 'list' });
@@ -214,17 +214,22 @@ export function inputBatches(texts: readonly EncodedText[], options: BatchOption
 
 /**
  * The labels of a batch: class numbers, targets or scores [batch]; for multi-label rows 0 or 1 per label [batch,
- * labels]; for tags and language models the class or token of each position [batch, tokens], -100 in padding; zeros
+ * labels]; for tags and language models the class or token of each position [batch, tokens], -100 in padding, for
+ * preferences of both answers [2 * batch, tokens]; zeros
  * [batch] where the loss reads no labels.
  */
 function labelsOf(rows: readonly number[], data: AnyData, tokens: number): HostTensor {
   const own = rows.map((row) => data.rows[row] as AnyRow);
   switch (data.kind) {
     case 'causal-lm':
-    case 'token-classification': {
-      const labels = new Int32Array(rows.length * tokens).fill(IGNORED);
-      own.forEach((row, place) => labels.set((row as CausalRow).labels, place * tokens));
-      return hostIntegers(labels, [rows.length, tokens]);
+    case 'token-classification':
+      return tokenLabels(own as readonly CausalRow[], tokens);
+    case 'preferences': {
+      const answers = own.map((row) => (row as EncodedPreferenceRow).texts);
+      return tokenLabels(
+        [0, 1].flatMap((column) => answers.map((texts) => texts[column] as CausalRow)),
+        tokens,
+      );
     }
     case 'multi-label': {
       const width = data.classes.length;
@@ -239,6 +244,13 @@ function labelsOf(rows: readonly number[], data: AnyData, tokens: number): HostT
     default:
       return hostTensor(Float32Array.from(own, labelOf), [rows.length]);
   }
+}
+
+/** The labels of texts [texts, tokens], with -100 in padding. */
+function tokenLabels(texts: readonly Pick<CausalRow, 'labels'>[], tokens: number): HostTensor {
+  const labels = new Int32Array(texts.length * tokens).fill(IGNORED);
+  texts.forEach((text, place) => labels.set(text.labels, place * tokens));
+  return hostIntegers(labels, [texts.length, tokens]);
 }
 
 function labelOf(row: AnyRow): number {

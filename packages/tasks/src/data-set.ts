@@ -9,7 +9,7 @@ export type LabelKind = 'classification' | 'regression';
  * sentence: a class for each word. For embeddings: the texts of a pair should be close together, or the first two of a
  * triplet, unlike its one or more negatives, or two texts as close as their score says.
  */
-export type TaskKind = Exclude<DataKind, 'causal-lm'>;
+export type TaskKind = Exclude<DataKind, 'causal-lm' | 'preferences'>;
 
 /** Every kind of task. */
 export const taskKinds = [

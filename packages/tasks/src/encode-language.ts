@@ -5,10 +5,13 @@ import { IGNORED } from './encode.js';
 import {
   aLanguageSet,
   isChatSet,
+  isPreferenceSet,
   isTextSet,
   type ChatRow,
   type LanguageSet,
+  type LanguageTask,
   type Message,
+  type PreferenceRow,
   type PromptRow,
   type TextRow,
 } from './language.js';
@@ -46,34 +49,71 @@ export interface EncodeLanguageOptions {
  * into rows of `maxTokens`; only the last row may be shorter, and every token is learnt. Instructions get one row each;
  * only the completion with its end-of-text token, or the assistant's messages, are learnt. A longer row is truncated at
  * its end; a row without tokens to learn is left out.
- * @throws ConfigError for an impossible `maxTokens` or a tokenizer without end-of-text token; DataError when no row is
- * left, or when the chat template changes what it wrote before.
+ * @throws ConfigError for an impossible `maxTokens` or a tokenizer without end-of-text token; DataError for preferences,
+ * when no row is left, or when the chat template changes what it wrote before.
  */
 export function encodeLanguage(
   set: LanguageSet,
   tokenizer: CausalTokenizer,
   options: EncodeLanguageOptions,
 ): CausalData {
-  assertArgument('set', set, aLanguageSet);
-  assertArgument('tokenizer', tokenizer, aCausalTokenizer);
-  parseOptions('encodeLanguage', { maxTokens: integerFrom(1), template: v.optional(aFunction) }, options);
-  const { maxTokens } = options;
-  if (maxTokens === 1)
-    throw new ConfigError('expected maxTokens to be at least 2, a token and the next, got 1', 'maxTokens');
-  const marked = { tokenizer, ...marksOf(tokenizer) };
-  const template = options.template ?? templateOf(set, tokenizer);
+  const { marked, template, maxTokens } = encoding('encodeLanguage', set, tokenizer, options);
+  if (isPreferenceSet(set)) {
+    throw new DataError(`${set.name} holds preferences: encode them by encodePreferences`, set.name);
+  }
   const rows = isTextSet(set)
     ? packed(set.rows, marked, maxTokens)
     : (set.rows as readonly (PromptRow | ChatRow)[]).map((row) => encodedRow(row, marked, template, set.name));
   const kept = rows.map((row) => shortened(row, maxTokens)).filter(hasTargets);
-  if (kept.length === 0) {
-    throw new DataError(
-      `${set.name}: expected tokens to learn, got none within ${maxTokens} tokens of a row`,
-      set.name,
-    );
+  return { kind: 'causal-lm', ...describedRows(set, rows, kept, maxTokens) };
+}
+
+/**
+ * Tokenises preferences: each answer after its prompt, as `encodeLanguage` does. Only the answers are learnt, of a
+ * conversation the assistant's messages in them. A longer answer is truncated at its end; a row in which an answer has
+ * no tokens to learn is left out.
+ * @throws ConfigError for an impossible `maxTokens` or a tokenizer without end-of-text token; DataError for other rows,
+ * when no row is left, or when the chat template changes what it wrote before.
+ */
+export function encodePreferences(
+  set: LanguageSet,
+  tokenizer: CausalTokenizer,
+  options: EncodeLanguageOptions,
+): PreferenceData {
+  const { marked, template, maxTokens } = encoding('encodePreferences', set, tokenizer, options);
+  if (!isPreferenceSet(set)) {
+    throw new DataError(`${set.name}: expected rows with prompt, chosen and rejected`, set.name);
   }
-  const [truncated, dropped] = [countTruncated(kept), rows.length - kept.length];
-  return { name: set.name, kind: 'causal-lm', rows: kept, maxTokens, truncated, dropped };
+  const answer = (row: PreferenceRow, name: 'chosen' | 'rejected'): CausalRow =>
+    shortened(encodedAnswer(row, row[name], marked, template, set.name), maxTokens);
+  const rows = set.rows.map((row) => ({ texts: [answer(row, 'chosen'), answer(row, 'rejected')] as const }));
+  const kept = rows.filter(({ texts }) => texts.every(hasTargets));
+  return { kind: 'preferences', ...describedRows(set, rows, kept, maxTokens) };
+}
+
+/** Checks what rows are encoded with. */
+function encoding(name: string, set: LanguageSet, tokenizer: CausalTokenizer, options: EncodeLanguageOptions) {
+  assertArgument('set', set, aLanguageSet);
+  assertArgument('tokenizer', tokenizer, aCausalTokenizer);
+  parseOptions(name, { maxTokens: integerFrom(1), template: v.optional(aFunction) }, options);
+  const { maxTokens } = options;
+  if (maxTokens === 1)
+    throw new ConfigError('expected maxTokens to be at least 2, a token and the next, got 1', 'maxTokens');
+  const marked: Marked = { tokenizer, ...marksOf(tokenizer) };
+  return { marked, template: options.template ?? templateOf(set, tokenizer), maxTokens };
+}
+
+/** @throws DataError when no row is left. */
+function describedRows<R extends CausalRow | EncodedPreferenceRow>(
+  { name }: LanguageSet,
+  rows: readonly R[],
+  kept: readonly R[],
+  maxTokens: number,
+) {
+  if (kept.length === 0) {
+    throw new DataError(`${name}: expected tokens to learn, got none within ${maxTokens} tokens of a row`, name);
+  }
+  return { name, rows: kept, maxTokens, truncated: countTruncated(kept), dropped: rows.length - kept.length };
 }
 
 function shortened(row: CausalRow, maxTokens: number): CausalRow {
@@ -127,35 +167,53 @@ function packed(documents: readonly TextRow[], { tokenizer, begin, end }: Marked
   return filled === 0 ? rows : [...rows, { ids: rest, labels: rest }];
 }
 
+function encodedRow(row: PromptRow | ChatRow, marked: Marked, template: ChatTemplate, name: string): CausalRow {
+  return 'messages' in row
+    ? ofSegments(chatSegments(row, template, name), marked)
+    : encodedCompletion(row.prompt, row.completion, marked);
+}
+
+/** Encodes one of the answers of a row of preferences. */
+function encodedAnswer(
+  { prompt, tools }: PreferenceRow,
+  answer: PreferenceRow['chosen'],
+  marked: Marked,
+  template: ChatTemplate,
+  name: string,
+): CausalRow {
+  if (typeof prompt === 'string') return encodedCompletion(prompt, answer as string, marked);
+  const row = { messages: [...prompt, ...(answer as readonly Message[])], ...(tools && { tools }) };
+  return ofSegments(chatSegments(row, template, name, prompt.length), marked);
+}
+
+function encodedCompletion(prompt: string, completion: string, { tokenizer, begin, end }: Marked): CausalRow {
+  const tokens = (text: string): number[] => Array.from(tokenizer.tokenIds(text));
+  return joined([
+    { own: [...begin, ...tokens(prompt)], learnt: false },
+    { own: [...tokens(completion), ...end], learnt: true },
+  ]);
+}
+
 /**
  * Tokenises each segment by itself, so that a prompt has the same tokens here as alone, before the tokens to learn. A
  * chat template writes the beginning and the end of a conversation itself.
  */
-function encodedRow(
-  row: PromptRow | ChatRow,
-  { tokenizer, begin, end }: Marked,
-  template: ChatTemplate,
-  name: string,
-): CausalRow {
-  const tokens = (text: string): number[] => Array.from(tokenizer.tokenIds(text));
-  const segments =
-    'messages' in row
-      ? chatSegments(row, template, name).map(({ text, learnt }) => ({ own: tokens(text), learnt }))
-      : [
-          { own: [...begin, ...tokens(row.prompt)], learnt: false },
-          { own: [...tokens(row.completion), ...end], learnt: true },
-        ];
+function ofSegments(segments: readonly Segment[], { tokenizer }: Marked): CausalRow {
+  return joined(segments.map(({ text, learnt }) => ({ own: Array.from(tokenizer.tokenIds(text)), learnt })));
+}
+
+function joined(segments: readonly { readonly own: readonly number[]; readonly learnt: boolean }[]): CausalRow {
   const labels = segments.flatMap(({ own, learnt }) => (learnt ? own : own.map(() => IGNORED)));
   return { ids: Int32Array.from(segments.flatMap(({ own }) => own)), labels: Int32Array.from(labels) };
 }
 
 /** Rows of tokens for a causal language model. */
-export interface CausalData extends Pick<LanguageSet, 'name'> {
+interface LanguageData<K extends LanguageTask['kind'], R> extends Pick<LanguageSet, 'name'> {
   /** The kind of data. */
-  readonly kind: 'causal-lm';
+  readonly kind: K;
   /** The rows. */
-  readonly rows: readonly CausalRow[];
-  /** The most tokens in a row. */
+  readonly rows: readonly R[];
+  /** The most tokens in a text. */
   readonly maxTokens: number;
   /** The number of these rows that were truncated. */
   readonly truncated: number;
@@ -165,6 +223,12 @@ export interface CausalData extends Pick<LanguageSet, 'name'> {
    */
   readonly dropped: number;
 }
+
+/** Texts and instructions as rows of tokens. */
+export type CausalData = LanguageData<'causal-lm', CausalRow>;
+
+/** Preferences as rows of tokens. */
+export type PreferenceData = LanguageData<'preferences', EncodedPreferenceRow>;
 
 /** The tokens of a row, and the tokens to predict at the same positions. */
 export interface CausalRow {
@@ -176,9 +240,15 @@ export interface CausalRow {
   readonly truncated?: true;
 }
 
+/** The tokens of two answers, each after its prompt. */
+export interface EncodedPreferenceRow {
+  /** The chosen and the rejected one. */
+  readonly texts: readonly [CausalRow, CausalRow];
+}
+
 /** The number of truncated rows. */
-export function countTruncated(rows: readonly CausalRow[]): number {
-  return rows.filter(({ truncated }) => truncated).length;
+export function countTruncated(rows: readonly (CausalRow | EncodedPreferenceRow)[]): number {
+  return rows.filter((row) => ('texts' in row ? row.texts : [row]).some(({ truncated }) => truncated)).length;
 }
 
 /** Whether there is a token to predict; the first token of a row has nothing before it. */
@@ -223,9 +293,10 @@ export const chatML: ChatTemplate = (messages, options) => {
 /**
  * Splits a conversation where the assistant's messages begin and end; these messages are learnt, including the text
  * that closes them.
+ * @param from the first message that may be learnt
  * @throws DataError for a template that changes the text of earlier messages.
  */
-function chatSegments({ messages, tools }: ChatRow, template: ChatTemplate, name: string): Segment[] {
+function chatSegments({ messages, tools }: ChatRow, template: ChatTemplate, name: string, from = 0): Segment[] {
   const segments: Segment[] = [];
   let written = '';
   const add = (upTo: string, learnt: boolean): void => {
@@ -242,7 +313,7 @@ function chatSegments({ messages, tools }: ChatRow, template: ChatTemplate, name
     const write = (upTo: number, addGenerationPrompt: boolean): string =>
       template(messages.slice(0, upTo), { addGenerationPrompt, ...(tools && { tools }) });
     add(write(index, true), false);
-    add(write(index + 1, false), true);
+    add(write(index + 1, false), index >= from);
   });
   return segments;
 }

@@ -58,6 +58,7 @@ export {
 } from './encode.js';
 export {
   isChatSet,
+  isPreferenceSet,
   isTextSet,
   languageSet,
   readLanguageSet,
@@ -67,6 +68,7 @@ export {
   type LanguageSetOptions,
   type LanguageTask,
   type Message,
+  type PreferenceRow,
   type PromptRow,
   type Role,
   type TextRow,
@@ -76,12 +78,16 @@ export {
   chatML,
   type ChatTemplate,
   encodeLanguage,
+  encodePreferences,
   type CausalTokenizer,
   type EncodeLanguageOptions,
   type CausalData,
   type CausalRow,
+  type EncodedPreferenceRow,
+  type PreferenceData,
 } from './encode-language.js';
 export { evaluationData, type EvaluationOptions, type LabelledEvaluation } from './evaluation.js';
+export { preferenceEvaluation, type PreferenceEvaluationOptions } from './preference-evaluation.js';
 export { causalEvaluation, type CausalEvaluation } from './causal-evaluation.js';
 export { semanticSearch, type SearchHit, type SemanticSearchOptions } from './nearest.js';
 export { mineHardNegatives, type Embed, type HardNegativesOptions } from './hard-negatives.js';

@@ -36,6 +36,21 @@ export interface ChatRow {
   readonly tools?: readonly ChatTool[];
 }
 
+/**
+ * A prompt with a better and a worse answer, all texts or all lists of messages. Answers begin with a message of the
+ * assistant; only their assistant messages are learnt.
+ */
+export interface PreferenceRow<T extends string | readonly Message[] = string | readonly Message[]> {
+  /** What was asked; a text may be empty. */
+  readonly prompt: T;
+  /** The preferred answer. */
+  readonly chosen: T;
+  /** The other answer. */
+  readonly rejected: T;
+  /** The tools that the assistant may call. */
+  readonly tools?: readonly ChatTool[];
+}
+
 /** A message of a conversation. */
 export interface Message extends ChatMessage {
   /** The author of the message. */
@@ -45,12 +60,12 @@ export interface Message extends ChatMessage {
 /** The author of a message. */
 export type Role = 'system' | 'user' | 'assistant' | 'tool';
 
-/** Rows for a causal language model: texts, prompts with completions, or conversations. */
+/** Rows for a causal language model: texts, prompts with completions, conversations, or preferences. */
 export interface LanguageSet {
   /** The name of the set. */
   readonly name: string;
   /** The rows, all of one form. */
-  readonly rows: readonly TextRow[] | readonly PromptRow[] | readonly ChatRow[];
+  readonly rows: readonly TextRow[] | readonly PromptRow[] | readonly ChatRow[] | readonly PreferenceRow[];
   /** SHA-256, in hexadecimal, of the rows. */
   readonly fingerprint: string;
 }
@@ -66,7 +81,7 @@ export interface LanguageTask {
   /** The name of the task. */
   readonly name: string;
   /** The kind of its data. */
-  readonly kind: 'causal-lm';
+  readonly kind: 'causal-lm' | 'preferences';
   /** The rows to train on. */
   readonly train: LanguageSet;
   /** The rows that results are reported on. */
@@ -90,16 +105,24 @@ export function isTextSet(set: Pick<LanguageSet, 'rows'>): set is { readonly row
   return rows[0] !== undefined && 'text' in rows[0];
 }
 
+/** Whether the rows of a set are preferences. */
+export function isPreferenceSet(set: Pick<LanguageSet, 'rows'>): set is { readonly rows: readonly PreferenceRow[] } {
+  const { rows } = set;
+  return rows[0] !== undefined && 'rejected' in rows[0];
+}
+
 /** Whether the rows of a set are conversations, which need a chat template. */
 export function isChatSet({ rows }: Pick<LanguageSet, 'rows'>): boolean {
-  return rows[0] !== undefined && 'messages' in rows[0];
+  const [first] = rows;
+  return first !== undefined && ('messages' in first || ('rejected' in first && typeof first.prompt !== 'string'));
 }
 
 const roles: readonly unknown[] = ['system', 'user', 'assistant', 'tool'] satisfies Role[];
 
 /**
- * Reads a `.txt` file, or JSON lines of one form: `{"text"}`, `{"prompt", "completion"}`, or `{"messages": [{"role",
- * "content"}]}`, also with `"tools"`. All fields of a message are kept for the chat template; other fields of a row are
+ * Reads a `.txt` file, or JSON lines of one form: `{"text"}`, `{"prompt", "completion"}`, `{"messages": [{"role",
+ * "content"}]}`, or `{"prompt", "chosen", "rejected"}` of texts or of messages, also with `"tools"`. Without `"prompt"`,
+ * the messages that both answers begin with are the prompt. All fields of a message are kept for the chat template; other fields of a row are
  * ignored. Texts are not trimmed: blanks matter to a language model.
  * @throws DataError for the first problem, in one line with the path and the line number.
  */
@@ -114,7 +137,8 @@ export async function readLanguageSet(bytes: Uint8Array, options: LanguageSetOpt
 export async function languageSet(name: string, rows: LanguageSet['rows']): Promise<LanguageSet> {
   assertArgument('name', name, aText);
   assertArgument('rows', rows, aList);
-  return { name, rows, fingerprint: await fingerprintOf(['causal-lm', rows.length], rows) };
+  const kind = isPreferenceSet({ rows }) ? 'preferences' : 'causal-lm';
+  return { name, rows, fingerprint: await fingerprintOf([kind, rows.length], rows) };
 }
 
 function isJsonLines(path: string): boolean {
@@ -136,6 +160,7 @@ function rowsOf(lines: readonly JsonLine[], path: string): LanguageSet['rows'] {
   const [first] = lines;
   const has = (field: string) => first !== undefined && Object.hasOwn(first.object, field);
   if (has('messages')) return readEach(lines, path, (line) => chatRowOf(line, path));
+  if (has('chosen') || has('rejected')) return readEach(lines, path, (line) => preferenceRowOf(line, path));
   if (has('prompt') || has('completion')) {
     return readEach(lines, path, (line) => ({
       prompt: stringOf(line, 'prompt', path),
@@ -144,30 +169,63 @@ function rowsOf(lines: readonly JsonLine[], path: string): LanguageSet['rows'] {
   }
   if (has('text')) return readEach(lines, path, (line) => ({ text: filled(line, 'text', path) }));
   const found = listed(Object.keys(first?.object ?? {}), 'an empty object');
-  const forms = '"text", "prompt" and "completion", or "messages"';
+  const forms = '"text", "prompt" and "completion", "messages", or "prompt", "chosen" and "rejected"';
   throw errorAt(path, first?.line ?? 1, `expected ${forms}, got ${found}`);
 }
 
 function chatRowOf(line: JsonLine, path: string): ChatRow {
-  const messages = messagesOf(line, path);
+  const messages = messagesOf(line, 'messages', path);
+  if (!messages.some(({ role }) => role === 'assistant')) {
+    throw errorAt(path, line.line, 'expected a message with the role "assistant", which is learnt, got none');
+  }
+  return { messages, ...toolsOf(line, path) };
+}
+
+function toolsOf(line: JsonLine, path: string): Pick<ChatRow, 'tools'> {
   const tools = fieldOf(line, 'tools');
   const problem = toolsProblem(tools);
   if (problem !== undefined) throw errorAt(path, line.line, problem);
-  return Array.isArray(tools) ? { messages, tools: tools as ChatTool[] } : { messages };
+  return Array.isArray(tools) ? { tools: tools as ChatTool[] } : {};
 }
 
-function messagesOf(line: JsonLine, path: string): Message[] {
-  const value = fieldOf(line, 'messages');
+function messagesOf(line: JsonLine, field: string, path: string): Message[] {
+  const value = fieldOf(line, field);
   if (!Array.isArray(value) || value.length === 0) {
-    throw errorAt(path, line.line, `expected "messages" to be a list of messages, got ${shown(value)}`);
+    throw errorAt(path, line.line, `expected "${field}" to be a list of messages, got ${shown(value)}`);
   }
+  const where = field === 'messages' ? '' : ` of "${field}"`;
   value.forEach((message: unknown, index) => {
     const problem = messageProblem(message) ?? roleProblem((message as ChatMessage).role);
-    if (problem !== undefined) throw errorAt(path, line.line, `message ${index + 1}: ${problem}`);
+    if (problem !== undefined) throw errorAt(path, line.line, `message ${index + 1}${where}: ${problem}`);
   });
-  const messages = value as Message[];
-  if (messages.some(({ role }) => role === 'assistant')) return messages;
-  throw errorAt(path, line.line, 'expected a message with the role "assistant", which is learnt, got none');
+  return value as Message[];
+}
+
+function preferenceRowOf(line: JsonLine, path: string): PreferenceRow {
+  if (typeof fieldOf(line, 'chosen') === 'string') {
+    const prompt = stringOf(line, 'prompt', path);
+    return { prompt, chosen: filled(line, 'chosen', path), rejected: filled(line, 'rejected', path) };
+  }
+  const [chosen, rejected] = [messagesOf(line, 'chosen', path), messagesOf(line, 'rejected', path)];
+  const hasPrompt = fieldOf(line, 'prompt') !== undefined;
+  const row = hasPrompt
+    ? { prompt: messagesOf(line, 'prompt', path), chosen, rejected }
+    : withoutPrompt(chosen, rejected);
+  for (const answer of ['chosen', 'rejected'] as const) {
+    const role = row[answer][0]?.role;
+    if (role === 'assistant') continue;
+    const found = role === undefined ? 'the same messages in both' : `the role ${excerpt(role)}`;
+    throw errorAt(path, line.line, `expected "${answer}" to answer with a message of the assistant, got ${found}`);
+  }
+  return { ...row, ...toolsOf(line, path) };
+}
+
+/** Separates two conversations from the messages that they share at their beginning, as TRL does. */
+function withoutPrompt(chosen: readonly Message[], rejected: readonly Message[]): PreferenceRow<readonly Message[]> {
+  const differ = (message: Message, at: number) => JSON.stringify(message) !== JSON.stringify(rejected[at]);
+  const found = chosen.findIndex(differ);
+  const from = found === -1 ? chosen.length : found;
+  return { prompt: chosen.slice(0, from), chosen: chosen.slice(from), rejected: rejected.slice(from) };
 }
 
 function roleProblem(role: string): string | undefined {
@@ -195,7 +253,7 @@ function shown(value: unknown): string {
 }
 
 /** Fields of the rows that `readLanguageSet` reads. */
-const LANGUAGE_FIELDS = ['text', 'messages', 'prompt', 'completion'];
+const LANGUAGE_FIELDS = ['text', 'messages', 'prompt', 'completion', 'chosen', 'rejected'];
 
 /**
  * Whether a file is one for `readLanguageSet` rather than a table for `readTable`: `.txt`, or JSON lines without labels
@@ -215,7 +273,7 @@ export function isLanguageFile(head: Uint8Array, path: string, columns: ColumnOp
   if (LANGUAGE_FIELDS.some((name) => fields.includes(name))) return true;
   const found = listed(fields, 'an empty object');
   const forms =
-    '"text" alone, "prompt" and "completion", or "messages" for a language model, or columns that you name (--text-column, --label-column)';
+    '"text" alone, "prompt" and "completion", "messages", or "prompt", "chosen" and "rejected" for a language model, or columns that you name (--text-column, --label-column)';
   throw errorAt(path, first + 1, `expected "text" and "label", or ${forms}, got ${found}`);
 }
 

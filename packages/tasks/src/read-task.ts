@@ -1,8 +1,9 @@
 import type { Storage } from '@peftjs/core';
+import { DataError } from '@peftjs/core/method';
 import { assertKnownOptions } from '@peftjs/core/model';
 import { columnEntries, type ColumnOptions } from './columns.js';
 import type { TaskKind } from './data-set.js';
-import { type LanguageSetOptions, type LanguageTask, readLanguageSet } from './language.js';
+import { isPreferenceSet, type LanguageSetOptions, type LanguageTask, readLanguageSet } from './language.js';
 import { fileStem, readBytes, readTable, type TableReader } from './read-table.js';
 import { holdOutDev, holdOutLanguage } from './split.js';
 import { metricsFor, metricsWithPrimary, type Task, taskOf } from './task.js';
@@ -68,5 +69,10 @@ export async function readLanguageTask(files: LanguageTaskFiles): Promise<Langua
   const read = async (path: string) => readLanguageSet(await readBytes(storage, path), { path, documentEnd });
   const whole = await read(trainPath);
   const sets = devPath === undefined ? await holdOutLanguage(whole) : { train: whole, dev: await read(devPath) };
-  return { name: name ?? fileStem(trainPath), kind: 'causal-lm', ...sets };
+  const [isTrain, isDev] = [sets.train, sets.dev].map(isPreferenceSet);
+  if (isTrain !== isDev) {
+    const [odd = '', other = ''] = isTrain ? [devPath, trainPath] : [trainPath, devPath];
+    throw new DataError(`${odd}: expected rows with "chosen" and "rejected", as ${other} has`, odd);
+  }
+  return { name: name ?? fileStem(trainPath), kind: isTrain ? 'preferences' : 'causal-lm', ...sets };
 }

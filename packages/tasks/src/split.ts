@@ -1,5 +1,6 @@
 import { ConfigError, createRng, DataError, grouped, integerFrom, parseOptions, type Rng } from '@peftjs/core/method';
 import { anInteger, anything, assertArgument } from '@peftjs/core/model';
+import { encodedRows } from './batches.js';
 import {
   aDataSet,
   createDataSet,
@@ -10,7 +11,7 @@ import {
   type TaskKind,
   textsKey,
 } from './data-set.js';
-import { type CausalData, type CausalRow, countTruncated } from './encode-language.js';
+import { type CausalData, countTruncated, type PreferenceData } from './encode-language.js';
 import { type LanguageSet, languageSet } from './language.js';
 
 /**
@@ -96,13 +97,16 @@ export async function holdOutDev<K extends TaskKind>(
 }
 
 /**
- * Holds out a tenth of the rows of a language set to report results on: always the same rows, and equal rows on the
- * same side.
+ * Holds out a tenth of the rows of a language set to report results on: always the same rows, and equal rows, or
+ * preferences with the same prompt, on the same side.
  * @throws DataError when one side would be empty, e.g. for a text file that is one document.
  */
 export async function holdOutLanguage(set: LanguageSet): Promise<Record<'train' | 'dev', LanguageSet>> {
   const { name, rows } = set;
-  const keyOf = (row: number): string => JSON.stringify(rows[row]);
+  const keyOf = (number: number): string => {
+    const row = rows[number] as LanguageSet['rows'][number];
+    return JSON.stringify('rejected' in row ? row.prompt : row);
+  };
   const way =
     'give a development file (--dev) or split the text into documents (--document-end); a table with labels must be named .tsv or .csv';
   const refusal = `hold out a tenth, got ${rows.length}; ${way}`;
@@ -153,47 +157,64 @@ function stratumByLabel({ kind, rows }: DataSet<TaskKind>): (row: number) => num
   return kind === 'classification' ? (row) => (rows[row] as Row).label : () => 0;
 }
 
+/** Rows of tokens for a language model. */
+type AnyLanguageData = CausalData | PreferenceData;
+
 /** The rows of a language set, split in two. */
-export interface CausalSplit {
+export interface CausalSplit<D extends AnyLanguageData = CausalData> {
   /** The rows to train on. */
-  readonly train: CausalData;
+  readonly train: D;
   /** The rows that select a checkpoint. */
-  readonly selection: CausalData;
+  readonly selection: D;
 }
 
 /**
- * Sets a share of encoded rows aside for selecting checkpoints: drawn by the seed, with equal rows on the same side.
- * Default share 0.1.
+ * Sets a share of encoded rows aside for selecting checkpoints: drawn by the seed, with equal rows, or preferences with
+ * the same prompt, on the same side. Default share 0.1.
  * @throws ConfigError for a share outside (0, 1), DataError when one side would be empty.
  */
-export function splitCausal(
-  data: CausalData,
+export function splitCausal<D extends AnyLanguageData>(
+  data: D,
   { share = 0.1, seed }: { readonly share?: number | undefined; readonly seed: number },
-): CausalSplit {
+): CausalSplit<D> {
   checkShare(share);
   const { name, rows } = data;
-  const keyOf = (row: number): string => (rows[row] as CausalRow).ids.join();
   const found = `${rows.length}, too few or too similar; give shorter rows or a separate file`;
   const refusal = `set a share of ${share} aside, got ${found}`;
-  const { drawn, rest } = drawShare(data, share, { keyOf, rng: createRng(seed).fork('selection') }, refusal);
+  const drawing = { keyOf: (row: number) => keyOf(data, row), rng: createRng(seed).fork('selection') };
+  const { drawn, rest } = drawShare(data, share, drawing, refusal);
   return {
     train: { ...withRows(data, rest), name: `${name}/train` },
     selection: { ...withRows(data, drawn), name: `${name}/selection` },
   };
 }
 
+/** A key for the tokens of a row, of preferences for those of the prompt. */
+function keyOf({ rows }: AnyLanguageData, number: number): string {
+  const row = rows[number] as AnyLanguageData['rows'][number];
+  if (!('texts' in row)) return row.ids.join();
+  const [{ ids, labels }] = row.texts;
+  return ids
+    .subarray(
+      0,
+      labels.findIndex((label) => label >= 0),
+    )
+    .join();
+}
+
 /**
  * Draws `count` encoded rows by a seed, in their order. Returns the data itself if it has no more rows.
  * @throws ConfigError when `count` is not a positive integer.
  */
-export function sliceCausal(data: CausalData, count: number, seed: number): CausalData {
+export function sliceCausal<D extends AnyLanguageData>(data: D, count: number, seed: number): D {
+  assertArgument('data', data, encodedRows);
   assertArgument('count', count, integerFrom(1));
   if (count >= data.rows.length) return data;
   return withRows(data, drawRows(data.rows.length, count, { rng: createRng(seed).fork('slice') }).drawn);
 }
 
-function withRows(data: CausalData, numbers: readonly number[]): CausalData {
-  const rows = numbers.map((row) => data.rows[row] as CausalRow);
+function withRows<D extends AnyLanguageData>(data: D, numbers: readonly number[]): D {
+  const rows = numbers.map((row) => data.rows[row] as D['rows'][number]);
   return { ...data, rows, truncated: countTruncated(rows) };
 }
 

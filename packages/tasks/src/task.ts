@@ -161,6 +161,7 @@ function ownScores(classes: readonly string[]): readonly string[] {
 const ofRows: Readonly<Record<string, RowMetric<never>>> = {
   ...known,
   ...retrieval.metrics,
+  rewardAccuracy: accuracy, // of preferences: whether the chosen answer has the larger reward, and 1
   microF1,
   entityF1,
   tokenAccuracy,

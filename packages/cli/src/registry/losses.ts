@@ -7,6 +7,8 @@ const losses = {
   'squared-error': core.squaredError,
   'token-cross-entropy': core.tokenCrossEntropy,
   'next-token': core.nextToken,
+  dpo: core.dpo,
+  orpo: core.orpo,
   'multiple-negatives-ranking': core.multipleNegativesRanking,
   'cosine-similarity': core.cosineSimilarity,
   triplet: core.triplet,

@@ -88,6 +88,11 @@ export type LoadedLanguageTask = LanguageTask & Origin;
 /** A task with its origin. */
 export type LoadedTask = LabelledTask | LoadedLanguageTask;
 
+/** Whether a task is for a language model. */
+export function isForLanguage(task: LoadedTask): task is LoadedLanguageTask {
+  return task.kind === 'causal-lm' || task.kind === 'preferences';
+}
+
 /**
  * Loads a task by name. In a folder, the names of GLUE tasks and `trec` mean their published files; any other name
  * means a folder with the user's own files: labelled tables, or texts for a language model.

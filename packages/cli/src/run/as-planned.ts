@@ -5,7 +5,7 @@ import { isChatSet } from '@peftjs/tasks';
 import { commandName } from '../registry/command-name.js';
 import { resolveEngine } from '../registry/executors.js';
 import { resolveMethod } from '../registry/methods.js';
-import type { DataSource, LoadedTask } from '../registry/tasks.js';
+import { isForLanguage, type DataSource, type LoadedTask } from '../registry/tasks.js';
 import { numericVersions, type Trial, type Versions } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
 
@@ -108,7 +108,7 @@ async function assertVersions({ method, engine, versions: planned }: Trial): Pro
  */
 export function dataFingerprint(task: LoadedTask, { tokenizer }: PretrainedModel): string {
   const { train, dev } = task;
-  if (task.kind !== 'causal-lm') {
+  if (!isForLanguage(task)) {
     const { selection, extraDevSets = {} } = task;
     const sets = [train, dev, ...(selection ? [selection] : []), ...Object.values(extraDevSets)];
     return sets.map(({ fingerprint }) => fingerprint).join(' ');

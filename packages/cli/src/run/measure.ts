@@ -68,11 +68,12 @@ function repeated(data: TrainingData, batch: Batch): TrainingData {
 }
 
 /** Returns evaluation data of the first batch only, since only the time matters and not the score. */
-function ofOneBatch({ batches, primaryMetric, summarise }: EvaluationData): EvaluationData {
+function ofOneBatch({ batches, primaryMetric, summarise, takesSurprise = false }: EvaluationData): EvaluationData {
   return {
     batches: batches.slice(0, 1),
     primaryMetric,
     ...(summarise && { summarise }),
+    takesSurprise,
     score: () => ({ [primaryMetric]: 0 }),
   };
 }

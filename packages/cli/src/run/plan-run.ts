@@ -11,22 +11,13 @@ import {
 import { didYouMean } from '@peftjs/core/model';
 import { assertLossReads } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
-import {
-  isChatSet,
-  isTextSet,
-  chatML,
-  encodeLanguage,
-  encodeRows,
-  chooseMaxTokens,
-  rowLength,
-  type DataSet,
-} from '@peftjs/tasks';
+import { isChatSet, isTextSet, chatML, encodeRows, chooseMaxTokens, rowLength, type DataSet } from '@peftjs/tasks';
 import { commandName } from '../registry/command-name.js';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
 import { everyMethod, isHeadOnly, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
 import { packageFolder } from '../registry/packages.js';
-import { loadTask, type LoadedTask, type DataSource } from '../registry/tasks.js';
+import { isForLanguage, loadTask, type LoadedTask, type DataSource } from '../registry/tasks.js';
 import { findNonJson } from '../results/json.js';
 import { fitConfig, isAuto, parseBudget } from '../study/budgets.js';
 import { presets } from '../study/presets.js';
@@ -37,6 +28,7 @@ import {
   modelTaskOf,
   encodeLabelledTask,
   encodeLanguageTask,
+  encodeSet,
   splitRows,
   warnOfLosses,
   type SplitRows,
@@ -246,16 +238,15 @@ export async function plannedLengths(task: LoadedTask, model: Reader, protocol: 
   const { tokenizer, maxTokens: limit } = model;
   const lengthOf = (fitting: (most: number) => number): number =>
     protocol.maxTokens === null ? fitting(Math.min(MAX_BY_ITSELF, limit)) : Math.min(protocol.maxTokens, limit);
-  if (task.kind === 'causal-lm') {
+  if (isForLanguage(task)) {
     const { name, train, dev } = task;
     if (!tokenizer.chatTemplate && [train, dev].some(isChatSet))
       warnOnce(`${name}: the model has no chat template, so conversations are written as ChatML`);
     const template = tokenizer.chatTemplate?.render ?? chatML;
     const maxTokens = lengthOf((most) => {
       if (isTextSet(train)) return Math.min(PACKED, most);
-      const { rows } = encodeLanguage({ ...train, name: `${name}/train` }, tokenizer, { maxTokens: most, template });
-      const lengths = rows.map(({ ids }) => ids.length);
-      return chooseMaxTokens(lengths, most);
+      const { rows } = encodeSet({ ...train, name: `${name}/train` }, tokenizer, { maxTokens: most, template });
+      return chooseMaxTokens(rows.map(rowLength), most);
     });
     warnOfLosses(name, encodeLanguageTask(task, model, { ...protocol, maxTokens }), limit);
     return { maxTokens, epochs: protocol.epochs ?? MIN_EPOCHS };

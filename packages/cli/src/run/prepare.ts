@@ -3,12 +3,15 @@ import { mapValues, warnOnce } from '@peftjs/core/method';
 import type { Task as ModelTask } from '@peftjs/core/model';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import {
+  isPreferenceSet,
   isTextSet,
   causalEvaluation,
   chatML,
   encodeLanguage,
+  encodePreferences,
   encodeRows,
   evaluationData,
+  preferenceEvaluation,
   flipLabels,
   sliceCausal,
   sliceRows,
@@ -16,14 +19,24 @@ import {
   splitSelection,
   trainingData,
   type CausalData,
+  type CausalTokenizer,
   type DataSet,
   type EncodedData,
+  type EncodeLanguageOptions,
+  type LanguageSet,
+  type PreferenceData,
   type SelectionSplit,
 } from '@peftjs/tasks';
 import { counted } from '../format.js';
 import { weightDtype } from '../registry/executors.js';
 import { packageFolder } from '../registry/packages.js';
-import { loadTask, type LabelledTask, type LoadedLanguageTask, type LoadedTask } from '../registry/tasks.js';
+import {
+  isForLanguage,
+  loadTask,
+  type LabelledTask,
+  type LoadedLanguageTask,
+  type LoadedTask,
+} from '../registry/tasks.js';
 import type { StudyProtocol } from '../study/study.js';
 import type { Lengths, Trial, TrialProtocol } from '../study/trials.js';
 
@@ -77,7 +90,7 @@ export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
     const key = JSON.stringify([trial.task, trial.data, trial.protocol]);
     const shared = keptIn(tasks, key, async () => {
       const task = await loadTask(trial.task, trial.data, trial.protocol.split);
-      return task.kind === 'causal-lm' ? languageData(trial, task, load) : labelledData(trial, task, load);
+      return isForLanguage(task) ? languageData(trial, task, load) : labelledData(trial, task, load);
     });
     for (const oldest of [...tasks.keys()].slice(0, -MAX_TASKS)) tasks.delete(oldest);
     const { trainingData: batches, ...rest } = await shared;
@@ -98,6 +111,7 @@ const modelTasks: Readonly<Record<LoadedTask['kind'], ModelTask>> = {
   'multi-label': 'sequence-classification',
   'token-classification': 'token-classification',
   'causal-lm': 'causal-lm',
+  preferences: 'causal-lm',
   pairs: 'feature-extraction',
   triplets: 'feature-extraction',
   'scored-pairs': 'feature-extraction',
@@ -207,7 +221,9 @@ async function languageData({ protocol }: Trial, task: LoadedLanguageTask, load:
   const { train, selection, dev } = encoded;
   const { batchSize, evaluationBatchSize } = protocol;
   const padding = { padId: model.tokenizer.padTokenId };
-  const judge = (rows: CausalData) => causalEvaluation(rows, { ...padding, batchSize: evaluationBatchSize });
+  const judging = { ...padding, batchSize: evaluationBatchSize };
+  const judge = (rows: EncodedLanguage): EvaluationData =>
+    rows.kind === 'preferences' ? preferenceEvaluation(rows, judging) : causalEvaluation(rows, judging);
   return {
     model,
     task,
@@ -229,12 +245,12 @@ export function encodeLanguageTask(
   task: LoadedLanguageTask,
   { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
   protocol: RowsProtocol & Pick<TrialProtocol, 'maxTokens'>,
-): Sets<CausalData> {
+): Sets<EncodedLanguage> {
   const { dataSeed: seed, maxTokens } = protocol;
-  const encode = (name: 'train' | 'dev', count: number | null): CausalData => {
+  const encode = (name: 'train' | 'dev', count: number | null): EncodedLanguage => {
     const set = { ...task[name], name: `${task.name}/${name}` };
     const template = tokenizer.chatTemplate?.render ?? chatML; // `plannedTokens` warns about the fallback
-    const rows = encodeLanguage(set, tokenizer, { maxTokens: Math.min(maxTokens, most), template });
+    const rows = encodeSet(set, tokenizer, { maxTokens: Math.min(maxTokens, most), template });
     const whole = isTextSet(set) ? { ...rows, dropped: 0 } : rows; // the last token of packed texts does not count as lost
     return count === null ? whole : sliceCausal(whole, count, seed);
   };
@@ -243,8 +259,16 @@ export function encodeLanguageTask(
   return { ...split, dev: encode('dev', protocol.devRows), extraDevSets: {} };
 }
 
+/** Encoded rows for a language model. */
+type EncodedLanguage = CausalData | PreferenceData;
+
+/** Encodes rows of any form for a language model. */
+export function encodeSet(set: LanguageSet, tokenizer: CausalTokenizer, options: EncodeLanguageOptions) {
+  return isPreferenceSet(set) ? encodePreferences(set, tokenizer, options) : encodeLanguage(set, tokenizer, options);
+}
+
 /** The encoded rows of a task: of tables, or of texts for a language model. */
-export type EncodedTask = Sets<EncodedData | CausalData>;
+export type EncodedTask = Sets<EncodedData | EncodedLanguage>;
 
 /** What a task's rows lose to the maximal length. */
 interface Losses {

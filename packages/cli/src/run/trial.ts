@@ -7,13 +7,20 @@ import {
   countParameters,
   train,
   withAdapter,
+  withReference,
   type Executor,
   type PeftModel,
-  type TrainOptions,
 } from '@peftjs/core';
 import { TrainingError, type ConfiguredMethod, type MatchOn } from '@peftjs/core/method';
 import { optimizerStateBytes } from '@peftjs/core/model';
-import { evaluationOutputs, releaseRuntimes, type Checkpoint, type TrainResult } from '@peftjs/core/runtime';
+import {
+  defaultLoss,
+  evaluationOutputs,
+  releaseRuntimes,
+  type Checkpoint,
+  type Loss,
+  type TrainResult,
+} from '@peftjs/core/runtime';
 import { openExecutor } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
 import { isHeadOnly, resolveMethod } from '../registry/methods.js';
@@ -205,7 +212,7 @@ async function trainTrial(
 const MEMORIZATION_ROWS = 300;
 
 /** The loss that a protocol names, if any. */
-function lossOf({ loss }: TrialProtocol): Pick<TrainOptions, 'loss'> {
+function lossOf({ loss }: TrialProtocol): { readonly loss?: Loss } {
   return loss === undefined ? {} : { loss: lossNamed(loss) };
 }
 
@@ -216,13 +223,15 @@ function lossOf({ loss }: TrialProtocol): Pick<TrainOptions, 'loss'> {
  * @throws TrainingError for a metric that is not finite.
  */
 async function judge(
-  { judgedOn }: Trial,
+  { judgedOn, protocol }: Trial,
   peft: PeftModel,
   prepared: PreparedTrial,
   executor: Executor,
   { selected, last }: TrainedAtOnce,
 ) {
-  const { dev, extraDevSets } = judgedOn === 'dev' ? prepared : { dev: prepared.selection, extraDevSets: {} };
+  const { dev: given, extraDevSets } = judgedOn === 'dev' ? prepared : { dev: prepared.selection, extraDevSets: {} };
+  const { loss = defaultLoss(prepared.train.kind) } = lossOf(protocol);
+  const dev = loss.needsReference && given.withReference ? await withReference(given, peft, { executor }) : given;
   const judged = async ({ layers, values }: Checkpoint) => {
     const model = withAdapter(peft, { layers, values });
     const outputs = await evaluationOutputs(model, dev, { executor });

@@ -192,6 +192,8 @@ export interface InputBatch {
    * inputs are [columns * batch, tokens]. Default 1.
    */
   readonly columns?: number;
+  /** The names of the axes of inputs that only the loss reads, as in `Model.axes`. `withInputs` sets them. */
+  readonly axes?: Model['axes'];
 }
 
 /** Where the rows of a batch stood before they were sorted. */
@@ -209,6 +211,7 @@ export interface Batch extends InputBatch {
    * - class numbers (int32) or finite targets (float32), [batch]
    * - multi-label: 1 for each label that a row has and 0 for the others (float32), [batch, labels]
    * - token tasks: class numbers [batch, tokens], -100 for a token without a label
+   * - preferences: the tokens of both answers [2 * batch, tokens], -100 for prompts and padding
    */
   readonly labels: HostTensor;
 }
@@ -218,6 +221,7 @@ export interface Batch extends InputBatch {
  * - `'classification'`: a class for each row; `'multi-label'`: any number of classes; `'regression'`: a number
  * - `'token-classification'`: a class for each token
  * - `'causal-lm'`: the input tokens themselves; the model predicts each one from those before it
+ * - `'preferences'`: the tokens of two answers to a prompt, the chosen one and the rejected one
  * - `'pairs'`: none; a row is two texts that belong together. `'triplets'`: plus one or more texts that do not
  * - `'scored-pairs'`: a number for how similar the two texts of a row are
  */
@@ -227,6 +231,7 @@ export type DataKind =
   | 'regression'
   | 'token-classification'
   | 'causal-lm'
+  | 'preferences'
   | 'pairs'
   | 'triplets'
   | 'scored-pairs';
@@ -279,10 +284,16 @@ export interface EvaluationData {
   summarise?(row: number, outputs: Float32Array): Float32Array;
   /**
    * Whether `score` also takes two numbers in place of a language model's outputs for a row: the sum of -log p over its
-   * labelled tokens but the first, and their number. The logits of a large vocabulary then never exist whole. Default
-   * false.
+   * labelled tokens but the first, and their number; for rows of several texts, two numbers for each. The logits of a
+   * large vocabulary then never exist whole. Data without `summarise` always get them. Default false.
    */
   readonly takesSurprise?: boolean;
+  /**
+   * Returns the same data with what the frozen model gives them, so that `score` compares the model with it, as for the
+   * rewards of preferences.
+   * @param outputs the frozen model's, as `score` takes them
+   */
+  withReference?(outputs: readonly Float32Array[]): EvaluationData;
   /**
    * Computes the metrics from the outputs `[classes]` of each row, or from what `summarise` returned, in the order in
    * which `predict` returns them for `batches`.

@@ -34,7 +34,7 @@ function columnsOf(outputs: Tensor, { rowWeights }: LossBatch): Tensor[] {
 }
 
 /** Returns cos(x, y) for the rows of two matrices, `[rows]`. */
-function cosines(x: Tensor, y: Tensor): Tensor {
+export function cosines(x: Tensor, y: Tensor): Tensor {
   return tf.sum(tf.mul(l2Normalize(x), l2Normalize(y)), -1);
 }
 

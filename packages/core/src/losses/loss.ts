@@ -12,6 +12,12 @@ export interface Loss extends Named {
    * checked.
    */
   readonly labels?: DataKind | readonly DataKind[];
+  /**
+   * Whether it reads `inputs.referenceLogps`: what the frozen model, without the adapter, gives the two answers of each
+   * row of preferences, log p summed over their labelled tokens, `[batch, 2]`. `train` computes it once, before the first
+   * step. Default false.
+   */
+  readonly needsReference?: boolean;
   /** Computes the weighted mean over a batch, as part of the traced step; 0 (not NaN) where all weights are 0. */
   loss(outputs: Tensor, batch: LossBatch): Scalar;
   /**

@@ -150,7 +150,7 @@ describe.each(kinds)('the loss of %s', (kind) => {
 
 it('an unknown kind of data has no loss', () => {
   expect(() => defaultLoss('token-clasification' as DataKind)).toThrow(
-    "kind is 'token-clasification' (did you mean 'token-classification'?); expected classification, multi-label, regression, token-classification, causal-lm, pairs, triplets, scored-pairs",
+    "kind is 'token-clasification' (did you mean 'token-classification'?); expected classification, multi-label, regression, token-classification, causal-lm, preferences, pairs, triplets, scored-pairs",
   );
 });
 

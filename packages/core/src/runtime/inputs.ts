@@ -105,7 +105,7 @@ export function fedBatch(model: Model, layers: AdapterLayers, batch: Batch) {
   const inputs = modelInputs(model, layers, batch);
   const sizes = sizesOf(batch);
   const specs = {
-    inputs: dynamicSpecs(inputs, sizes, model.axes),
+    inputs: dynamicSpecs(inputs, sizes, { ...model.axes, ...batch.axes }),
     ...dynamicSpecs({ labels, rowWeights }, sizes, axesOfLabels('labels', labels)),
   };
   return { fed: { inputs, labels, rowWeights }, specs };

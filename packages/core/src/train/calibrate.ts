@@ -22,6 +22,7 @@ import { downloadAll, nextTask, openProgram, releaseAll, uploadAll, type Program
 import { openRuntime } from '../runtime/runtime.js';
 import { hostTensor, type HostTensor, type Tensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
+import { withLogps } from './reference.js';
 import type { GradientInputs } from './step.js';
 
 /** Options of `calibrate`. */
@@ -68,8 +69,9 @@ export async function calibrate<C extends TargetConfig>(
   if (!kind) throw new ConfigError(`${method.name}: this configuration needs no calibration`, 'calibration');
   const paths = adaptedSites(model, method, config).matched.flatMap((s) => (s.kind === 'linear' ? [s.path] : []));
   const saved = savedModules(model, config, createRng(seed));
-  const measured = data.epoch(0).slice(0, batches);
-  if (loss.labels) assertLabels(model, measured, data.kind);
+  const given = data.epoch(0).slice(0, batches);
+  if (loss.labels) assertLabels(model, given, data.kind);
+  const measured = kind === 'activations' ? given : await withLogps(model, loss, given, executor);
   const of = { model, saved, paths, loss };
   const measure: Measure = (inputs) =>
     kind === 'activations' ? secondMoments(of, inputs) : weightGradients(of, inputs);

@@ -8,7 +8,7 @@ import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, EvaluationData, InputBatch, Model } from '../contracts/model.js';
 import { aBatchList, aTextList, anything, someEvaluationData } from '../kinds.js';
 import { lossWeight, type Loss } from '../losses/loss.js';
-import { surpriseOfRows } from '../losses/losses.js';
+import { surpriseOfRows } from '../losses/surprise.js';
 import { rowsKey } from '../runtime/context.js';
 import { axesOfLabels, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { identityOf } from '../runtime/leases.js';
@@ -17,7 +17,7 @@ import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.
 import { describeNamed } from '../settings.js';
 import { floats, hostTensor, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
-import { blockedSurprise, lossOn } from './word-blocks.js';
+import { blockedSurprise, lossOn, tokenSurprise } from './word-blocks.js';
 
 /** Options of `predict`. */
 export interface PredictOptions {
@@ -125,7 +125,8 @@ export async function outputsWith(
   data: Pick<EvaluationData, 'batches' | 'summarise' | 'takesSurprise'>,
   { adapterNames = [], holdsFrozen = false }: OutputOptions = {},
 ): Promise<Float32Array[]> {
-  const surprise = data.takesSurprise ? blockedSurprise(runtime.model, layers) : undefined;
+  const surpriseOf = data.summarise ? blockedSurprise : tokenSurprise;
+  const surprise = data.takesSurprise ? surpriseOf(runtime.model, layers) : undefined;
   const surprising: ForwardPass = {
     name: 'surprise',
     compute: (scope, inputs) => {
@@ -236,7 +237,7 @@ export async function downloadPass(
   const { executor, model } = runtime;
   const sizes = sizesOf(batch);
   const specs = {
-    inputs: dynamicSpecs(inputs, sizes, { ...model.axes, ...axes }),
+    inputs: dynamicSpecs(inputs, sizes, { ...model.axes, ...batch.axes, ...axes }),
     rows: dynamicSpecs(rows, sizes),
     cache: {},
   };

@@ -4,7 +4,7 @@ import { isInHead } from '../head.js';
 import { modelInputs } from '../runtime/inputs.js';
 import { nextTask } from '../runtime/program.js';
 import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.js';
-import { hostTensor, sizeOf, tensorAt, type HostTensor } from '../tensors.js';
+import { hostRows, sizeOf, tensorAt, type HostTensor } from '../tensors.js';
 import { downloadPass } from './evaluate.js';
 
 /*
@@ -88,7 +88,7 @@ function featureReader(whole: Runtime, { features }: SplitForward, data: Trainin
       settle(batch, texts);
       const rows: Float32Array[] = [];
       for (const text of texts) rows.push(await featuresOf(text));
-      read.push({ ...batch, inputs: { ...batch.inputs, [FEATURES]: stacked(rows) } });
+      read.push({ ...batch, inputs: { ...batch.inputs, [FEATURES]: hostRows(rows) } });
     }
     return read;
   };
@@ -113,12 +113,4 @@ function textsOf({ inputs }: InputBatch): string[] {
 function rowOf({ data, shape }: HostTensor, row: number): HostTensor['data'] {
   const size = sizeOf(shape.slice(1));
   return data.subarray(row * size, (row + 1) * size);
-}
-
-/** Stacks rows: [width] each -> [rows, width]. */
-function stacked(rows: readonly Float32Array[]): HostTensor {
-  const width = rows[0]?.length ?? 0;
-  const data = new Float32Array(rows.length * width);
-  rows.forEach((row, index) => data.set(row, index * width));
-  return hostTensor(data, [rows.length, width]);
 }

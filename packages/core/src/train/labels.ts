@@ -25,6 +25,9 @@ export function assertLabels(model: Model, batches: readonly (InputBatch & Parti
   }
 }
 
+/** The kinds whose labels are one per token. */
+const OF_TOKENS: readonly DataKind[] = ['token-classification', 'causal-lm', 'preferences'];
+
 function kindOf({ dtype, shape }: HostTensor): DataKind {
   if (dtype === 'float32') return shape.length === 1 ? 'regression' : 'multi-label';
   return shape.length === 1 ? 'classification' : 'token-classification';
@@ -34,12 +37,12 @@ function assertBatchLabels({ labels, rowWeights, inputs, rows }: Batch, outputs:
   const { data, shape } = labels;
   const [, width] = shape; // the number of tokens, or of labels
   assertWidth(kind, width, outputs);
-  const mask = kind === 'token-classification' || kind === 'causal-lm' ? inputs.attentionMask : undefined;
+  const mask = OF_TOKENS.includes(kind) ? inputs.attentionMask : undefined;
   const isPossible = possible(kind, outputs);
   for (let place = 0; place < data.length; place++) {
     const label = data[place] as number;
     if (isPossible(label)) continue;
-    const row = Math.floor(place / (width ?? 1));
+    const row = Math.floor(place / (width ?? 1)) % (rowWeights.shape[0] as number); // preferences have two texts a row
     if (rowWeights.data[row] === 0 || mask?.data[place] === 0) continue;
     const where = `row ${rows[row] ?? row}${width === undefined ? '' : `, ${kind === 'multi-label' ? 'label' : 'token'} ${place % width}`}`;
     throw new DataError(`the label of ${where} is ${label}; expected ${expectation(kind, outputs)}`, 'labels');

@@ -44,6 +44,8 @@ export interface PlannedRun {
   readonly heldOut: readonly Batch[];
   /** The number of steps of the earlier runs that this one continues. */
   readonly stepsBefore: number;
+  /** What the frozen model gives the training and the selection rows, where the loss needs it. */
+  readonly reference?: HostTensors;
 }
 
 /** A run between two steps. Functions of this file change it, and nothing else does. */
@@ -319,7 +321,8 @@ export async function checkpoint({ steps, progress: { step } }: Run): Promise<Ch
 }
 
 /** Downloads everything needed to resume the run. */
-export async function snapshot({ settings, definition, controller, steps, progress }: Run): Promise<TrainingSnapshot> {
+export async function snapshot(run: Run): Promise<TrainingSnapshot> {
+  const { settings, definition, controller, steps, progress, reference } = run;
   const { selected, stopping, ...counts } = progress;
   return {
     ...counts,
@@ -329,5 +332,6 @@ export async function snapshot({ settings, definition, controller, steps, progre
     selected: withoutLayers(selected),
     stopping: settings.earlyStopping && { ...stopping, best: withoutLayers(stopping.best) },
     compileMs: steps.compileMs(),
+    ...(reference && { reference }),
   };
 }

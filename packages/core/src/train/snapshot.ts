@@ -71,6 +71,11 @@ export interface TrainingSnapshot {
    * finished.
    */
   readonly sizing?: SizingProgress;
+  /**
+   * What the frozen model gives the rows, where the loss needs it: of the training rows log p of both answers,
+   * `train` `[rows, 2]`; of the selection rows what their `score` takes, `selection` `[rows, outputs]`.
+   */
+  readonly reference?: HostTensors;
 }
 
 /** The state of early stopping. */
@@ -107,10 +112,15 @@ const aSnapshot = objectLike<TrainingSnapshot>('a snapshot, as onSnapshot gets i
 /** Writes a snapshot as one safetensors file; `metadata` is added to its header. */
 export function writeSnapshot(snapshot: TrainingSnapshot, metadata: Readonly<Record<string, string>> = {}): Uint8Array {
   assertArgument('snapshot', snapshot, aSnapshot);
-  const { adapter, slots, selected, stopping, sizing, ...progress } = snapshot;
+  const { adapter, slots, selected, stopping, sizing, reference = {}, ...progress } = snapshot;
   const ofSlots = Object.entries(slots).map(([slot, tensors]) => [`slots/${slot}`, tensors] as const);
   const checkpoints = { selected, best: stopping?.best, smallest: sizing?.smallest };
-  const groups = { adapter, ...mapValues(checkpoints, (each) => each?.values ?? {}), ...Object.fromEntries(ofSlots) };
+  const groups = {
+    adapter,
+    reference,
+    ...mapValues(checkpoints, (each) => each?.values ?? {}),
+    ...Object.fromEntries(ofSlots),
+  };
   const tensors = Object.entries(groups).flatMap(([group, members]) =>
     Object.entries(members).map(
       ([name, { shape, data }]) => [`${group}/${name}`, { dtype: 'F32', shape, data: data as Float32Array }] as const,
@@ -147,9 +157,11 @@ export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Pr
     };
     const whole = <C extends StoredCheckpoint | null>(checkpoint: C, name: string): C =>
       checkpoint && { ...checkpoint, values: group(name) };
+    const reference = group('reference');
     return {
       ...progress,
       adapter: group('adapter'),
+      ...(Object.keys(reference).length > 0 && { reference }),
       slots: Object.fromEntries(slots.map((slot) => [slot, group(`slots/${slot}`)])),
       selected: whole(selected, 'selected'),
       stopping: stopping && { ...stopping, best: whole(stopping.best, 'best') },
@@ -178,4 +190,4 @@ function writtenRun(metadata: Readonly<Record<string, string | undefined>>, path
 }
 
 /** The run's data in the header: slots by name, and checkpoints without their values. */
-type Written = Omit<TrainingSnapshot, 'adapter' | 'slots'> & { readonly slots: readonly string[] };
+type Written = Omit<TrainingSnapshot, 'adapter' | 'slots' | 'reference'> & { readonly slots: readonly string[] };

@@ -32,6 +32,7 @@ import {
   type PlannedRun,
   type Run,
 } from './run.js';
+import { referenced } from './reference.js';
 import { trainToSize } from './sizing.js';
 import { trainedTensors } from './step.js';
 import type { StepReport } from './steps.js';
@@ -62,7 +63,8 @@ export async function trainAfter(
   given: TrainingData,
   options: TrainOptions,
 ): Promise<TrainResult> {
-  const run = startRun(peft, plannedRun(stepsBefore, peft, given, options), options);
+  const planned = await referenced(peft, plannedRun(stepsBefore, peft, given, options), options);
+  const run = startRun(peft, planned, options);
   try {
     await runEpochs(run, options);
     const last = await checkpoint(run);

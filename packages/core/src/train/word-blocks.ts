@@ -3,7 +3,7 @@ import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Model, Scope } from '../contracts/model.js';
 import type { Loss, LossBatch } from '../losses/loss.js';
-import type { Surprise } from '../losses/losses.js';
+import { surpriseOf, type Surprise } from '../losses/surprise.js';
 import { blockedCrossEntropy, type WordBlocks } from '../nn/cross-entropy.js';
 import { toRows } from '../nn/linear.js';
 import { isQuantized } from '../quantized.js';
@@ -23,6 +23,11 @@ export function lossOn(model: Model, layers: AdapterLayers, scope: Scope, loss: 
   const surprise = loss.ofSurprise && blockedSurprise(model, layers);
   if (!surprise || !loss.ofSurprise) return loss.loss(model.forward(scope, batch.inputs), batch);
   return loss.ofSurprise(surprise(scope, batch.inputs), batch);
+}
+
+/** Returns the surprise at each label of a batch, for any model of tokens. */
+export function tokenSurprise(model: Model, layers: AdapterLayers): (scope: Scope, inputs: Tensors) => Surprise {
+  return blockedSurprise(model, layers) ?? ((scope, inputs) => surpriseOf(model.forward(scope, inputs)));
 }
 
 /** Returns the surprise at each label of a batch, computed in blocks of words; undefined for other models. */

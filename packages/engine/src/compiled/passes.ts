@@ -26,11 +26,12 @@ export function withoutDeadNodes<Graph extends ModelGraph<ModelPort> | Subgraph>
 
 /**
  * Leaves out the last outputs of nodes if nothing reads them, e.g. the moments of a norm whose gradient is not asked
- * for. ONNX knows outputs by their places.
+ * for. ONNX knows outputs by their places, and a Split has all of its parts.
  */
 function withoutUnreadOutputs(graph: Traced): Traced {
   const read = new Set([...graph.nodes.flatMap(({ inputs }) => inputs), ...graph.outputs.map(({ name }) => name)]);
   const nodes = graph.nodes.map((node) => {
+    if (node.op === 'Split') return node;
     const outputs = node.outputs.slice(0, node.outputs.findLastIndex((name) => read.has(name)) + 1);
     return { ...node, outputs, ...(node.op === 'If' && { attributes: branches(node, outputs.length) }) };
   });

@@ -1,0 +1,94 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
+import * as v from 'valibot';
+import { parseOptions, positive } from '../config.js';
+import { tensorAt } from '../tensors.js';
+import { cosines } from './embeddings.js';
+import { weightedMean, type Loss, type LossBatch } from './loss.js';
+import { crossEntropy } from './losses.js';
+
+/*
+ * Losses on what a teacher gives each row. The teacher's outputs are an input of the batches, which the model does not
+ * read: `withInputs(data, { teacher: await predict(..) })`.
+ */
+
+/** The input with the teacher's outputs. */
+const TEACHER = 'teacher';
+
+/** Options of `distillation`. */
+export interface DistillationOptions {
+  /** T: a larger one shows more of what the teacher thinks of the wrong classes. Above 0. Default 2. */
+  readonly temperature?: number;
+  /** The weight of the teacher, from 0 to 1; that of the labels is 1 - alpha. With 1, labels are not read. Default 0.5. */
+  readonly alpha?: number;
+}
+
+const distillationEntries = {
+  temperature: v.optional(positive, 2),
+  alpha: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(1)), 0.5),
+} satisfies Record<keyof DistillationOptions, unknown>;
+
+/**
+ * Distillation of a classifier (Hinton et al., 2015, arXiv 1503.02531, section 2): with logits z of the model and t of
+ * the teacher, `inputs.teacher` `[batch, classes]`,
+ *
+ *   alpha T^2 KL(softmax(t / T) || softmax(z / T)) + (1 - alpha) crossEntropy(z, labels)
+ *
+ * averaged over rows by weight.
+ * @throws ConfigError for options out of their range.
+ */
+export function distillation(options: DistillationOptions = {}): Loss {
+  const { temperature, alpha } = parseOptions('distillation', distillationEntries, options);
+  const ofLabels = crossEntropy();
+  return {
+    name: 'distillation',
+    settings: { temperature, alpha },
+    labels: 'classification',
+    loss(logits, batch) {
+      const taught = tf.logSoftmax(tf.div(tensorAt(batch.inputs, TEACHER), temperature)); // [batch, classes]
+      const learnt = tf.logSoftmax(tf.div(logits, temperature));
+      const divergence = tf.sum(tf.mul(tf.exp(taught), tf.sub(taught, learnt)), -1); // [batch]
+      const ofTeacher: Scalar = tf.mul(weightedMean(divergence, batch.rowWeights), temperature ** 2 * alpha);
+      return alpha === 1 ? ofTeacher : tf.add(ofTeacher, tf.mul(ofLabels.loss(logits, batch), 1 - alpha));
+    },
+  };
+}
+
+/** Options of `embeddingDistillation`. */
+export interface EmbeddingDistillationOptions {
+  /**
+   * How far embeddings x of the model and t of the teacher are apart: the mean of (x - t)^2, or 1 - cos(x, t). Default
+   * 'mse'.
+   */
+  readonly distance?: 'mse' | 'cosine';
+}
+
+/**
+ * Distillation of embeddings, as sentence-transformers' `MSELoss`: the distance of the model's embedding of each text
+ * from the teacher's, averaged over texts by the weights of their rows. `inputs.teacher` is `[batch, columns * width]`,
+ * a row of what `predict` gives for rows of several texts. Labels are not read.
+ * @throws ConfigError for an unknown distance.
+ */
+export function embeddingDistillation(options: EmbeddingDistillationOptions = {}): Loss {
+  const entries = { distance: v.optional(v.picklist(['mse', 'cosine']), 'mse') };
+  const { distance } = parseOptions('embeddingDistillation', entries, options);
+  return {
+    name: 'embedding-distillation',
+    settings: { distance },
+    loss(outputs, batch) {
+      const taught = byColumns(tensorAt(batch.inputs, TEACHER), outputs, batch);
+      const apart =
+        distance === 'cosine'
+          ? tf.sub(1, cosines(outputs, taught))
+          : tf.mean(tf.squaredDifference(outputs, taught), -1); // [columns * batch]
+      const columns = outputs.shape[0] / (batch.rowWeights.shape[0] as number);
+      return weightedMean(apart, tf.tile(batch.rowWeights, [columns]));
+    },
+  };
+}
+
+/** Orders the teacher's embeddings as the model's: `[batch, columns * width]` -> `[columns * batch, width]`. */
+function byColumns(taught: Tensor, outputs: Tensor, { rowWeights }: LossBatch): Tensor {
+  const columns = outputs.shape[0] / (rowWeights.shape[0] as number);
+  return columns === 1 ? taught : tf.concat(tf.split(taught, columns, 1));
+}

@@ -1,0 +1,108 @@
+import { anyModel, type PeftModel } from '../adapter/peft-model.js';
+import { assertArgument, parseOptions } from '../config.js';
+import type { Executor } from '../contracts/executor.js';
+import type { Batch, EvaluationData, Model } from '../contracts/model.js';
+import { ConfigError } from '../errors.js';
+import { anything, someEvaluationData } from '../kinds.js';
+import type { Loss } from '../losses/loss.js';
+import { REFERENCE_LOGPS } from '../losses/preferences.js';
+import { openRuntime, type Runtime } from '../runtime/runtime.js';
+import { floats, hostRows, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
+import { evaluationOutputs, outputsWith, type EvaluateOptions } from './evaluate.js';
+import type { TrainOptions } from './options.js';
+import type { PlannedRun } from './run.js';
+import { withInputs, withRows } from './with-inputs.js';
+
+/*
+ * A loss of preferences may compare the model with the frozen one. What the latter gives each row never changes: it is
+ * computed once, before the first step, and kept in snapshots.
+ */
+
+/**
+ * Returns evaluation data that compare a model with its frozen network, adapters switched off: `rewardAccuracy` and
+ * `rewardMargin` of preferences are then those of DPO. `train` does this by itself for the data it selects on.
+ * @throws ConfigError for data that compare nothing.
+ */
+export async function withReference(
+  data: EvaluationData,
+  model: PeftModel | Model,
+  options: EvaluateOptions,
+): Promise<EvaluationData> {
+  assertArgument('data', data, someEvaluationData);
+  assertArgument('model', model, anyModel);
+  parseOptions('withReference', { executor: anything }, options);
+  if (!data.withReference) {
+    throw new ConfigError('expected data of preferences, as of preferenceEvaluation; these compare nothing', 'data');
+  }
+  const frozen = 'adapters' in model ? model.model : model;
+  return data.withReference(await evaluationOutputs(frozen, data, options));
+}
+
+/** Adds the reference that a run's loss needs, if any: the snapshot's, or else computed. */
+export async function referenced(peft: PeftModel, planned: PlannedRun, options: TrainOptions): Promise<PlannedRun> {
+  const { settings, data, heldOut } = planned;
+  const { selection, loss } = settings;
+  if (!loss.needsReference) return planned;
+  const reference = options.resume?.reference ?? (await computed(peft.model, planned, options));
+  const logps = { [REFERENCE_LOGPS]: tensorAt(reference, 'train') };
+  const compared = reference.selection && selection?.data.withReference?.(rowsOf(reference.selection));
+  return {
+    ...planned,
+    reference,
+    data: withInputs(data, logps),
+    heldOut: heldOut.map((batch) => withRows(batch, logps)),
+    settings: { ...settings, selection: selection && { ...selection, data: compared ?? selection.data } },
+  };
+}
+
+/** Adds the reference to batches where a loss needs it, for measurements outside of a run. */
+export async function withLogps(
+  model: Model,
+  loss: Loss,
+  batches: readonly Batch[],
+  executor: Executor,
+): Promise<readonly Batch[]> {
+  if (!loss.needsReference) return batches;
+  const runtime = openRuntime(model, executor);
+  try {
+    const logps = { [REFERENCE_LOGPS]: await logpsOf(runtime, batches) };
+    return batches.map((batch) => withRows(batch, logps));
+  } finally {
+    await runtime.close();
+  }
+}
+
+/** Computes the reference of the training rows, `[rows, 2]`, and of the selection data, `[rows, outputs]`. */
+async function computed(
+  model: Model,
+  { settings: { selection }, data, heldOut }: PlannedRun,
+  { executor, signal }: TrainOptions,
+): Promise<HostTensors> {
+  const runtime = openRuntime(model, executor);
+  try {
+    const train = await logpsOf(runtime, [...data.epoch(0), ...heldOut], signal);
+    if (!selection?.data.withReference) return { train };
+    return { train, selection: hostRows(await outputsWith(runtime, {}, {}, selection.data)) };
+  } finally {
+    await runtime.close();
+  }
+}
+
+/** Returns log p of both answers of each row, by its number: `[rows, 2]`. */
+async function logpsOf(runtime: Runtime, batches: readonly Batch[], signal?: AbortSignal): Promise<HostTensor> {
+  const found: Float32Array[] = [];
+  for (const { sorted: _, ...batch } of batches) {
+    signal?.throwIfAborted();
+    const outputs = await outputsWith(runtime, {}, {}, { batches: [batch], takesSurprise: true });
+    batch.rows.forEach((row, place) => {
+      const [chosen = NaN, , rejected = NaN] = outputs[place] ?? [];
+      found[row] = Float32Array.of(-chosen, -rejected);
+    });
+  }
+  return hostRows(Array.from(found, (row) => row ?? new Float32Array(2)));
+}
+
+function rowsOf(tensor: HostTensor): Float32Array[] {
+  const [rows = 0, width = 0] = tensor.shape;
+  return Array.from({ length: rows }, (_, row) => floats(tensor).subarray(row * width, (row + 1) * width));
+}
