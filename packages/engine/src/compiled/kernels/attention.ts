@@ -23,13 +23,13 @@ export const attention: Pick<FusedTable, 'PeftAttention' | 'PeftAttentionGrad'> 
     const unknown = [0, inputs.q.shape[1] as number, 0, 0];
     return byLength(g, inputs, settings, [inputs.q.shape, unknown], {
       kept(b, at) {
-        const weights = weightsOf(b, at, settings, wholeText(b, at));
+        const weights = weightsOf(b, at, settings, b.ints([0]));
         return [mixed(b, weights, at.v), weights];
       },
       blocks(b, at) {
         const none = b.constant(new Float32Array(0), 'float32', unknown);
-        const read = (body: GraphBuilder, block: typeof at, queries: Range): Value[] => [
-          mixed(body, weightsOf(body, block, settings, queries), block.v),
+        const read = (body: GraphBuilder, block: typeof at, from: Value): Value[] => [
+          mixed(body, weightsOf(body, block, settings, from), block.v),
         ];
         return [...inBlocks(b, at, settings, { of: [at.q], read }), none];
       },
@@ -40,8 +40,8 @@ export const attention: Pick<FusedTable, 'PeftAttention' | 'PeftAttentionGrad'> 
     return byLength(g, inputs, settings, [q.shape, k.shape, v.shape], {
       kept: (b, at) => gradients(b, at, at.weights, settings),
       blocks(b, { weights, ...at }) {
-        const read = (body: GraphBuilder, block: typeof at, queries: Range): Value[] =>
-          gradients(body, block, weightsOf(body, block, settings, queries), settings);
+        const read = (body: GraphBuilder, block: typeof at, from: Value): Value[] =>
+          gradients(body, block, weightsOf(body, block, settings, from), settings);
         return inBlocks(b, at, settings, { of: [at.q, at.k, at.v], read });
       },
     }) as ReturnType<FusedKernels<Value>['PeftAttentionGrad']>;
@@ -51,20 +51,13 @@ export const attention: Pick<FusedTable, 'PeftAttention' | 'PeftAttentionGrad'> 
 type Inputs = AttentionInputs<Value>;
 type GradInputs = Inputs & { readonly dy: Value };
 
-/** The places of queries in the text, from the first up to but excluding the last, int64 [1] each. */
-type Range = readonly [from: Value, to: Value];
-
-function wholeText(b: GraphBuilder, { q }: Inputs): Range {
-  return [b.ints([0]), lengthOf(b, q)];
-}
-
 /** P [batch, heads, queries, keys] */
-function weightsOf(b: GraphBuilder, at: Inputs, settings: AttentionSettings, places: Range): Value {
+function weightsOf(b: GraphBuilder, at: Inputs, settings: AttentionSettings, from: Value): Value {
   const { q, k } = at;
   const [heads, keyHeads] = [q.shape[1] as number, k.shape[1] as number];
   const products = product(b, perHead(b, q, keyHeads), k, { alpha: settings.scale, transB: 1 });
   const scores = perHead(b, products, heads);
-  const bias = biasOf(b, at, settings, places);
+  const bias = biasOf(b, at, settings, from);
   const masked = bias === undefined ? scores : b.node('Add', [scores, bias], scores.shape);
   return b.node('Softmax', [masked], masked.shape, { attributes: { axis: -1 } });
 }
@@ -72,29 +65,20 @@ function weightsOf(b: GraphBuilder, at: Inputs, settings: AttentionSettings, pla
 /** What `causalBias` of core adds to the scores of hidden keys. */
 const HIDDEN = -1e9;
 
-/** What is added to the scores; broadcasts to them. */
-function biasOf(
-  b: GraphBuilder,
-  { q, k, maskBias }: Inputs,
-  { causal, window }: AttentionSettings,
-  [from, to]: Range,
-): Value | undefined {
+/** What is added to the scores; broadcasts to them. `from` is the place of the first query in the text. */
+function biasOf(b: GraphBuilder, at: Inputs, { causal, window }: AttentionSettings, from: Value): Value | undefined {
+  const { q, k, maskBias } = at;
   if (!causal) return maskBias;
   const shape = [q.shape[2] as number, k.shape[2] as number]; // [queries, keys]
-  const own = b.node('Reshape', [range(b, from, to), b.ints([-1, 1])], [shape[0] as number, 1]);
-  const keys = range(b, b.ints([0]), to);
-  const compared = (op: string, places: Value): Value => b.node(op, [keys, places], shape, { dtype: 'bool' });
-  const isLater = compared('Greater', own);
-  const first = (): Value => b.node('Sub', [own, b.ints([window])], own.shape);
-  const isHidden = window > 0 ? b.node('Or', [isLater, compared('LessOrEqual', first())], shape) : isLater;
-  const bias = b.node('Where', [isHidden, b.scalar(HIDDEN), b.scalar(0)], shape, { dtype: 'float32' });
+  const lengths = b.node('Concat', [lengthOf(b, q), lengthOf(b, k)], [2], { attributes: { axis: 0 } });
+  const all = b.node('Expand', [b.scalar(HIDDEN), lengths], shape);
+  const part = (offset: number, upper: 0 | 1): Value => {
+    const diagonal = b.node('Squeeze', [b.node('Add', [from, b.ints([offset])], [1])], []);
+    return b.node('Trilu', [all, diagonal], shape, { attributes: { upper } });
+  };
+  const later = part(1, 1);
+  const bias = window > 0 ? b.node('Add', [later, part(-window, 0)], shape) : later;
   return maskBias === undefined ? bias : b.node('Add', [bias, maskBias], [...maskBias.shape.slice(0, 2), ...shape]);
-}
-
-/** The whole numbers from `from` up to but excluding `to`, each int64 [1]. */
-function range(b: GraphBuilder, from: Value, to: Value): Value {
-  const scalars = [from, to].map((x) => b.node('Squeeze', [x], []));
-  return b.node('Range', [...scalars, b.node('Squeeze', [b.ints([1])], [])], [1]);
 }
 
 /** y = P v [batch, heads, queries, size] */
@@ -168,8 +152,8 @@ function byLength<At extends Inputs>(
 interface Blocks<At> {
   /** What each result is of: the results for blocks of queries are joined, those for keys and values added up. */
   readonly of: readonly Value[];
-  /** Computes the results of one block, at its places in the text. */
-  readonly read: (body: GraphBuilder, block: At, places: Range) => Value[];
+  /** Computes the results of one block, whose first query is at the place `from` of the text. */
+  readonly read: (body: GraphBuilder, block: At, from: Value) => Value[];
 }
 
 /** Computes values a block of queries at a time. */
@@ -198,7 +182,7 @@ function inBlocks<At extends Inputs & { readonly dy?: Value }>(
       ...(mask && { maskBias: mask }),
       ...(dy && { dy: ofQueries(dy) }),
     };
-    const results = read(body, block as unknown as At, [start, end]).map((result, place) => {
+    const results = read(body, block as unknown as At, start).map((result, place) => {
       const sum = soFar[place] as Value;
       return of[place] === at.q
         ? body.node('Concat', [sum, result], result.shape, { attributes: { axis: 2 } })
