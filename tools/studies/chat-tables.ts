@@ -49,7 +49,9 @@ interface LengthResults {
 }
 
 /** What a model does with a tool after some conversations that use it. */
-export interface ToolRun extends Point {
+export interface ToolRun {
+  /** The number of conversations learnt. */
+  readonly conversations: number;
   /** The number of calls that are as they should be. */
   readonly called: number;
   /** The number of answers that are as they should be, after the tool's result. */
@@ -124,13 +126,12 @@ function lengthTable({ runs, machine }: LengthResults): string {
 }
 
 function toolTable({ runs, asked, machine }: ToolResults): string {
-  const rows = runs.map(({ conversations, perplexity, called, repeated }) => [
+  const rows = runs.map(({ conversations, called, repeated }) => [
     String(conversations),
-    perplexity.toFixed(2),
     `${called} of ${asked}`,
     `${repeated} of ${asked}`,
   ]);
-  const table = markdownTable(['conversations', 'held-out perplexity', 'right calls', 'right answers'], rows);
+  const table = markdownTable(['conversations', 'right calls', 'right answers'], rows);
   const last = runs.at(-1)?.sample ?? [];
   const said = ['asked', 'first answer', 'after the result'].map((who, at) => [who, oneLine(last[at] ?? '')]);
   const sample = markdownTable(['', 'the first held-out word'], said).replace('--:', '---');

@@ -48,42 +48,44 @@ const { values: flags, positionals } = parseArgs({
 /** The settings of examples/chat.ts. */
 const [BATCH, MAX_TOKENS, LEARNING_RATE] = [8, 128, 5e-4];
 const PROMPTS = ['What does "heron" mean?', 'What does "trowel" mean?', 'What is the capital of France?'];
-/** The runs on conversations, and the steps of each from one evaluation to the next. */
-const RUNS = [
-  { size: 96, every: 4 },
-  { size: 800, every: 25 },
-];
+/** Steps from one evaluation to the next: 200 conversations. */
+const EVALUATE_EVERY = 25;
 const LENGTHS = [128, 512, 1024, 2048];
 /** Conversations with a tool that are learnt, and words that are asked for afterwards. */
-const [WITH_TOOL, ASKED] = [104, 12];
+const [WITH_TOOL, ASKED] = [80, 12];
 const STEPS_AFTER_FIRST = 2;
 
 const executor = compiled();
+const TRAINING: TrainOptions = {
+  executor,
+  epochs: 1,
+  learningRate: LEARNING_RATE,
+  onStep: ({ step, totalSteps, loss }) => process.stderr.write(`${step}/${totalSteps} loss ${loss.toFixed(3)}\n`),
+};
 const machine: Machine = { cpu: processorName(), load: loadavg()[0] as number, node: process.versions.node };
 const commands = { conversations, lengths, length: oneLength, tools };
 await commands[positionals[0] as keyof typeof commands]();
 
-/** Held-out perplexity while conversations are learnt, and answers before and after the last run. */
+/** Held-out perplexity while the conversations are learnt, and answers before and after. */
 async function conversations(): Promise<void> {
   const [model, task] = [await opened(), await readTask()];
-  const heldOut = evaluationOf(model, task.dev);
-  let peft = adapted(model);
+  const heldOut = causalEvaluation(encodeLanguage(task.dev, model.tokenizer, { maxTokens: MAX_TOKENS }), {
+    batchSize: BATCH,
+  });
+  const peft = adapted(model);
   const { perplexity: untrained = NaN } = await evaluate(peft, heldOut, { executor });
   const points: Point[] = [{ conversations: 0, perplexity: untrained }];
   const before = await answersOf(peft);
   const started = cpuSecondsNow();
-  for (const { size, every } of RUNS) {
-    peft = adapted(model);
-    await learnt(peft, await spreadOver(task.train, size), {
-      schedule: 'constant', // each point is what a run of that many conversations ends with
-      selection: { data: heldOut, evaluations: 1 },
-      evaluateEvery: every,
-      onEvaluation({ step, metrics }) {
-        points.push({ conversations: step * BATCH, perplexity: metrics['perplexity'] as number });
-        process.stderr.write(`${JSON.stringify(points.at(-1))}\n`);
-      },
-    });
-  }
+  await train(peft, batchesOf(model, task.train, BATCH), {
+    ...TRAINING,
+    schedule: 'constant', // each point is what a run of that many conversations ends with
+    selection: { data: heldOut, evaluations: 1 },
+    evaluateEvery: EVALUATE_EVERY,
+    onEvaluation({ step, metrics }) {
+      points.push({ conversations: step * BATCH, perplexity: metrics['perplexity'] as number });
+    },
+  });
   const cpuSeconds = cpuSecondsNow() - started;
   const answers = { before, after: await answersOf(peft) };
   await written('conversations.json', { machine, points, cpuSeconds, prompts: PROMPTS, answers });
@@ -115,9 +117,7 @@ async function oneLength(): Promise<void> {
   const repeated = { ...data, rows: Array.from({ length: 1 + STEPS_AFTER_FIRST }, () => data.rows[0] as never) };
   const [ends, cpu]: [number[], number[]] = [[], []];
   await train(adapted(model), trainingData(repeated, { batchSize: 1, seed: 1 }), {
-    executor,
-    epochs: 1,
-    learningRate: LEARNING_RATE,
+    ...TRAINING,
     gradientCheckpointing: flags.checkpointing,
     onStep() {
       ends.push(performance.now() / 1000);
@@ -140,16 +140,11 @@ async function oneLength(): Promise<void> {
 async function tools(): Promise<void> {
   const [model, task] = [await opened(), await readTask()];
   const [set, dev] = [await withTool(await spreadOver(task.train, WITH_TOOL)), await withTool(task.dev)];
-  const heldOut = evaluationOf(model, dev, template);
-  const runs: ToolRun[] = [];
+  const asked = dev.rows.slice(0, ASKED) as readonly ChatRow[];
   const peft = adapted(model);
-  for (const count of [0, WITH_TOOL]) {
-    if (count > 0) await learnt(peft, set, {}, template);
-    const { perplexity = NaN } = await evaluate(peft, heldOut, { executor });
-    const asked = await askedOf(peft, dev.rows.slice(0, ASKED) as readonly ChatRow[]);
-    runs.push({ conversations: count, perplexity, ...asked });
-    process.stderr.write(`${JSON.stringify(runs.at(-1))}\n`);
-  }
+  const runs: ToolRun[] = [{ conversations: 0, ...(await askedOf(peft, asked)) }];
+  await train(peft, batchesOf(model, set, 2, template), { ...TRAINING, learningRate: 2 * LEARNING_RATE });
+  runs.push({ conversations: WITH_TOOL, ...(await askedOf(peft, asked)) });
   await written('tools.json', { machine, runs, asked: ASKED });
 }
 
@@ -204,27 +199,10 @@ async function spreadOver({ name, rows }: LanguageSet, size: number): Promise<La
   return languageSet(name, own);
 }
 
-function evaluationOf({ tokenizer }: PretrainedModel, set: LanguageSet, own?: ChatTemplate) {
-  const maxTokens = own ? 2 * MAX_TOKENS : MAX_TOKENS;
-  return causalEvaluation(encodeLanguage(set, tokenizer, { maxTokens, template: own }), { batchSize: BATCH });
-}
-
-/** Trains on one pass over the rows. */
-async function learnt(
-  peft: PeftModel,
-  set: LanguageSet,
-  options: Partial<TrainOptions>,
-  own?: ChatTemplate,
-): Promise<void> {
-  const maxTokens = own ? 2 * MAX_TOKENS : MAX_TOKENS;
-  const data = encodeLanguage(set, (peft.model as PretrainedModel).tokenizer, { maxTokens, template: own });
-  await train(peft, trainingData(data, { batchSize: BATCH, seed: 1 }), {
-    executor,
-    epochs: 1,
-    learningRate: LEARNING_RATE,
-    onStep: ({ step, loss }) => process.stderr.write(`${step} ${loss.toFixed(3)}\n`),
-    ...options,
-  });
+/** Returns one pass over the rows in batches. */
+function batchesOf({ tokenizer }: PretrainedModel, set: LanguageSet, batchSize: number, own?: ChatTemplate) {
+  const data = encodeLanguage(set, tokenizer, { maxTokens: own ? 512 : MAX_TOKENS, template: own });
+  return trainingData(data, { batchSize, seed: 1 });
 }
 
 async function answersOf(model: PeftModel): Promise<string[]> {
