@@ -12,6 +12,7 @@ import {
   pipeline,
   readTask,
   savePretrained,
+  semanticSearch,
   train,
   trainingData,
   type DataSet,
@@ -38,8 +39,8 @@ await savePretrained(peft, 'word-finder');
 
 const embed = await pipeline('feature-extraction', 'word-finder', { executor });
 const words = ['anvil', 'heron', 'hinge', 'marzipan', 'thistle'];
-const embeddings = await embed(['a bird with long legs that wades', ...words], { normalize: true });
+const embeddings = await embed(['a bird with long legs that wades', ...words]);
 const [query = [], ...documents] = embeddings.tolist() as number[][];
-const scores = documents.map((document) => document.reduce((sum, value, at) => sum + value * (query[at] ?? 0), 0));
-console.log(words.map((word, index) => `${word} ${scores[index]?.toFixed(2)}`).join(', '));
+const [hits = []] = semanticSearch([query], documents);
+console.log(hits.map(({ corpusId, score }) => `${words[corpusId]} ${score.toFixed(2)}`).join(', '));
 await embed.dispose();

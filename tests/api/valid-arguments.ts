@@ -73,6 +73,15 @@ await core.train(one(), toyTrainingData(1, 2), {
   onSnapshot: (taken) => void (snapshot = taken),
 });
 
+const pairs = await peftjs.createDataSet({
+  name: 'pairs',
+  kind: 'pairs',
+  classes: [],
+  rows: [{ texts: ['a', 'b'] }, { texts: ['c', 'd'] }],
+});
+const lengths = (texts: readonly string[]) =>
+  Promise.resolve({ data: new Float32Array(texts.length).fill(1), dims: [texts.length, 1] });
+
 const noop = () => undefined;
 const loading = { methods: [lora], storage: saved, adapterName: 'other' };
 const training = { executor, epochs: 1, learningRate: 1e-3 };
@@ -161,10 +170,12 @@ export const valid: Readonly<Record<string, Valid>> = {
   evaluationData: call(() => [encoded], { batchSize: 2 }),
   inputBatches: call(() => [[{ ids: Int32Array.of(1, 2) }]], { batchSize: 2 }),
   languageSet: call(() => ['talk', [{ text: 'a text' }]]),
+  mineHardNegatives: call(() => [pairs], { embed: lengths, numNegatives: 1 }),
   readLanguageTask: call(() => [], { train: 'talk.jsonl', storage: files }),
   readTable: call(() => [table], { path: 'rows.tsv' }),
   readTask: call(() => [], { train: 'rows.tsv', dev: 'rows.tsv', storage: files }),
   retrievalMetrics: call(() => [[{ ranked: [1, 2], relevant: [1] }]]),
+  semanticSearch: call(() => [[[1, 0]], [[0, 1]]], {}),
   splitSelection: call(() => [dataSet], { share: 0.5, seed: 1 }),
   trainingData: call(() => [encoded], { batchSize: 2, seed: 1 }),
   pipeline: call(() => ['text-classification', 'bert'], { ...onBert, executor }),

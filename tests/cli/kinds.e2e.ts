@@ -37,6 +37,7 @@ const FILES: Readonly<Record<string, string>> = {
     positive: `a ${animal(index)} ${index}`,
     negative: `no ${index}`,
   })),
+  'negatives.tsv': `anchor\tpositive\tnegative_1\tnegative_2\n${rows(24, (index) => `q ${index}\ta ${animal(index)}\tno ${index}\tnot ${index}`)}`,
   'scores.tsv': `sentence1\tsentence2\tscore\n${rows(24, (index) => `a ${animal(index)}\ta ${animal(index * 2)} ${index}\t${index % 6}`)}`,
   'classes.jsonl': json(24, (index) => ({ text: `a ${animal(index)} ${index}`, labels: index % 2 })),
   'texts.jsonl': json(12, (index) => ({ text: `a ${animal(index)} ${index}` })),
@@ -76,6 +77,7 @@ describe('peft-bench train', () => {
       { problem_type: 'multi_label_classification' },
     ],
     ['triplets', ['triplets.jsonl', '--loss', 'triplet'], 'FEATURE_EXTRACTION', {}],
+    ['several negatives', ['negatives.tsv'], 'FEATURE_EXTRACTION', {}],
     ['scored pairs', ['scores.tsv', '--score-scale', '5'], 'FEATURE_EXTRACTION', {}],
     ['numbers that look like classes', ['stars.tsv', '--label-column', 'stars', '--kind', 'regression'], 'SEQ_CLS', {}],
   ])('saves an adapter of %s', async (_, [name = '', ...flags], task_type, config) => {
@@ -169,6 +171,11 @@ describe('bad input', () => {
       'a loss that does not fit the data',
       ['train', '--train', 'tags.conll', '--loss', 'triplet'],
       /the loss 'triplet' reads triplets, the data are token-classification/,
+    ],
+    [
+      'a loss of one negative for rows with two',
+      ['train', '--train', 'negatives.tsv', '--loss', 'triplet'],
+      /the loss 'triplet' reads rows of 3 texts, the data have 4: leave out/,
     ],
     ['an unknown loss', ['train', '--train', 'tags.conll', '--loss', 'cross-entrpy'], /did you mean 'cross-entropy'\?/],
     ['an unknown kind', ['train', '--train', 'tags.conll', '--kind', 'tokens'], /Allowed choices are classification/],

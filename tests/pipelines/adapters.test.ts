@@ -163,6 +163,9 @@ describe('several adapters', () => {
     expect(await classify(TEXTS, { adapter: 'b' })).toEqual(same(onlyB));
     const mixed = await classify(TEXTS, { adapter: ['a', 'b', 'b', 'a'] });
     expect(mixed).toEqual(same([onlyA[0], onlyB[1], onlyB[2], onlyA[3]] as typeof onlyA));
+    const names = ['a', 'b', 'b', 'a'];
+    const atOnce = await Promise.all(TEXTS.map((text, index) => classify(text, { adapter: names[index] as string })));
+    expect(atOnce.flat()).toEqual(same([onlyA[0], onlyB[1], onlyB[2], onlyA[3]] as typeof onlyA));
     const base = await (await open('classifier'))(TEXTS);
     expect(await classify(TEXTS, { adapter: '__base__' })).toEqual(same(base));
     const withBase = await classify(TEXTS, { adapter: ['a', '__base__', 'b', 'a'] });

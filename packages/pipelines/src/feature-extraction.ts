@@ -6,7 +6,6 @@ import * as v from 'valibot';
 import { callOptions } from './call-options.js';
 import { embeddings, normalized, pool, type Embeddings } from './embeddings.js';
 import { asList, chosenAdapters, encoded, openInference, type CallOptions, type Inference } from './inference.js';
-import { sharing } from './shared-batches.js';
 
 /** Options of a feature-extraction call. */
 export interface EmbedOptions extends CallOptions {
@@ -119,23 +118,21 @@ function openTokens(inference: Inference): Pick<Inference, 'outputs' | 'release'
   const { loadedModel } = inference;
   let network: Model | undefined;
   let held: Inference | undefined;
-  const outputs: Inference['outputs'] = async (texts, choice) => {
-    network ??= withTokens('adapters' in loadedModel ? loadedModel.model : loadedModel);
-    held ??= openInference({ ...inference, loadedModel: network });
-    held.model(undefined); // keeps it prepared between calls
-    const now = openInference({
-      ...inference,
-      shareBatches: false,
-      loadedModel: 'adapters' in loadedModel ? { ...loadedModel, model: network } : network,
-    });
-    try {
-      return await now.outputs(texts, choice);
-    } finally {
-      await now.release();
-    }
-  };
   return {
-    outputs: sharing(inference, outputs),
+    async outputs(texts, choice) {
+      network ??= withTokens('adapters' in loadedModel ? loadedModel.model : loadedModel);
+      held ??= openInference({ ...inference, loadedModel: network });
+      held.model(undefined); // keeps it prepared between calls
+      const now = openInference({
+        ...inference,
+        loadedModel: 'adapters' in loadedModel ? { ...loadedModel, model: network } : network,
+      });
+      try {
+        return await now.outputs(texts, choice);
+      } finally {
+        await now.release();
+      }
+    },
     release: async () => held?.release(),
   };
 }

@@ -4,7 +4,6 @@ import { didYouMean, outputsOf, problemTypeOf, type ProblemType } from '@peftjs/
 import { activeParts, openRuntime, releaseRuntimes } from '@peftjs/core/runtime';
 import type { Encoding, Tokenizer } from '@peftjs/models';
 import { inputBatches } from '@peftjs/tasks';
-import { sharing, type Outputs } from './shared-batches.js';
 
 /** A text, or a pair of texts that the model reads together, e.g. premise and hypothesis. */
 export type TextInput = string | { readonly text: string; readonly textPair: string };
@@ -56,7 +55,7 @@ const BASE = '__base__';
 /** Runs texts through a model. */
 export interface Inference extends PipelineParts {
   /** Returns the outputs for each text, in the given order. */
-  readonly outputs: Outputs;
+  readonly outputs: (texts: readonly Encoding[], choice: AdapterChoice) => Promise<Float32Array[]>;
   /** Returns the model with only this adapter active, or with the active ones. Keeps it prepared. */
   model(adapter: string | undefined): LoadedModel;
   /** Frees the model's resources. */
@@ -78,21 +77,20 @@ export function openInference(parts: PipelineParts): Inference {
     hold(found);
     return found;
   };
-  const outputs: Outputs = async (texts, choice) => {
-    const [one, ...others] = typeof choice === 'object' ? new Set(choice) : [choice];
-    const isMixed = others.length > 0;
-    const own = model(isMixed ? undefined : one); // a single adapter costs less than a mixed batch
-    const rows = texts.map(({ ids, typeIds }) => ({
-      ids: Int32Array.from(ids),
-      ...(typeIds && { typeIds: Int32Array.from(typeIds) }),
-    }));
-    const batches = inputBatches(rows, { batchSize, padId: tokenizer.padTokenId });
-    return predict(own, batches, { executor, ...(isMixed && { adapterNames: choice as readonly string[] }) });
-  };
   return {
     ...parts,
     model,
-    outputs: sharing(parts, outputs),
+    async outputs(texts, choice) {
+      const [one, ...others] = typeof choice === 'object' ? new Set(choice) : [choice];
+      const isMixed = others.length > 0;
+      const own = model(isMixed ? undefined : one); // a single adapter costs less than a mixed batch
+      const rows = texts.map(({ ids, typeIds }) => ({
+        ids: Int32Array.from(ids),
+        ...(typeIds && { typeIds: Int32Array.from(typeIds) }),
+      }));
+      const batches = inputBatches(rows, { batchSize, padId: tokenizer.padTokenId });
+      return predict(own, batches, { executor, ...(isMixed && { adapterNames: choice as readonly string[] }) });
+    },
     async release() {
       for (const [network, close] of held) {
         await close();

@@ -5,6 +5,7 @@ import { isNode, pretrainedOptionNames, type PretrainedOptions, type Tokenizer }
 import * as v from 'valibot';
 import { openEmbedding, type FeatureExtractor } from './feature-extraction.js';
 import { openInference, type Inference } from './inference.js';
+import { sharing } from './shared-batches.js';
 import { openSource, type PipelineSource } from './source.js';
 import { classify, type TextClassifier } from './text-classification.js';
 import { write, type TextGenerationPipeline } from './text-generation.js';
@@ -43,7 +44,8 @@ export interface PipelineOptions extends Omit<PretrainedOptions, 'task' | 'numLa
   readonly batchSize?: number;
   /**
    * Whether texts of calls that wait for a running one share its next batches: calls of fewer texts than `batchSize`,
-   * each with its own adapter. An idle pipeline starts at once. Text generation answers one prompt at a time. Default:
+   * each with its own adapter. An idle pipeline starts at once. Text generation, and embeddings with another pooling
+   * than the model's own, run alone. Default:
    * true in Node, false in browsers.
    */
   readonly shareBatches?: boolean;
@@ -142,7 +144,7 @@ export async function pipeline<T extends keyof Pipelines>(
   const opened = await openSource(kind.task, source, { methods, model, tokenizer, adapters, loading });
   const { maxTokens: most = Infinity } =
     'adapters' in opened.loadedModel ? opened.loadedModel.model : opened.loadedModel;
-  const inference = openInference({
+  const alone = openInference({
     task,
     ...opened,
     executor,
@@ -150,6 +152,7 @@ export async function pipeline<T extends keyof Pipelines>(
     shareBatches,
     maxTokens: Math.min(maxTokens, most),
   });
+  const inference = { ...alone, outputs: sharing(alone, alone.outputs) };
   try {
     const { call, release = () => inference.release() } = kind.open(inference);
     return callable(task, call, release) as Pipelines[T];

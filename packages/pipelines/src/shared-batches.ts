@@ -1,8 +1,8 @@
 import type { Encoding } from '@peftjs/models';
-import { adapterOf, type AdapterChoice, type PipelineParts } from './inference.js';
+import { adapterOf, type Inference, type PipelineParts } from './inference.js';
 
 /** Computes the outputs for each text, in the given order. */
-export type Outputs = (texts: readonly Encoding[], choice: AdapterChoice) => Promise<Float32Array[]>;
+export type Outputs = Inference['outputs'];
 
 /** A text that waits for its outputs. */
 interface Waiting {

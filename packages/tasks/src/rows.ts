@@ -65,15 +65,11 @@ function assertLabelled(record: TableRecord<unknown>, reading: Reading): void {
  * @throws DataError for the rows that do not match the columns, or for labels from which nothing can be learnt.
  */
 export function rowsOf(table: Table<unknown>, reading: Reading): Scheme & Pick<DataSet<TaskKind>, 'rows'> {
-  const { layout, path } = reading;
+  const { path } = reading;
   const kind = kindOf(table, reading);
   const { records } = table;
   if (kind === 'pairs' || kind === 'triplets') {
-    return {
-      kind,
-      classes: [],
-      rows: readEach(records, path, (record) => textsRow(record, kind, reading)),
-    };
+    return { kind, classes: [], rows: readEach(records, path, (record) => textsRow(record, kind, reading)) };
   }
   if (kind === 'scored-pairs') {
     return { kind, classes: [], rows: readEach(records, path, (record) => scoredRow(record, reading)) };

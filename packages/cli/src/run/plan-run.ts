@@ -62,7 +62,7 @@ export async function planRun({ study: asked, data, engine: wanted }: ComposedSt
   for (const name of study.tasks) {
     const task = await loadTask(name, data, study.protocol.split);
     assertFlips(task, study.protocol);
-    if (study.protocol.loss !== undefined) assertLossReads(lossNamed(study.protocol.loss), task.kind);
+    if (study.protocol.loss !== undefined) assertLossReads(lossNamed(study.protocol.loss), task.kind, textsIn(task));
     tasks.set(name, task);
   }
   process.stderr.write(`${commandName}: loading ${study.model}\n`);
@@ -146,6 +146,12 @@ function assertWritable(method: string, config: object): void {
     `--method ${method}: its option '${option}' cannot be written to a result file as JSON; expected strings, finite numbers, booleans, null, and arrays and plain objects of them`,
     option,
   );
+}
+
+/** The number of texts of a row that are embedded separately. */
+function textsIn({ train }: LoadedTask): number | undefined {
+  const [first] = train.rows;
+  return first && 'texts' in first ? first.texts.length : undefined;
 }
 
 /** Says which rows are reported on if there is no development file. */

@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { parseOptions, positive } from '../config.js';
-import { ConfigError } from '../errors.js';
 import { l2Normalize } from '../nn/norms.js';
 import { weightedMean, type Loss, type LossBatch } from './loss.js';
 
@@ -87,25 +86,18 @@ export function cosineSimilarity(): Loss {
 
 /**
  * max(||anchor - positive|| - ||anchor - negative|| + margin, 0) of triplets, averaged over rows by weight (Schroff et
- * al., 2015, arXiv 1503.03832, without the squares). Labels are not read. The margin is 5 by default.
- *
- * Training throws a ConfigError for rows with more than one negative.
+ * al., 2015, arXiv 1503.03832, without the squares). Labels are not read. The margin is 5 by default. A
+ * row has one negative.
  */
 export function triplet(options: MarginOptions = {}): Loss {
   const { margin } = parseOptions('triplet', { margin: v.optional(positive, 5) }, options);
   return {
     name: 'triplet',
     labels: 'triplets',
+    columns: 3,
     settings: { margin },
     loss(outputs, batch) {
-      const [anchor, positive, ...negatives] = columnsOf(outputs, batch) as [Tensor, Tensor, ...Tensor[]];
-      const [negative, ...others] = negatives as [Tensor, ...Tensor[]];
-      if (others.length > 0) {
-        throw new ConfigError(
-          `the loss 'triplet' reads one negative per row, the rows have ${negatives.length}: keep one of them, or use multipleNegativesRanking`,
-          'loss',
-        );
-      }
+      const [anchor, positive, negative] = columnsOf(outputs, batch) as [Tensor, Tensor, Tensor];
       const excess = tf.add(tf.sub(distances(anchor, positive), distances(anchor, negative)), margin); // [rows]
       return weightedMean(tf.relu(excess), batch.rowWeights);
     },

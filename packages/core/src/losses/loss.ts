@@ -18,6 +18,8 @@ export interface Loss extends Named {
    * step. Default false.
    */
   readonly needsReference?: boolean;
+  /** The number of texts of a row that it reads, e.g. 3 for a triplet. Default: any. */
+  readonly columns?: number;
   /** Computes the weighted mean over a batch, as part of the traced step; 0 (not NaN) where all weights are 0. */
   loss(outputs: Tensor, batch: LossBatch): Scalar;
   /**
@@ -52,13 +54,20 @@ export interface LossBatch {
 }
 
 /**
- * Checks that a loss reads the labels of a kind of data.
+ * Checks that a loss reads the labels of a kind of data, and all texts of a row.
+ * @param texts the number of texts of a row, if it is known
  * @throws ConfigError naming both.
  */
-export function assertLossReads({ name, labels }: Loss, kind: DataKind): void {
+export function assertLossReads({ name, labels, columns }: Loss, kind: DataKind, texts = columns): void {
   const kinds = [labels ?? kind].flat();
-  if (kinds.includes(kind)) return;
-  throw new ConfigError(`the loss '${name}' reads ${kinds.join(' or ')}, the data are ${kind}`, 'loss');
+  if (!kinds.includes(kind)) {
+    throw new ConfigError(`the loss '${name}' reads ${kinds.join(' or ')}, the data are ${kind}`, 'loss');
+  }
+  if (columns === texts || columns === undefined) return;
+  throw new ConfigError(
+    `the loss '${name}' reads rows of ${columns} texts, the data have ${texts}: leave out the other texts, or choose another loss`,
+    'loss',
+  );
 }
 
 /** Returns the weight of a batch in the mean over several batches. */

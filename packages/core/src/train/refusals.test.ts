@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { attach, defineMethod } from '../adapter/attach.js';
 import type { Executor } from '../contracts/executor.js';
-import type { EvaluationData, TrainingData } from '../contracts/model.js';
+import type { Batch, EvaluationData, TrainingData } from '../contracts/model.js';
 import { EngineError, UnsupportedError } from '../errors.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { wholeModules } from '../../test/whole-modules.js';
 import { hostIntegers } from '../tensors.js';
 import { calibrate } from './calibrate.js';
 import { evaluate, predict } from './evaluate.js';
+import { triplet } from '../losses/embeddings.js';
 import { squaredError } from '../losses/losses.js';
 import { train } from './train.js';
 import type { TrainOptions } from './options.js';
@@ -60,6 +61,14 @@ const sparsified = (options: object = {}, validation = toyEvaluationData()) =>
   );
 
 describe('before anything is computed', () => {
+  it('train refuses a loss that does not read all texts of a row', async () => {
+    const [batch] = toyTrainingData().epoch(0) as readonly [Batch];
+    const data: TrainingData = { kind: 'triplets', batchesPerEpoch: 1, epoch: () => [{ ...batch, columns: 4 }] };
+    await expect(trained({ loss: triplet() }, data)).rejects.toThrow(
+      "the loss 'triplet' reads rows of 3 texts, the data have 4: leave out the other texts, or choose another loss",
+    );
+  });
+
   it.each<[string, Record<string, unknown>, string, RegExp]>([
     [
       'an unknown option',

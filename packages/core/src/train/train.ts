@@ -3,6 +3,7 @@ import { assertArgument, warnOnce } from '../config.js';
 import { ConfigError, didYouMean, TrainingError } from '../errors.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
 import { someTrainingData } from '../kinds.js';
+import { assertLossReads } from '../losses/loss.js';
 import { drawNoise } from '../runtime/context.js';
 import { nextTask } from '../runtime/program.js';
 import { hostScalar, mapValues, type HostTensors } from '../tensors.js';
@@ -168,6 +169,7 @@ async function runEpochs(run: Run, options: TrainOptions): Promise<void> {
   for (let epoch = Math.floor(run.progress.step / stepsPerEpoch); epoch < epochs; epoch++) {
     const batches = data.epoch(epoch);
     run.drawn.batches = batches;
+    assertLossReads(loss, data.kind, batches[0]?.columns);
     if (loss.labels) assertLabels(run.runtime.model, batches, data.kind);
     for (let part = run.progress.step - epoch * stepsPerEpoch; part < stepsPerEpoch; part++) {
       await nextTask(); // an abort may arrive here
