@@ -1,5 +1,6 @@
 import {
   attach,
+  calibrate,
   dpo,
   evaluate,
   hostTensor,
@@ -9,7 +10,7 @@ import {
   withReference,
   type TrainOptions,
 } from '@peftjs/core';
-import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
+import { evaluationOutputs, readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { referenceExecutor } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
@@ -21,12 +22,14 @@ import { characterDecoder, sonnet } from '../models/characters.js';
 const model = await fromPretrained('tiny', { storage: await characterDecoder('llama', sonnet), task: 'causal-lm' });
 const executor = await referenceExecutor();
 
-/** Questions that are better answered by their last letter, in capitals of the sonnet. */
+/** Letters, better followed by a colon than by a comma. */
 const set = await languageSet(
   'letters',
-  [...'abcdefghilmnoprstu'].flatMap((letter) => [
-    { prompt: `${letter}?`, chosen: `${letter}:`, rejected: `${letter},` },
-  ]),
+  Array.from('abcdefghilmnoprstu', (letter) => ({
+    prompt: `${letter}?`,
+    chosen: `${letter}:`,
+    rejected: `${letter},`,
+  })),
 );
 const pairs = encodePreferences(set, model.tokenizer, { maxTokens: 16 });
 const { train: rows, selection } = splitCausal(pairs, { share: 0.3, seed: 1 });
@@ -70,6 +73,28 @@ describe('a model trained on preferences', () => {
     });
     expect(stoppedEarly).toBe(true);
   });
+});
+
+it('gradients that an adapter starts from are those of the first step', async () => {
+  const method = lora({ r: 2, initLoraWeights: 'lora_ga' });
+  const measured = await calibrate(model, method, data, { executor, seed: 1 });
+  const gradients = Object.values(measured.values).map(({ data: values }) => values.some((value) => value !== 0));
+  expect(gradients.length).toBeGreaterThan(0);
+  expect(gradients.every(Boolean)).toBe(true);
+});
+
+it('a reference that the data have already is kept', async () => {
+  const losses: number[] = [];
+  const referenceLogps = hostTensor(new Float32Array(2 * rows.rows.length), [rows.rows.length, 2]);
+  const onStep: TrainOptions['onStep'] = ({ loss }) => void losses.push(loss);
+  await train(attached(), withInputs(data, { referenceLogps }), { ...options, epochs: 1, onStep });
+  const known = (await evaluationOutputs(model, preferenceEvaluation(rows, { batchSize: 4 }), { executor })).map(
+    ([chosen = NaN, , rejected = NaN]) => Float32Array.of(-chosen, -rejected),
+  );
+  expect(losses[0]).not.toBeCloseTo(Math.log(2), 4);
+  losses.length = 0;
+  await train(attached(), withInputs(data, { referenceLogps: known }), { ...options, epochs: 1, onStep });
+  expect(losses[0]).toBeCloseTo(Math.log(2), 5);
 });
 
 describe('a run that is resumed', () => {

@@ -4,11 +4,11 @@
  * lines, and samples.
  *
  *   cd examples && ROWS=1600 npx tsx wordnet.ts
- *   npx tsx --conditions @peftjs/source ../tools/studies/preferences.ts MODEL [SEEDS=3] [PAIRS=400]
+ *   npx tsx --conditions @peftjs/source ../tools/studies/preferences.ts MODEL [SEEDS=1,2,3] [PAIRS=400]
  *
  * MODEL is SmolLM2-135M-Instruct: a folder, a hub id or a GGUF file.
  */
-import { attach, diskStorage, dpo, train, type PeftModel } from '@peftjs/core';
+import { attach, diskStorage, dpo, train, withInputs, type PeftModel } from '@peftjs/core';
 import { evaluationOutputs } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -22,7 +22,7 @@ import {
   type LanguageSet,
 } from '@peftjs/tasks';
 
-const [name = 'HuggingFaceTB/SmolLM2-135M-Instruct', seeds = '3', count = '400'] = process.argv.slice(2);
+const [name = 'HuggingFaceTB/SmolLM2-135M-Instruct', seeds = '1,2,3', count = '400'] = process.argv.slice(2);
 const WORDS = ['heron', 'kettle', 'willow'];
 
 const executor = compiled();
@@ -51,8 +51,7 @@ async function samples(of: PeftModel | PretrainedModel): Promise<string[]> {
       { role: 'system', content: 'You explain words.' },
       { role: 'user', content: `What does "${word}" mean?` },
     ] as const;
-    const { content } = await generateChat(of, messages, { executor, maxNewTokens: 40 });
-    answers.push(content ?? '');
+    answers.push((await generateChat(of, messages, { executor, maxNewTokens: 40 })).content);
   }
   return answers;
 }
@@ -62,10 +61,18 @@ function print(who: string, facts: object): void {
 }
 
 const base = await judge(model);
-print('base', { pairs: pairs.rows.length, heldOut: base.outputs.length, ...base.scores, samples: await samples(model) });
-for (let seed = 1; seed <= Number(seeds); seed++) {
+// The reference of the training rows, for all seeds.
+const own = await evaluationOutputs(model, preferenceEvaluation(pairs, { batchSize: 8 }), { executor });
+const referenceLogps = own.map(([chosen = NaN, , rejected = NaN]) => Float32Array.of(-chosen, -rejected));
+print('base', {
+  pairs: pairs.rows.length,
+  heldOut: base.outputs.length,
+  ...base.scores,
+  samples: await samples(model),
+});
+for (const seed of seeds.split(',').map(Number)) {
   const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed });
-  await train(peft, trainingData(pairs, { batchSize: 8, seed }), {
+  await train(peft, withInputs(trainingData(pairs, { batchSize: 8, seed }), { referenceLogps }), {
     executor,
     loss: dpo(),
     epochs: 1,

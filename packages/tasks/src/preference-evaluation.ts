@@ -48,7 +48,7 @@ export function preferenceEvaluation(data: PreferenceData, options: PreferenceEv
       batches,
       takesSurprise: true,
       primaryMetric: 'rewardAccuracy',
-      withReference: (outputs) => judged(answersOf(outputs)),
+      ...(!reference && { withReference: (outputs) => judged(answersOf(outputs)) }),
       ...scores(answersOf, rewardsOf),
     };
   };

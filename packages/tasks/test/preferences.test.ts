@@ -123,7 +123,7 @@ describe('encoded preferences', () => {
   it('become batches with all chosen answers before the rejected ones', async () => {
     const data = await encode([{ prompt: 'a', chosen: 'b', rejected: 'cd' }, { prompt: 'e', chosen: 'f', rejected: 'g' }]); // oxfmt-ignore
     const [batch] = trainingData(data, { batchSize: 2, seed: 1, padId: 7 }).epoch(0);
-    const { columns, inputs, labels, rows = [], rowWeights } = batch ?? expect.fail('no batch');
+    const { columns, inputs, labels, rows, rowWeights } = batch ?? expect.fail('no batch');
     const order = rows[0] === 0 ? [0, 1, 2, 3] : [1, 0, 3, 2];
     const sequences = (of: ArrayLike<number>) => order.map((at) => Array.from(of).slice(4 * at, 4 * at + 4));
     expect([columns, rowWeights.shape, labels.shape, inputs['inputIds']?.shape]).toEqual([2, [2], [4, 4], [4, 4]]);

@@ -81,7 +81,7 @@ export function embeddingDistillation(options: EmbeddingDistillationOptions = {}
         distance === 'cosine'
           ? tf.sub(1, cosines(outputs, taught))
           : tf.mean(tf.squaredDifference(outputs, taught), -1); // [columns * batch]
-      const columns = outputs.shape[0] / (batch.rowWeights.shape[0] as number);
+      const columns = outputs.shape[0] / batch.rowWeights.shape[0];
       return weightedMean(apart, tf.tile(batch.rowWeights, [columns]));
     },
   };
@@ -89,6 +89,6 @@ export function embeddingDistillation(options: EmbeddingDistillationOptions = {}
 
 /** Orders the teacher's embeddings as the model's: `[batch, columns * width]` -> `[columns * batch, width]`. */
 function byColumns(taught: Tensor, outputs: Tensor, { rowWeights }: LossBatch): Tensor {
-  const columns = outputs.shape[0] / (rowWeights.shape[0] as number);
+  const columns = outputs.shape[0] / rowWeights.shape[0];
   return columns === 1 ? taught : tf.concat(tf.split(taught, columns, 1));
 }

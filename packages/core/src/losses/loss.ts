@@ -15,7 +15,7 @@ export interface Loss extends Named {
   /**
    * Whether it reads `inputs.referenceLogps`: what the frozen model, without the adapter, gives the two answers of each
    * row of preferences, log p summed over their labelled tokens, `[batch, 2]`. `train` computes it once, before the first
-   * step. Default false.
+   * step, for data without it. Default false.
    */
   readonly needsReference?: boolean;
   /** The number of texts of a row that it reads, e.g. 3 for a triplet. Default: any. */

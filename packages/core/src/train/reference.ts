@@ -7,7 +7,7 @@ import { anything, someEvaluationData } from '../kinds.js';
 import type { Loss } from '../losses/loss.js';
 import { REFERENCE_LOGPS } from '../losses/preferences.js';
 import { openRuntime, type Runtime } from '../runtime/runtime.js';
-import { floats, hostRows, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
+import { floats, hostRows, type HostTensor, type HostTensors } from '../tensors.js';
 import { evaluationOutputs, outputsWith, type EvaluateOptions } from './evaluate.js';
 import type { TrainOptions } from './options.js';
 import type { PlannedRun } from './run.js';
@@ -21,7 +21,7 @@ import { withInputs, withRows } from './with-inputs.js';
 /**
  * Returns evaluation data that compare a model with its frozen network, adapters switched off: `rewardAccuracy` and
  * `rewardMargin` of preferences are then those of DPO. `train` does this by itself for the data it selects on.
- * @throws ConfigError for data that compare nothing.
+ * @throws ConfigError for data that have a reference already or compare nothing.
  */
 export async function withReference(
   data: EvaluationData,
@@ -32,25 +32,28 @@ export async function withReference(
   assertArgument('model', model, anyModel);
   parseOptions('withReference', { executor: anything }, options);
   if (!data.withReference) {
-    throw new ConfigError('expected data of preferences, as of preferenceEvaluation; these compare nothing', 'data');
+    throw new ConfigError('expected data of preferences without a reference, as of preferenceEvaluation', 'data');
   }
   const frozen = 'adapters' in model ? model.model : model;
   return data.withReference(await evaluationOutputs(frozen, data, options));
 }
 
-/** Adds the reference that a run's loss needs, if any: the snapshot's, or else computed. */
+/**
+ * Adds the reference that a run's loss needs, if any: the snapshot's, or else computed. Training data that have it
+ * already (`withInputs`) keep it.
+ */
 export async function referenced(peft: PeftModel, planned: PlannedRun, options: TrainOptions): Promise<PlannedRun> {
   const { settings, data, heldOut } = planned;
   const { selection, loss } = settings;
   if (!loss.needsReference) return planned;
   const reference = options.resume?.reference ?? (await computed(peft.model, planned, options));
-  const logps = { [REFERENCE_LOGPS]: tensorAt(reference, 'train') };
+  const logps = reference.train && { [REFERENCE_LOGPS]: reference.train };
   const compared = reference.selection && selection?.data.withReference?.(rowsOf(reference.selection));
   return {
     ...planned,
     reference,
-    data: withInputs(data, logps),
-    heldOut: heldOut.map((batch) => withRows(batch, logps)),
+    data: logps ? withInputs(data, logps) : data,
+    heldOut: logps ? heldOut.map((batch) => withRows(batch, logps)) : heldOut,
     settings: { ...settings, selection: selection && { ...selection, data: compared ?? selection.data } },
   };
 }
@@ -72,7 +75,10 @@ export async function withLogps(
   }
 }
 
-/** Computes the reference of the training rows, `[rows, 2]`, and of the selection data, `[rows, outputs]`. */
+/**
+ * Computes the reference of the training rows, `train` `[rows, 2]`, and of the selection data, `selection` `[rows,
+ * outputs]`, where they lack it.
+ */
 async function computed(
   model: Model,
   { settings: { selection }, data, heldOut }: PlannedRun,
@@ -80,9 +86,14 @@ async function computed(
 ): Promise<HostTensors> {
   const runtime = openRuntime(model, executor);
   try {
-    const train = await logpsOf(runtime, [...data.epoch(0), ...heldOut], signal);
-    if (!selection?.data.withReference) return { train };
-    return { train, selection: hostRows(await outputsWith(runtime, {}, {}, selection.data)) };
+    const batches = [...data.epoch(0), ...heldOut];
+    const isGiven = batches.every(({ inputs }) => REFERENCE_LOGPS in inputs);
+    return {
+      ...(!isGiven && { train: await logpsOf(runtime, batches, signal) }),
+      ...(selection?.data.withReference && {
+        selection: hostRows(await outputsWith(runtime, {}, {}, selection.data)),
+      }),
+    };
   } finally {
     await runtime.close();
   }
@@ -90,16 +101,17 @@ async function computed(
 
 /** Returns log p of both answers of each row, by its number: `[rows, 2]`. */
 async function logpsOf(runtime: Runtime, batches: readonly Batch[], signal?: AbortSignal): Promise<HostTensor> {
-  const found: Float32Array[] = [];
+  const found = new Map<number, Float32Array>();
   for (const { sorted: _, ...batch } of batches) {
     signal?.throwIfAborted();
     const outputs = await outputsWith(runtime, {}, {}, { batches: [batch], takesSurprise: true });
     batch.rows.forEach((row, place) => {
       const [chosen = NaN, , rejected = NaN] = outputs[place] ?? [];
-      found[row] = Float32Array.of(-chosen, -rejected);
+      found.set(row, Float32Array.of(-chosen, -rejected));
     });
   }
-  return hostRows(Array.from(found, (row) => row ?? new Float32Array(2)));
+  const count = [...found.keys()].reduce((most, row) => Math.max(most, row + 1), 0);
+  return hostRows(Array.from({ length: count }, (_, row) => found.get(row) ?? new Float32Array(2)));
 }
 
 function rowsOf(tensor: HostTensor): Float32Array[] {

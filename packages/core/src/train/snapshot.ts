@@ -72,7 +72,7 @@ export interface TrainingSnapshot {
    */
   readonly sizing?: SizingProgress;
   /**
-   * What the frozen model gives the rows, where the loss needs it: of the training rows log p of both answers,
+   * What the frozen model gives the rows, where the loss needs it and the data lack it: of the training rows log p of both answers,
    * `train` `[rows, 2]`; of the selection rows what their `score` takes, `selection` `[rows, outputs]`.
    */
   readonly reference?: HostTensors;

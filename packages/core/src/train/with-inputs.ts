@@ -55,5 +55,5 @@ function gatheredRows({ dtype, shape, data }: HostTensor, name: string, { rows, 
     if (row >= count) throw new DataError(`'${name}' has values of ${count} rows; the data have a row ${row}`, name);
     out.set(data.subarray(row * size, (row + 1) * size), place * size);
   });
-  return { dtype, shape: [rowWeights.shape[0] as number, ...rest], data: out } as HostTensor;
+  return { dtype, shape: [rowWeights.shape[0] as number, ...rest], data: out };
 }
