@@ -35,8 +35,8 @@ const dataSet = await peftjs.createDataSet({ name: 'toy', kind: 'classification'
 const encoded = peftjs.encodeRows(dataSet, network.tokenizer, { maxTokens: 8 });
 const language = await peftjs.languageSet('talk', [{ prompt: 'a', completion: 'b' }]);
 const causalTokenizer = { tokenIds: () => [1, 2], eosTokenId: 0 };
-const pairs = await peftjs.languageSet('pairs', [{ prompt: 'a', chosen: 'b', rejected: 'c' }]);
-const preferences = peftjs.encodePreferences(pairs, { tokenIds: () => [1, 2], eosTokenId: 0 }, { maxTokens: 8 });
+const answers = await peftjs.languageSet('pairs', [{ prompt: 'a', chosen: 'b', rejected: 'c' }]);
+const preferences = peftjs.encodePreferences(answers, causalTokenizer, { maxTokens: 8 });
 const causal = peftjs.encodeLanguage(language, causalTokenizer, { maxTokens: 8 });
 const messages = [{ role: 'user', content: 'a' }] as const;
 const graph = await peftjs.exportOnnx(merged);
@@ -162,7 +162,7 @@ export const valid: Readonly<Record<string, Valid>> = {
   chatML: call(() => [messages, { addGenerationPrompt: true }]),
   createDataSet: call(() => [], { name: 'toy', kind: 'classification', classes: ['no', 'yes'], rows }),
   encodeLanguage: call(() => [language, causalTokenizer], { maxTokens: 8 }),
-  encodePreferences: call(() => [pairs, causalTokenizer], { maxTokens: 8 }),
+  encodePreferences: call(() => [answers, causalTokenizer], { maxTokens: 8 }),
   preferenceEvaluation: call(() => [preferences], { batchSize: 2, beta: 0.2 }),
   sliceCausal: call(() => [causal, 1, 1]),
   encodeRows: call(() => [dataSet, network.tokenizer], { maxTokens: 8 }),
