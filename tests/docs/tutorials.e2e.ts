@@ -25,7 +25,8 @@ const seen: Readonly<Record<string, RegExp>> = {
   rerank: /^[01]\.\d{3} \w+$/m,
   retrieval: /heron -?\d\.\d\d/,
   'scale-out': /results\/shares\/report\.html/,
-  serve: /^lola \{"error":".*\(did you mean 'lora'\?\).*\np50 [\d.]+ ms, p99 [\d.]+ ms$/m,
+  serve:
+    /^lola \{"error":".*\(did you mean 'lora'\?\).*\none by one: p50 [\d.]+ ms, p99 [\d.]+ ms\nat once: \d+ requests a second$/m,
   sora: /^ +6 +\d+ +\d+ /m,
   'tag-entities': /entityF1: \d/,
   'write-a-method': /trainable params: [\d,]+/,
