@@ -77,7 +77,6 @@ export async function writeChatTables(folder: string, page: string): Promise<voi
   const conversations = await read<ConversationResults>('conversations.json');
   if (conversations) {
     await writeInto(page, { conversations: pointTable(conversations), answers: answerTable(conversations) });
-    await writeFile(join(folder, 'perplexity.svg'), perplexityChart(conversations));
   }
   const lengths = await read<LengthResults>('lengths.json');
   if (lengths) {
@@ -112,15 +111,10 @@ function lengthTable({ runs, machine }: LengthResults): string {
     tokens.toLocaleString('en'),
     ...[false, true].flatMap((checkpointing) => {
       const run = runs.find((each) => each.tokens === tokens && each.checkpointing === checkpointing);
-      if (!run) return ['', '', ''];
-      return [
-        `${(run.peakRssBytes / 1e9).toFixed(2)} GB`,
-        `${run.stepSeconds.toFixed(1)} s`,
-        `${run.stepCpuSeconds.toFixed(1)} s`,
-      ];
+      return run ? [`${(run.peakRssBytes / 1e9).toFixed(2)} GB`, `${run.stepCpuSeconds.toFixed(1)} s`] : ['', ''];
     }),
   ]);
-  const head = ['peak memory', 'step', 'its processor time'];
+  const head = ['peak memory', 'processor time of a step'];
   const table = markdownTable(['tokens', ...head, ...head.map((name) => `${name}, recomputed`)], rows);
   return [table, stateOf(machine)].join('\n\n');
 }
@@ -149,17 +143,6 @@ function oneLine(text: string): string {
     .replaceAll('|', '\\|')
     .replace(/[<>]/g, (sign) => (sign === '<' ? '&lt;' : '&gt;'))
     .trim();
-}
-
-function perplexityChart({ points }: ConversationResults): string {
-  const line = points.map(({ conversations, perplexity }) => [conversations, perplexity] as const);
-  return lineChart({
-    x: 'conversations learnt',
-    y: 'perplexity of held-out answers',
-    lines: [{ label: '', points: line }],
-    place: (value) => Math.log2(1 + value / 25), // the first conversations matter most
-    shown: (value) => value.toFixed(1),
-  });
 }
 
 function memoryChart({ runs }: LengthResults): string {

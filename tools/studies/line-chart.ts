@@ -11,8 +11,6 @@ interface LineChart {
   readonly x: string;
   readonly y: string;
   readonly lines: readonly Line[];
-  /** Returns the place of a value on the x axis. Default: the value. */
-  readonly place?: (x: number) => number;
   /** Formats the number at a point. */
   readonly shown: (y: number) => string;
 }
@@ -22,10 +20,10 @@ const [LEFT, RIGHT, TOP, BOTTOM] = [40, 110, 56, 56];
 const COLOURS = ['#0072b2', '#d55e00'];
 
 /** Returns an SVG of lines over axes from 0, with the number at each point. */
-export function lineChart({ x, y, lines, place = (value) => value, shown }: LineChart): string {
+export function lineChart({ x, y, lines, shown }: LineChart): string {
   const all = lines.flatMap(({ points }) => points);
   const [right, top] = [0, 1].map((axis) => Math.max(...all.map((point) => point[axis] as number))) as [number, number];
-  const across = (value: number): number => LEFT + Math.round(((WIDTH - LEFT - RIGHT) * place(value)) / place(right));
+  const across = (value: number): number => LEFT + Math.round(((WIDTH - LEFT - RIGHT) * value) / right);
   const up = (value: number): number => HEIGHT - BOTTOM - Math.round(((HEIGHT - TOP - BOTTOM) * value) / top);
   const ticks = [...new Set(all.map(([at]) => at))].map(
     (at) =>
