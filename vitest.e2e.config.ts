@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
 import shared from './vitest.shared.js';
@@ -7,9 +8,10 @@ const ofBackends = ['packages/engine/**/*.e2e.ts'];
 
 /** What takes longest, in the order in which it begins: begun last, one of them would keep a single core busy in the end. */
 const LONGEST = [
-  ...['docs/live-page', 'docs/tutorials', 'docs/site', 'faults/faults', 'parity/all', 'release/dry', 'cli/interrupt'],
-  ...['fuzz/adapters', 'cli/doctor-gpu', 'fuzz/model-folders', 'release/project', 'fuzz/saves', 'cli/backends'],
-  ...['method/generator', 'cli/command', 'fairness/budgets', 'cli/checkpoints', 'cli/interrupted-study'],
+  ...['docs/tutorials', 'cli/interrupt', 'parity/all', 'release/dry', 'faults/faults', 'executors/page'],
+  ...['cli/doctor-gpu', 'docs/site', 'docs/live-page', 'fuzz/adapters', 'fuzz/model-folders', 'cli/backends'],
+  ...['fuzz/saves', 'cli/checkpoints', 'release/project', 'cli/command', 'parity/recomputed', 'fairness/budgets'],
+  ...['method/generator', 'cli/interrupted-study'],
 ];
 
 class LongFilesFirst extends BaseSequencer {
@@ -40,6 +42,6 @@ export default defineConfig({
     ],
     reporters: ['default', './tools/vitest/summary-reporter.ts'],
     sequence: { sequencer: LongFilesFirst },
-    maxWorkers: '100%', // more would slow down training, whose threads wait for each other
+    maxWorkers: availableParallelism() + 1, // many tests wait for a browser, a process or a moment to interrupt
   },
 });
