@@ -6,7 +6,8 @@
  *
  * The arms differ in the negatives of a row: none besides those of the batch, a random word of the file, or a mined one.
  * The random one tells whether more negatives help, or harder ones. All train on the same rows for the same number of
- * steps. Writes the metrics of each seed after it, and prints means with 95 % intervals over the seeds.
+ * steps. Writes the metrics of each training after it, leaves out those that the file already has, and prints means with
+ * 95 % intervals over the seeds.
  */
 import { attach, diskStorage, evaluate, train } from '@peftjs/core';
 import { createRng } from '@peftjs/core/method';
@@ -24,7 +25,7 @@ import {
   trainingData,
   type DataSet,
 } from '@peftjs/tasks';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { meanInterval } from '../compare-peft/statistics.js';
@@ -47,6 +48,10 @@ const METRICS = ['recallAt1', 'recallAt10', 'mrr', 'ndcgAt10'] as const;
 const MINING = { numNegatives: 1, relativeMargin: 0.05, rangeMax: 500 } as const;
 
 type Scores = Readonly<Record<string, number>>;
+/** The scores of each arm by seed. */
+type Results = Record<string, Record<number, Scores>>;
+
+const seeds = Array.from({ length: Number(flags.seeds) }, (_, index) => index + 1);
 
 const executor = compiled({ threads: Number(flags.threads) });
 const model = await fromPretrained(flags.model, { task: 'feature-extraction', dtype: 'q8' });
@@ -78,19 +83,23 @@ console.log(
     .map(({ texts }) => texts.join(' | '))
     .join('\n'),
 );
-const results: Record<string, Scores[]> = Object.fromEntries(Object.keys(arms).map((arm) => [arm, []]));
-for (let seed = 1; seed <= Number(flags.seeds); seed++) {
+const results = await readResults(flags.out);
+for (const seed of seeds) {
   for (const [arm, data] of Object.entries(arms)) {
-    const scores = await trained(data, seed);
-    results[arm]?.push(scores);
-    console.log(seed, arm, scores);
+    const own = (results[arm] ??= {});
+    if (own[seed]) continue;
+    own[seed] = await trained(data, seed);
+    console.log(seed, arm, own[seed]);
+    const made = { rows: mined.rows.length, epochs: Number(flags.epochs), mining: MINING, base, results };
+    await writeFile(flags.out, JSON.stringify(made, undefined, 1));
   }
-  await writeFile(
-    flags.out,
-    JSON.stringify({ ...flags, mining: MINING, rows: mined.rows.length, base, results }, undefined, 1),
-  );
 }
 report();
+
+async function readResults(path: string): Promise<Results> {
+  const text = await readFile(path, 'utf8').catch(() => '{ "results": {} }');
+  return (JSON.parse(text) as { results: Results }).results;
+}
 
 /** Returns the rows that also have a mined negative, with the texts that `textsOf` makes of each. */
 function withNegatives(
@@ -120,7 +129,7 @@ async function trained(data: DataSet, seed: number): Promise<Scores> {
 
 function report(): void {
   const arm = (name: string, metric: string): number[] =>
-    (results[name] ?? []).map((scores) => scores[metric] as number);
+    seeds.map((seed) => results[name]?.[seed]?.[metric] as number);
   for (const metric of METRICS) {
     const means = Object.keys(arms).map((name) => `${name} ${shown(arm(name, metric))}`);
     console.log(`${metric}: original ${base[metric]?.toFixed(3)}; ${means.join('; ')}`);
