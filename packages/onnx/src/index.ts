@@ -1,0 +1,1 @@
+export { fromOnnx, type OnnxModel, type OnnxOptions } from './from-onnx.js';
