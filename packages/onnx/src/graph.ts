@@ -1,6 +1,7 @@
 import { CheckpointError, sizeOf } from '@peftjs/core/method';
 import type { ModelFile, Node } from './format/model.js';
-import type { Constant } from './format/tensor.js';
+import type { Constant, Kind } from './format/tensor.js';
+import { kindsIn } from './kinds.js';
 
 /** The domain of the nodes that patterns put in place of others. */
 export const OWN_DOMAIN = 'peftjs';
@@ -13,6 +14,7 @@ export class Graph {
   readonly file: ModelFile;
   readonly #producers = new Map<string, Node>();
   readonly #originals: ReadonlyMap<string, Node>;
+  readonly #kinds: ReadonlyMap<string, Kind>;
   readonly #uses = new Map<string, number>();
   readonly #sources = new Map<string, string>();
 
@@ -36,7 +38,7 @@ export class Graph {
       this.#uses.set(name, (this.#uses.get(name) ?? 0) + 1);
     }
     this.#originals = new Map(this.#producers);
-    this.order([...this.#producers.keys()]);
+    this.#kinds = kindsIn(file, this.order([...this.#producers.keys()]));
   }
 
   /** Returns the node that computes a value; undefined for inputs and constants. */
@@ -72,8 +74,13 @@ export class Graph {
     return at;
   }
 
-  /** Whether a node returns its first input: a dropout does so outside of training, and at rate 0. */
-  #passesOn({ op, inputs: [, rate, training] }: Node): boolean {
+  /**
+   * Whether a node returns its first input: a dropout does so outside of training, and at rate 0, and a cast from one
+   * type of floats to another, as all of them are computed as float32.
+   */
+  #passesOn({ op, domain, inputs: [of = '', rate, training], outputs: [output = ''] }: Node): boolean {
+    if (domain !== '') return false;
+    if (op === 'Cast') return this.#kinds.get(of) === 'float' && this.#kinds.get(output) === 'float';
     if (op !== 'Dropout') return op === 'Identity';
     return training === undefined || training === '' || this.number(training) === 0 || this.number(rate) === 0;
   }

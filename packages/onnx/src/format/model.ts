@@ -1,6 +1,6 @@
 import { CheckpointError, UnsupportedError } from '@peftjs/core/method';
 import { Message, textIn } from './message.js';
-import { readTensor, typeNumbered, type Constant, type Piece } from './tensor.js';
+import { readTensor, typeNumbered, type Constant, type ElementType, type Piece } from './tensor.js';
 
 /** The value of an attribute; undefined for a graph and other values that are not read. */
 export type Attribute = number | string | readonly number[] | readonly string[] | Constant | undefined;
@@ -28,6 +28,8 @@ export interface Port {
   readonly name: string;
   /** Its sizes; undefined where they are not fixed. Undefined if even their number is unknown. */
   readonly shape: readonly (number | undefined)[] | undefined;
+  /** The type of its numbers, where the file says it. */
+  readonly type: ElementType | undefined;
 }
 
 /** What a model file says. */
@@ -169,7 +171,7 @@ function constantOf({ outputs, attributes, name }: Node): Constant {
 function readPort(proto: Message): Port {
   const name = proto.text(1);
   const tensor = proto.message(2).message(1);
-  if (tensor.has(1)) typeNumbered(tensor.int(1), `'${name}'`);
+  const type = tensor.has(1) ? typeNumbered(tensor.int(1), `'${name}'`) : undefined;
   const dims = tensor.has(2) ? tensor.message(2).messages(1) : undefined;
-  return { name, shape: dims?.map((dim) => (dim.has(1) ? dim.int(1) : undefined)) };
+  return { name, type, shape: dims?.map((dim) => (dim.has(1) ? dim.int(1) : undefined)) };
 }

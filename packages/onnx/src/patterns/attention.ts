@@ -164,6 +164,7 @@ function learnedValues(graph: Graph): ReadonlySet<string> {
   const learned = new Set<string>();
   for (const { op, domain, inputs, outputs } of graph.order(graph.file.outputs.map(({ name }) => name))) {
     const isModule = domain === OWN_DOMAIN && MODULES.has(op);
+    if (op === 'Shape' || op === 'Size') continue;
     if (isModule || inputs.some((name) => learned.has(name))) for (const name of outputs) learned.add(name);
   }
   return learned;
