@@ -31,12 +31,27 @@ export interface GraphOptions extends Pick<HeadOptions, 'pooling' | 'head'> {
   readonly operators: OperatorTable;
 }
 
-/** The format of an ONNX file, with the tokenizer of transformers in the folder. */
-export function onnxFormat(file: string, options: GraphOptions): CheckpointFormat {
+/** How a graph is used. */
+export interface GraphUse {
+  /** The path of the file. */
+  readonly file: string;
+  /** The name of the output. */
+  readonly output: string;
+  /** The number of its axes, where the file says it. */
+  readonly axes: number | undefined;
+  /** Whether it has a new head. */
+  readonly newHead: boolean;
+}
+
+/**
+ * The format of an ONNX file, with the tokenizer of transformers in the folder.
+ * @param noted called with what the options leave open
+ */
+export function onnxFormat(file: string, options: GraphOptions, noted: (use: GraphUse) => void): CheckpointFormat {
   return {
     name: 'an ONNX graph',
     marker: file,
-    read: (folder, task, dtype) => readGraph(folder, file, { task, dtype, options }),
+    read: (folder, task, dtype) => readGraph(folder, file, { task, dtype, options, noted }),
   };
 }
 
@@ -44,14 +59,20 @@ interface Reading {
   readonly task: Task;
   readonly dtype: WeightDtype;
   readonly options: GraphOptions;
+  noted(use: GraphUse): void;
 }
 
-async function readGraph(folder: ModelFolder, file: string, { task, dtype, options }: Reading): Promise<Checkpoint> {
+async function readGraph(
+  folder: ModelFolder,
+  file: string,
+  { task, dtype, options, noted }: Reading,
+): Promise<Checkpoint> {
   const path = folder.pathOf(file);
   const { model, bytes } = await openModel(folder, file);
   const output = outputOf(model, options.output);
   const network = inFile(path, () => networkOf(model, output, options.operators));
   const newHead = options.newHead ?? output.name !== LOGITS;
+  noted({ file: path, output: output.name, axes: output.shape?.length, newHead });
   const head = headOn(output, network, { ...options, task, newHead });
   const ofHead = headModules(network.modules, head.trained);
   const body = network.modules.filter((module) => !ofHead.includes(module));

@@ -1,12 +1,26 @@
 import { integerFrom, parseOptions } from '@peftjs/core/method';
-import { aRecord, assertArgument, assertKnownOptions, aText, aTextList } from '@peftjs/core/model';
+import type { Storage } from '@peftjs/core';
+import { aRecord, assertArgument, assertKnownOptions, aText, aTextList, type Task } from '@peftjs/core/model';
 import { fromPretrained, pretrainedOptionNames, type PretrainedModel, type PretrainedOptions } from '@peftjs/models';
 import * as v from 'valibot';
-import { onnxFormat, type GraphOptions } from './checkpoint.js';
+import { onnxFormat, type GraphOptions, type GraphUse } from './checkpoint.js';
 import type { OperatorTable } from './operators/operator.js';
 
 /** A model of an ONNX graph. */
-export type OnnxModel = PretrainedModel;
+export interface OnnxModel extends PretrainedModel {
+  /** Where the graph is, and how it is used. */
+  readonly graph: GraphSource;
+}
+
+/** A graph in a file, and how a model uses it. */
+export interface GraphSource extends GraphUse {
+  /** The storage of the file. Default: the disk. */
+  readonly storage?: Storage | undefined;
+  /** How token embeddings become the features of a text. */
+  readonly pooling: NonNullable<PretrainedOptions['pooling']>;
+  /** The task of the model. */
+  readonly task: Task;
+}
 
 /** Options of `fromOnnx`: those of `fromPretrained` for folders, and what is asked of the graph. */
 export interface OnnxOptions extends Omit<PretrainedOptions, 'formats' | 'modelTypes' | 'subfolder'> {
@@ -64,11 +78,14 @@ export async function fromOnnx(source: string, options: OnnxOptions = {}): Promi
   const { pooling = 'mean', ...others } = loading;
   const graph: GraphOptions = { ...asked, operators: asked.operators as OperatorTable, pooling } as GraphOptions;
   const { folder, files } = placeOf(source);
+  let use: GraphUse | undefined;
+  const noted = (own: GraphUse): void => void (use = own);
   const model = await fromPretrained(folder, {
     ...(options.task === 'feature-extraction' ? loading : others),
-    formats: files.map((file) => onnxFormat(file, graph)),
+    formats: files.map((file) => onnxFormat(file, graph, noted)),
   });
-  return named(model, source);
+  const own: GraphSource = { ...(use as unknown as GraphUse), storage: options.storage, pooling, task: model.task };
+  return named(model, source, own);
 }
 
 /** The folder of a model, and the file within it, or the files that it may be. */
@@ -79,6 +96,6 @@ function placeOf(source: string): { readonly folder: string; readonly files: rea
 }
 
 /** Returns the model under the name of its file, also with other labels. */
-function named(model: PretrainedModel, name: string): OnnxModel {
-  return { ...model, name, withLabels: (...given) => named(model.withLabels(...given), name) };
+function named(model: PretrainedModel, name: string, graph: GraphSource): OnnxModel {
+  return { ...model, name, graph, withLabels: (...given) => named(model.withLabels(...given), name, graph) };
 }

@@ -1,5 +1,6 @@
 import { hostTensor } from '@peftjs/core';
-import { sizeOf, type HostTensors } from '@peftjs/core/method';
+import { transposed } from '@peftjs/core/linalg';
+import type { HostTensor, HostTensors } from '@peftjs/core/method';
 import { checkTokens } from '@peftjs/models/architectures';
 import type { ModelFile, Port } from './format/model.js';
 import type { Constant } from './format/tensor.js';
@@ -9,7 +10,7 @@ import { assertInputs } from './inputs.js';
 import type { OperatorTable } from './operators/operator.js';
 import { replaceActivations } from './patterns/activations.js';
 import { replaceAttention } from './patterns/attention.js';
-import { replaceModules, type Module } from './patterns/modules.js';
+import { replaceModules, type Module, type Modules } from './patterns/modules.js';
 import { replaceNorms } from './patterns/norms.js';
 
 /** The part of a graph that computes one output. */
@@ -35,9 +36,7 @@ export interface GraphNetwork {
  */
 export function networkOf(file: ModelFile, output: Port, own: OperatorTable): GraphNetwork {
   const graph = new Graph(file);
-  replaceNorms(graph);
-  replaceActivations(graph);
-  const all = replaceModules(graph);
+  const all = modulesOf(graph);
   replaceAttention(graph);
   const planned = plan(graph, output.name, own);
   assertInputs(graph, new Set(planned.nodes.flatMap(({ node }) => node.inputs)));
@@ -63,6 +62,18 @@ export function networkOf(file: ModelFile, output: Port, own: OperatorTable): Gr
   };
 }
 
+/** Puts the modules of a graph in place of the nodes that compute them. */
+function modulesOf(graph: Graph): Modules {
+  replaceNorms(graph);
+  replaceActivations(graph);
+  return replaceModules(graph);
+}
+
+/** Returns all modules of a graph. */
+export function modulesIn(file: ModelFile): readonly Module[] {
+  return [...modulesOf(new Graph(file)).values()];
+}
+
 /**
  * Returns the most tokens for which a table of positions has rows. Where positions are counted from the token IDs, as in
  * RoBERTa, the first ones are not used.
@@ -80,22 +91,12 @@ const COUNTED_FROM = 2;
 export function weightsOf(modules: readonly Module[]): HostTensors {
   const weights: HostTensors = {};
   for (const { site, weight, bias, isTransposed } of modules) {
-    weights[`${site.path}.weight`] = isTransposed ? turned(weight) : tensorIn(weight);
+    weights[`${site.path}.weight`] = isTransposed ? transposed(tensorIn(weight)) : tensorIn(weight);
     if (bias) weights[`${site.path}.bias`] = tensorIn(bias);
   }
   return weights;
 }
 
-function tensorIn(constant: Constant): HostTensors[string] {
+function tensorIn(constant: Constant): HostTensor {
   return hostTensor(Float32Array.from(constant.numbers()), constant.shape);
-}
-
-/** [out, in] -> [in, out] */
-function turned(constant: Constant): HostTensors[string] {
-  const [rows, columns] = constant.shape as [number, number];
-  const [from, to] = [constant.numbers(), new Float32Array(sizeOf(constant.shape))];
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++) to[column * rows + row] = from[row * columns + column] as number;
-  }
-  return hostTensor(to, [columns, rows]);
 }

@@ -38,6 +38,8 @@ export interface ModelFile {
   readonly nodes: readonly Node[];
   /** The initializers, and the tensors of `Constant` nodes, by name. */
   readonly constants: ReadonlyMap<string, Constant>;
+  /** The names of the initializers. */
+  readonly initializers: ReadonlySet<string>;
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   /** The version of ONNX's own operators. */
@@ -67,6 +69,7 @@ export function readModel(bytes: Uint8Array, external: (piece: Piece) => Uint8Ar
     constants.set(constant.name, constant);
   };
   for (const tensor of graph.messages(5)) add(readTensor(tensor, tensor.text(8), external));
+  const initializers = new Set(constants.keys());
   const protos = graph.messages(1);
   if (protos.length > MAX_NODES)
     throw new CheckpointError(`the graph has ${protos.length} nodes, at most ${MAX_NODES} are read`);
@@ -80,6 +83,7 @@ export function readModel(bytes: Uint8Array, external: (piece: Piece) => Uint8Ar
   return {
     nodes,
     constants,
+    initializers,
     inputs: given(graph.messages(11).map(readPort)),
     outputs: graph.messages(12).map(readPort),
     opset,

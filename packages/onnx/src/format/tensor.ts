@@ -86,7 +86,7 @@ export function readTensor(proto: Message, name: string, external: (piece: Piece
       name,
     );
   }
-  const numbers: Constant['numbers'] = () => numbersOf(type, values ?? stored(type, (place as Place).bytes));
+  const numbers: Constant['numbers'] = () => (values ? numbersOf(type, values) : decoded(type, (place as Place).bytes));
   return { name, type, shape, ...(place && { place }), numbers };
 }
 
@@ -104,6 +104,11 @@ function placeOf(proto: Message, external: (piece: Piece) => Uint8Array): Place 
 
 /** TensorProto.DataLocation */
 const EXTERNAL = 1;
+
+/** Returns the numbers of a type in bytes: of floats float32, otherwise float64. */
+export function decoded(type: ElementType, bytes: Uint8Array): Float32Array | Float64Array {
+  return numbersOf(type, stored(type, bytes));
+}
 
 type Stored = InstanceType<(typeof TYPES)[ElementType]['array']>;
 

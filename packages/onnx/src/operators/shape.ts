@@ -316,7 +316,9 @@ function expand(inputs: Inputs): Value {
   const [x, to] = [input(inputs, 0), input(inputs, 1)];
   const shape = checkedShape(broadcastShape(x.shape, numbersOf(to, 'the new shape')));
   if (isHost(x) && isHost(to) && !to.varies && sizeOf(shape) <= MOST_ON_HOST) return broadcastTo(x, shape);
-  return tf.broadcastTo(tensorOf(x), shape);
+  const value = tensorOf(x);
+  // The gradient of a broadcast has as many nodes as repetitions, and none above four axes; that of a product is a sum.
+  return value.dtype === 'float32' ? tf.mul(value, tf.ones(shape)) : tf.broadcastTo(value, shape);
 }
 
 /** The most elements of an array that is computed on the host. */

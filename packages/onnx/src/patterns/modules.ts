@@ -80,7 +80,7 @@ class Finder {
     const [rows, columns] = constant.shape as [number, number];
     const [inFeatures, outFeatures] = isTransposed ? [columns, rows] : [rows, columns];
     const path = this.#add(
-      this.#pathsOf(node, weight, bias),
+      pathsOf(node, weight, bias),
       { weight: constant, isTransposed, bias: this.#vector(bias) },
       (path) => {
         const layer = layerOf(path);
@@ -98,7 +98,7 @@ class Finder {
     const [rows, width] = constant.shape as [number, number];
     const isShared = !this.#inputs.has(this.graph.source(ids));
     const path = this.#add(
-      this.#pathsOf(node, table),
+      pathsOf(node, table),
       { weight: constant, isTransposed: false, bias: undefined },
       (path) => ({
         ...embeddingSite(path, rows, width),
@@ -114,7 +114,7 @@ class Finder {
     const constant = this.#floats(gain, 1);
     if (!constant || axis !== -1 || (shift !== '' && !this.#vector(shift))) return;
     const path = this.#add(
-      this.#pathsOf(node, gain, shift),
+      pathsOf(node, gain, shift),
       { weight: constant, isTransposed: false, bias: this.#vector(shift) },
       (path) => {
         const layer = layerOf(path);
@@ -124,10 +124,6 @@ class Finder {
     );
     const op = node.op === 'LayerNormalization' ? 'LayerNorm' : 'RmsNorm';
     this.graph.replace(output, { op, name: node.name, inputs: [x], attributes: { path, epsilon } });
-  }
-
-  #pathsOf(node: Node, weight: string, bias = ''): string[] {
-    return pathsOf(node, weight, bias, !this.graph.hasOneUse(weight));
   }
 
   /** Adds a module under the first path that no other one has, and returns the path. A shared module keeps its own. */

@@ -2,22 +2,20 @@ import type { Site, SiteRole } from '@peftjs/core/method';
 import type { Node } from '../format/model.js';
 
 /**
- * Returns the paths that a module may have, the surest first: the checkpoint's name of its weight, the module that the
- * exporter noted, the name of the node, e.g. `/encoder/layer.0/output/dense/MatMul`, and the name of its bias.
+ * Returns the paths that a module may have, the surest first: the module that the exporter noted, the checkpoint's name
+ * of its weight, the name of the node, e.g. `/encoder/layer.0/output/dense/MatMul`, and the name of its bias. Exporters
+ * store equal tensors only once, under one of their names, so a noted module is surer than that, unless it contains it.
  * @param weight the name by which the node reads the weight
- * @param isShared whether other nodes read the weight: exporters store equal tensors, such as gains of 1, only once
  */
-export function pathsOf(
-  node: Pick<Node, 'name' | 'module' | 'outputs'>,
-  weight: string,
-  bias: string,
-  isShared: boolean,
-): string[] {
+export function pathsOf(node: Pick<Node, 'name' | 'module' | 'outputs'>, weight: string, bias = ''): string[] {
   const [parameter, beside] = [/^([\w.]+)\.weight$/.exec(weight)?.[1], /^([\w.]+)\.bias$/.exec(bias)?.[1]];
   const named = /^\/(.+)\/[^/]+$/.exec(node.name)?.[1]?.replaceAll('/', '.');
   const own = (node.name || node.outputs[0] || weight).replaceAll(/[^\w.]+/g, '_');
-  const surest = isShared ? [node.module, parameter] : [parameter, node.module];
-  return [...surest, named, beside, own].filter((path) => path !== undefined);
+  const { module } = node;
+  const isWithin = module !== undefined && parameter?.startsWith(`${module}.`) === true;
+  return [...(isWithin ? [parameter, module] : [module, parameter]), named, beside, own].filter(
+    (path) => path !== undefined,
+  );
 }
 
 /** Returns the index of the transformer layer in a path; undefined outside of one. */

@@ -1,0 +1,114 @@
+"""Exports small networks of tests/models/fixtures with both exporters of torch.onnx, to tests/models/fixtures/onnx.
+
+    python3 -m venv /tmp/golden && /tmp/golden/bin/pip install torch==2.15.0 transformers==5.24.0 onnx==1.23.2 onnxscript==0.7.2
+    /tmp/golden/bin/python tools/golden/onnx.py && npx oxfmt tests/models/fixtures/onnx/versions.json
+
+The outputs and gradients that the tests expect are those of transformers and PEFT for the same weights, made by
+architectures.py and peft_bert.py. Of the notes of the newer exporter only the names of modules are kept, to make the files
+small.
+"""
+
+import sys
+from pathlib import Path
+
+# This folder's scripts would hide libraries of the same name.
+sys.path = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
+
+import gzip
+import json
+import tempfile
+from importlib.metadata import version
+
+import onnx
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "tests/models/fixtures"
+FOLDER = FIXTURES / "onnx"
+VERSIONS = {name: version(name) for name in ["onnx", "onnxscript", "torch", "transformers"]}
+# The networks, and the class whose outputs are exported.
+NETWORKS = {
+    "bert": AutoModelForSequenceClassification,
+    "distilbert": AutoModelForSequenceClassification,
+    "roberta": AutoModelForSequenceClassification,
+    "mpnet": AutoModelForSequenceClassification,
+    "modernbert": AutoModelForSequenceClassification,
+    "llama": AutoModelForCausalLM,
+    "gpt2": AutoModelForCausalLM,
+}
+SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+class Positional(torch.nn.Module):
+    """Passes inputs by name, which the older exporter does not do for every class. Module names stay those of `model`."""
+
+    def __init__(self, model, names):
+        super().__init__()
+        self.__dict__["whole"], self.names = model, names
+        for name, child in model.named_children():
+            self.add_module(name, child)
+
+    def forward(self, *inputs):
+        named = dict(zip(self.names, inputs))
+        return self.__dict__["whole"](**named, return_dict=False)[0]
+
+
+def export(network, cls, exporter):
+    model = cls.from_pretrained(FIXTURES / f"{network}-tiny", dtype=torch.float32).eval()
+    model.config.use_cache = False
+    ids = torch.randint(3, 80, (2, 7))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs["attention_mask"][1, 5:] = 0
+    if network == "bert":
+        inputs["token_type_ids"] = torch.zeros_like(ids)
+    axes = {0: "batch", 1: "tokens"}
+    common = {"input_names": list(inputs), "output_names": ["logits"]}
+    wrapped = Positional(model, list(inputs)).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/model.onnx"
+        if exporter == "traced":
+            dynamic = {name: axes for name in [*inputs, "logits"]}
+            torch.onnx.export(wrapped, tuple(inputs.values()), path, dynamo=False, opset_version=17, dynamic_axes=dynamic, **common)
+        else:
+            batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
+            dynamic = ({"inputs": tuple({0: batch, 1: tokens} for _ in inputs)}) 
+            torch.onnx.export(wrapped, tuple(inputs.values()), path, dynamo=True, dynamic_shapes=dynamic, external_data=False, **common)
+        return onnx.load(path)
+
+
+def small(graph):
+    """Removes what no reader needs."""
+    del graph.graph.value_info[:]
+    del graph.graph.metadata_props[:], graph.metadata_props[:]
+    for node in graph.graph.node:
+        kept = [(entry.key, entry.value) for entry in node.metadata_props if entry.key == SCOPES]
+        node.doc_string = ""
+        del node.metadata_props[:]
+        for key, value in kept:
+            node.metadata_props.add(key=key, value=value)
+    return graph
+
+
+def main():
+    FOLDER.mkdir(exist_ok=True)
+    for network, cls in [(name, NETWORKS[name]) for name in sys.argv[1:] or NETWORKS]:
+        for exporter in ["traced", "dynamo"]:
+            torch.manual_seed(0)
+            try:
+                graph = small(export(network, cls, exporter))
+            except Exception as error:
+                print("FAILED", network, exporter, repr(error)[:300], flush=True)
+                continue
+            with gzip.GzipFile(FOLDER / f"{network}-{exporter}.onnx.gz", "wb", mtime=0) as file:
+                file.write(graph.SerializeToString())
+            print("made", network, exporter, flush=True)
+    (FOLDER / "versions.json").write_text(json.dumps({"maker": "tools/golden/onnx.py", "versions": VERSIONS}))
+
+
+if __name__ == "__main__":
+    main()
