@@ -16,9 +16,14 @@ export const products: OperatorTable = {
 /** A vector on the left is a row, on the right a column; axes before the last two broadcast. */
 function matMul(a: Tensor, b: Tensor): Tensor {
   const [rows, columns] = [a.rank === 1 ? tf.expandDims(a, 0) : a, b.rank === 1 ? tf.expandDims(b, 1) : b];
-  const product = tf.matMul(rows, columns);
+  const rank = Math.max(rows.rank, columns.rank);
+  const product = tf.matMul(ofRank(rank, rows), ofRank(rank, columns));
   const axes = [...(a.rank === 1 ? [product.rank - 2] : []), ...(b.rank === 1 ? [product.rank - 1] : [])];
   return axes.length === 0 ? product : tf.squeeze(product, axes);
+}
+
+function ofRank(rank: number, x: Tensor): Tensor {
+  return x.rank === rank ? x : tf.reshape(x, [...Array<number>(rank - x.rank).fill(1), ...x.shape]);
 }
 
 /** alpha A' B' + beta C */
