@@ -1,7 +1,7 @@
-import { UnsupportedError } from '@peftjs/core/method';
+import { sizeOf, UnsupportedError } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { tensorOf, type Value } from '../values.js';
+import { broadcastShape, tensorOf, type Value } from '../values.js';
 import { numberIn, tensor, textIn, type Call, type OperatorTable } from './operator.js';
 
 type Inputs = readonly (Value | undefined)[];
@@ -16,14 +16,20 @@ export const products: OperatorTable = {
 /** A vector on the left is a row, on the right a column; axes before the last two broadcast. */
 function matMul(a: Tensor, b: Tensor): Tensor {
   const [rows, columns] = [a.rank === 1 ? tf.expandDims(a, 0) : a, b.rank === 1 ? tf.expandDims(b, 1) : b];
-  const rank = Math.max(rows.rank, columns.rank);
-  const product = tf.matMul(ofRank(rank, rows), ofRank(rank, columns));
+  const batch = broadcastShape(rows.shape.slice(0, -2), columns.shape.slice(0, -2));
+  const product = tf.matMul(spread(rows, batch), spread(columns, batch));
   const axes = [...(a.rank === 1 ? [product.rank - 2] : []), ...(b.rank === 1 ? [product.rank - 1] : [])];
   return axes.length === 0 ? product : tf.squeeze(product, axes);
 }
 
-function ofRank(rank: number, x: Tensor): Tensor {
-  return x.rank === rank ? x : tf.reshape(x, [...Array<number>(rank - x.rank).fill(1), ...x.shape]);
+/** Matrices with other leading axes. TensorFlow.js only repeats a single matrix by itself. */
+function spread(x: Tensor, batch: readonly number[]): Tensor {
+  const matrix = x.shape.slice(-2);
+  const own = x.shape.slice(0, -2);
+  const shape = [...Array<number>(batch.length - own.length).fill(1), ...own, ...matrix];
+  const aligned = x.rank === shape.length ? x : tf.reshape(x, shape);
+  const isWhole = sizeOf(own) === 1 || own.join() === batch.join();
+  return isWhole ? aligned : tf.mul(aligned, tf.ones([...batch, ...matrix]));
 }
 
 /** alpha A' B' + beta C */
@@ -51,7 +57,7 @@ function einsum(inputs: Inputs, call: Call): Tensor {
   }
   const summed = letters.filter((letter) => !out.includes(letter));
   const order = [...out, ...summed];
-  const spread = (x: Tensor, own: string): Tensor => {
+  const aligned = (x: Tensor, own: string): Tensor => {
     const present = order.filter((letter) => own.includes(letter));
     const ordered = tf.transpose(
       x,
@@ -62,7 +68,7 @@ function einsum(inputs: Inputs, call: Call): Tensor {
       order.map((letter) => (own.includes(letter) ? (x.shape[own.indexOf(letter)] as number) : 1)),
     );
   };
-  const product = tf.mul(spread(tensor(inputs, 0), left), spread(tensor(inputs, 1), right));
+  const product = tf.mul(aligned(tensor(inputs, 0), left), aligned(tensor(inputs, 1), right));
   return summed.length === 0
     ? product
     : tf.sum(
