@@ -10,15 +10,24 @@ export const exporters = ['traced', 'dynamo'] as const;
 export type Exported = (typeof exported)[number];
 export type Exporter = (typeof exporters)[number];
 
-/** The bytes of an exported network. */
-export function graphOf(network: Exported, exporter: Exporter): Uint8Array {
-  const file = new URL(`fixtures/onnx/${network}-${exporter}.onnx.gz`, import.meta.url);
-  return new Uint8Array(gunzipSync(readFileSync(file)));
+/** A file of the fixtures. */
+export function fixture(name: string): Uint8Array {
+  return new Uint8Array(gunzipSync(readFileSync(new URL(`fixtures/onnx/${name}.gz`, import.meta.url))));
 }
 
 /** A storage in memory with an exported network at `graph/model.onnx`. */
 export function graphInMemory(network: Exported, exporter: Exporter): Storage & { files: Map<string, Uint8Array> } {
-  return memoryStorage(new Map([['graph/model.onnx', graphOf(network, exporter)]]));
+  return memoryStorage(new Map([['graph/model.onnx', fixture(`${network}-${exporter}.onnx`)]]));
+}
+
+/** The hidden states of DistilBERT: as exported, in half precision, or with the weights in another file. */
+export type Features = 'features' | 'half' | 'external';
+
+/** A storage in memory with the graph of hidden states. */
+export function featuresInMemory(kind: Features): Storage & { files: Map<string, Uint8Array> } {
+  const beside =
+    kind === 'external' ? [['graph/model.onnx_data', fixture('distilbert-external.onnx_data')] as const] : [];
+  return memoryStorage(new Map([['graph/model.onnx', fixture(`distilbert-${kind}.onnx`)], ...beside]));
 }
 
 /** Loads an exported network. */

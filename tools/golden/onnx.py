@@ -22,7 +22,7 @@ from importlib.metadata import version
 import onnx
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -41,6 +41,8 @@ NETWORKS = {
     "llama": AutoModelForCausalLM,
     "gpt2": AutoModelForCausalLM,
 }
+# The network whose hidden states are exported too: as it is, in half precision, and with its weights in another file.
+FEATURES = "distilbert"
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -58,8 +60,8 @@ class Positional(torch.nn.Module):
         return self.__dict__["whole"](**named, return_dict=False)[0]
 
 
-def export(network, cls, exporter):
-    model = cls.from_pretrained(FIXTURES / f"{network}-tiny", dtype=torch.float32).eval()
+def export(network, cls, exporter, dtype=torch.float32):
+    model = cls.from_pretrained(FIXTURES / f"{network}-tiny", dtype=dtype).eval()
     model.config.use_cache = False
     ids = torch.randint(3, 80, (2, 7))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -67,16 +69,17 @@ def export(network, cls, exporter):
     if network == "bert":
         inputs["token_type_ids"] = torch.zeros_like(ids)
     axes = {0: "batch", 1: "tokens"}
-    common = {"input_names": list(inputs), "output_names": ["logits"]}
+    output = "last_hidden_state" if cls is AutoModel else "logits"
+    common = {"input_names": list(inputs), "output_names": [output]}
     wrapped = Positional(model, list(inputs)).eval()
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/model.onnx"
         if exporter == "traced":
-            dynamic = {name: axes for name in [*inputs, "logits"]}
+            dynamic = {name: axes for name in [*inputs, output]}
             torch.onnx.export(wrapped, tuple(inputs.values()), path, dynamo=False, opset_version=17, dynamic_axes=dynamic, **common)
         else:
             batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
-            dynamic = ({"inputs": tuple({0: batch, 1: tokens} for _ in inputs)}) 
+            dynamic = {"inputs": tuple({0: batch, 1: tokens} for _ in inputs)}
             torch.onnx.export(wrapped, tuple(inputs.values()), path, dynamo=True, dynamic_shapes=dynamic, external_data=False, **common)
         return onnx.load(path)
 
@@ -94,19 +97,31 @@ def small(graph):
     return graph
 
 
+def write(name, content):
+    with gzip.GzipFile(FOLDER / f"{name}.gz", "wb", mtime=0) as file:
+        file.write(content)
+
+
+def features():
+    """Writes the graphs of hidden states."""
+    for name, dtype in [("features", torch.float32), ("half", torch.float16)]:
+        write(f"{FEATURES}-{name}.onnx", small(export(FEATURES, AutoModel, "traced", dtype)).SerializeToString())
+    graph = small(export(FEATURES, AutoModel, "traced"))
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save_model(
+            graph, f"{folder}/model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=1024
+        )
+        for file in ["model.onnx", "model.onnx_data"]:
+            write(file.replace("model", f"{FEATURES}-external"), Path(folder, file).read_bytes())
+
+
 def main():
     FOLDER.mkdir(exist_ok=True)
-    for network, cls in [(name, NETWORKS[name]) for name in sys.argv[1:] or NETWORKS]:
+    for network, cls in NETWORKS.items():
         for exporter in ["traced", "dynamo"]:
             torch.manual_seed(0)
-            try:
-                graph = small(export(network, cls, exporter))
-            except Exception as error:
-                print("FAILED", network, exporter, repr(error)[:300], flush=True)
-                continue
-            with gzip.GzipFile(FOLDER / f"{network}-{exporter}.onnx.gz", "wb", mtime=0) as file:
-                file.write(graph.SerializeToString())
-            print("made", network, exporter, flush=True)
+            write(f"{network}-{exporter}.onnx", small(export(network, cls, exporter)).SerializeToString())
+    features()
     (FOLDER / "versions.json").write_text(json.dumps({"maker": "tools/golden/onnx.py", "versions": VERSIONS}))
 
 
