@@ -117,6 +117,7 @@ describe('the layers', () => {
       'core',
       'conformance',
       'models',
+      'onnx',
       'layers',
       'tasks',
       'engine',

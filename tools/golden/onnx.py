@@ -19,6 +19,7 @@ import json
 import tempfile
 from importlib.metadata import version
 
+import numpy as np
 import onnx
 import torch
 import transformers
@@ -115,6 +116,65 @@ def features():
             write(file.replace("model", f"{FEATURES}-external"), Path(folder, file).read_bytes())
 
 
+def tiny():
+    """Writes a graph of a few nodes, to damage it: an embedding, positions, a norm in parts, a linear module, GELU."""
+    torch.manual_seed(0)
+    floats = lambda *shape: torch.randn(*shape).numpy()
+    constants = {
+        "words.weight": floats(8, 4),
+        "positions.weight": floats(6, 4),
+        "numbers": np.arange(6, dtype=np.int64)[None],
+        "norm.weight": floats(4),
+        "norm.bias": floats(4),
+        "onnx::MatMul_1": floats(4, 4),
+        "dense.bias": floats(4),
+        "zero": np.array([0], np.int64),
+        "one": np.array([1], np.int64),
+        "two": np.array([2], np.int64),
+        "square": np.float32(2),
+        "epsilon": np.float32(1e-5),
+        "root": np.float32(2**0.5),
+        "unit": np.float32(1),
+        "half": np.float32(0.5),
+    }
+    node = onnx.helper.make_node
+    nodes = [
+        node("Gather", ["words.weight", "input_ids"], ["word"]),
+        node("Shape", ["input_ids"], ["sizes"]),
+        node("Slice", ["sizes", "one", "two"], ["length"]),
+        node("Slice", ["numbers", "zero", "length", "one"], ["places"]),
+        node("Gather", ["positions.weight", "places"], ["position"]),
+        node("Add", ["word", "position"], ["sum"]),
+        node("ReduceMean", ["sum"], ["mean"], axes=[-1]),
+        node("Sub", ["sum", "mean"], ["centred"]),
+        node("Pow", ["centred", "square"], ["squares"]),
+        node("ReduceMean", ["squares"], ["variance"], axes=[-1]),
+        node("Add", ["variance", "epsilon"], ["above"]),
+        node("Sqrt", ["above"], ["deviation"]),
+        node("Div", ["centred", "deviation"], ["normed"]),
+        node("Mul", ["normed", "norm.weight"], ["scaled"]),
+        node("Add", ["scaled", "norm.bias"], ["x"]),
+        node("MatMul", ["x", "onnx::MatMul_1"], ["product"], name="/dense/MatMul"),
+        node("Add", ["product", "dense.bias"], ["y"], name="/dense/Add"),
+        node("Div", ["y", "root"], ["narrow"]),
+        node("Erf", ["narrow"], ["erf"]),
+        node("Add", ["erf", "unit"], ["open"]),
+        node("Mul", ["y", "open"], ["gated"]),
+        node("Mul", ["gated", "half"], ["last_hidden_state"]),
+    ]
+    port = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        nodes,
+        "tiny",
+        [port("input_ids", onnx.TensorProto.INT64, ["batch", "tokens"])],
+        [port("last_hidden_state", onnx.TensorProto.FLOAT, ["batch", "tokens", 4])],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    write("tiny.onnx", model.SerializeToString())
+
+
 def main():
     FOLDER.mkdir(exist_ok=True)
     for network, cls in NETWORKS.items():
@@ -122,6 +182,7 @@ def main():
             torch.manual_seed(0)
             write(f"{network}-{exporter}.onnx", small(export(network, cls, exporter)).SerializeToString())
     features()
+    tiny()
     (FOLDER / "versions.json").write_text(json.dumps({"maker": "tools/golden/onnx.py", "versions": VERSIONS}))
 
 
