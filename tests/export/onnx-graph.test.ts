@@ -1,24 +1,13 @@
-import {
-  attach,
-  hostTensor,
-  loadPretrained,
-  memoryStorage,
-  mergeAndUnload,
-  predict,
-  savePretrained,
-  type Model,
-  type PeftModel,
-} from '@peftjs/core';
+import { activeAdapter, attach, mergeAndUnload, predict, type Model, type PeftModel } from '@peftjs/core';
 import { floats, mapValues, type HostTensor } from '@peftjs/core/method';
-import { quantizedModel, replaceAdapter } from '@peftjs/core/model';
-import { activeAdapter } from '@peftjs/core';
+import { replaceAdapter } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import { fromOnnx, saveOnnxGraph, type OnnxModel, type OnnxOptions } from '@peftjs/onnx';
+import { fromOnnx, saveOnnxGraph, type OnnxOptions } from '@peftjs/onnx';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
-import { featuresInMemory, graphInMemory, loadGraph, type Features } from '../models/onnx.js';
+import { featuresInMemory, graphInMemory, type Features } from '../models/onnx.js';
 import { batchOf, load, tiny } from '../models/tiny.js';
 
 const executor = compiled({ threads: 1 });

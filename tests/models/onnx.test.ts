@@ -1,4 +1,5 @@
-import { attach, getPeftModelStateDict, loadPretrained, mergeAndUnload, onWarning } from '@peftjs/core';
+import { attach, getPeftModelStateDict, loadPretrained, onWarning, train, type Model } from '@peftjs/core';
+import type { OnnxOptions } from '@peftjs/onnx';
 import { floats } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
@@ -88,5 +89,35 @@ describe.each(exporters)('bert, exported by the %s exporter', (exporter) => {
       getPeftModelStateDict(attach(model, method)),
     );
     expect(Object.keys(ours ?? {}).sort()).toEqual(Object.keys(theirs ?? {}).sort());
+  });
+});
+
+describe('what applies to a checkpoint applies to its graph', () => {
+  const from = tiny('distilbert');
+  const batch = batchOf(from, 1);
+  const both = (options: Pick<OnnxOptions, 'dtype'> = {}): Promise<readonly Model[]> =>
+    Promise.all([loadGraph('distilbert', 'traced', options), load(from, 'classes', options)]);
+
+  it.each(['q8', 'q4'] as const)('weights in few bits: %s', async (dtype) => {
+    const [ours, theirs] = await Promise.all(
+      (await both({ dtype })).map((model) => outputsOfAll(model, [batch], executor)),
+    );
+    expect(relativeDistance(ours?.[0] ?? [], theirs?.[0] ?? [])).toBeLessThan(TOLERANCE);
+  });
+
+  it('gradient checkpointing, with the same losses to the bit', async () => {
+    const [model] = await both();
+    const losses = await Promise.all(
+      [false, true].map(async (gradientCheckpointing) => {
+        const own: number[] = [];
+        const data = { kind: 'classification', batchesPerEpoch: 2, epoch: () => [batch, batch] } as const;
+        const onStep = ({ loss }: { loss: number }): void => void own.push(loss);
+        const peft = attach(model as Model, lora({ r: 2 }), { seed: 1 });
+        await train(peft, data, { executor, epochs: 1, learningRate: 1e-2, gradientCheckpointing, onStep });
+        return own;
+      }),
+    );
+    expect(losses[1]).toEqual(losses[0]);
+    expect(losses[0]).toHaveLength(2);
   });
 });

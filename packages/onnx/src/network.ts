@@ -7,7 +7,7 @@ import type { Constant } from './format/tensor.js';
 import { plan, weightName, type Plan } from './forward.js';
 import { Graph } from './graph.js';
 import { assertInputs } from './inputs.js';
-import type { OperatorTable } from './operators/operator.js';
+import { textIn, type OperatorTable } from './operators/operator.js';
 import { replaceActivations } from './patterns/activations.js';
 import { replaceAttention } from './patterns/attention.js';
 import { replaceModules, type Module, type Modules } from './patterns/modules.js';
@@ -41,7 +41,7 @@ export function networkOf(file: ModelFile, output: Port, own: OperatorTable): Gr
   const planned = plan(graph, output.name, own);
   assertInputs(graph, new Set(planned.nodes.flatMap(({ node }) => node.inputs)));
   const uses = planned.nodes.flatMap(({ node }) => {
-    const module = all.get(String(node.attributes['path']));
+    const module = all.get(textIn(node, 'path', ''));
     return module ? [{ module, ids: graph.source(node.inputs[0] ?? '') }] : [];
   });
   const tables = uses.filter(({ module }) => module.site.kind === 'embedding');

@@ -151,7 +151,7 @@ export function written(
   for (const [field, value] of fields) {
     if (typeof value === 'number') writer.tag(field, WireType.Varint).int64(value);
     else if (typeof value === 'string') writer.tag(field, WireType.LengthDelimited).string(value);
-    else writer.tag(field, WireType.LengthDelimited).bytes(value as Uint8Array<ArrayBuffer>);
+    else writer.tag(field, WireType.LengthDelimited).bytes(value);
   }
   return writer.finish();
 }

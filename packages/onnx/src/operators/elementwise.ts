@@ -146,7 +146,7 @@ type Clipping = (inputs: readonly Value[]) => Value;
 
 function where(inputs: readonly (Value | undefined)[]): Value {
   const all = hosts(inputs);
-  if (all) return zipped(all, (all[1] ?? all[0])?.kind ?? 'float', (condition, a, b) => (condition ? a : b) as number);
+  if (all) return zipped(all, (all[1] ?? all[0])?.kind ?? 'float', (condition, a, b) => (condition ? a : b));
   return tf.where(tf.cast(tensor(inputs, 0), 'bool'), tensor(inputs, 1), tensor(inputs, 2));
 }
 
@@ -173,7 +173,7 @@ function identityInInference(inputs: readonly (Value | undefined)[]): Value {
 }
 
 /** Converts numbers to another kind; floats are rounded towards zero. */
-export function cast(value: Value, kind: Kind): Value {
+function cast(value: Value, kind: Kind): Value {
   const from = kindOf(value);
   if (!isHost(value)) return from === kind ? value : tf.cast(value, dtypeOf(kind));
   if (from === kind) return value;

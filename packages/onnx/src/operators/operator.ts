@@ -34,7 +34,7 @@ export function numberIn({ attributes }: Pick<Call, 'attributes'>, name: string,
 /** Returns an attribute that is a list of numbers; undefined where the node does not have it. */
 export function numbersIn({ attributes }: Pick<Call, 'attributes'>, name: string): readonly number[] | undefined {
   const value = attributes[name];
-  return Array.isArray(value) && value.every((item) => typeof item === 'number') ? (value as number[]) : undefined;
+  return Array.isArray(value) && value.every((item) => typeof item === 'number') ? value : undefined;
 }
 
 /** Returns an attribute that is a text. */
@@ -58,5 +58,5 @@ export function tensor(inputs: readonly (Value | undefined)[], index: number): T
 /** Returns the inputs if all of them are on the host. */
 export function hosts(inputs: readonly (Value | undefined)[]): HostArray[] | undefined {
   const given = inputs.filter((value) => value !== undefined);
-  return given.every(isHost) ? (given as HostArray[]) : undefined;
+  return given.every(isHost) ? given : undefined;
 }

@@ -12,7 +12,6 @@ import { operators } from './index.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true); // keeps the banner of the cpu backend out of the test's output
-  await import('@tensorflow/tfjs-backend-cpu');
   await tf.setBackend('cpu');
 });
 

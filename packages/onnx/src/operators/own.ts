@@ -1,3 +1,4 @@
+import { ShapeError } from '@peftjs/core/method';
 import { headAttention, silu } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -46,7 +47,7 @@ function attention(inputs: Inputs, call: Call): Tensor {
 
 function numberOf(value: Value): number {
   if (isHost(value) && value.data.length === 1) return value.data[0] as number;
-  throw new Error('the factor of scores must be one number that follows from sizes');
+  throw new ShapeError('the factor of scores must be one number that follows from the sizes of the batch');
 }
 
 /** What is added to scores in place of a choice between them and a number: 0 where the score is kept. */

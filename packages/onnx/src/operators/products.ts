@@ -56,7 +56,7 @@ function einsum(inputs: Inputs, call: Call): Tensor {
     throw new UnsupportedError(`an Einsum of '${equation}'`);
   }
   const summed = letters.filter((letter) => !out.includes(letter));
-  const order = [...out, ...summed];
+  const order = [...out.split(''), ...summed];
   const aligned = (x: Tensor, own: string): Tensor => {
     const present = order.filter((letter) => own.includes(letter));
     const ordered = tf.transpose(

@@ -333,7 +333,7 @@ function constantOfShape(inputs: Inputs, { attributes }: Call): Value {
   if (isHost(to) && !to.varies && sizeOf(shape) <= MOST_ON_HOST) {
     return { kind, shape, data: Array<number>(sizeOf(shape)).fill(value), varies: false };
   }
-  return tf.fill(shape, value, dtypeOf(kind) as 'float32');
+  return tf.fill(shape, value, dtypeOf(kind));
 }
 
 function range(inputs: Inputs): Value {

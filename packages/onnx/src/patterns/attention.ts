@@ -1,5 +1,6 @@
 import type { Node } from '../format/model.js';
 import { OWN_DOMAIN, type Graph } from '../graph.js';
+import { numbersIn } from '../operators/operator.js';
 import { either } from './matching.js';
 
 /**
@@ -141,21 +142,17 @@ function isNumber(graph: Graph, name: string, steps: number): boolean {
 /** Returns the keys, given their transpose. */
 function keys(graph: Graph, output: string, transposed: string): string {
   const turned = graph.made(transposed, 'Transpose');
-  const order = turned?.attributes['perm'];
-  if (Array.isArray(order) && order.length === 4) {
-    const [a, b, c, d] = order as number[];
-    if (String(order) === '0,1,3,2') return turned?.inputs[0] ?? '';
-    return graph.add(`${output} keys`, {
-      op: 'Transpose',
-      domain: '',
-      inputs: turned?.inputs ?? [],
-      attributes: { perm: [a, b, d, c] as number[] },
-    });
+  const order = turned && numbersIn(turned, 'perm');
+  if (turned && order?.length === 4) {
+    if (order.join() === '0,1,3,2') return turned.inputs[0] ?? '';
+    const [a, b, c, d] = order as [number, number, number, number];
+    const swapped = { op: 'Transpose', domain: '', inputs: turned.inputs, attributes: { perm: [a, b, d, c] } };
+    return graph.add(`${output} keys`, swapped);
   }
   // As matrices, [batch * heads, keys, size]
   const matrices = graph.made(graph.made(transposed, 'Reshape')?.inputs[0] ?? '', 'Transpose');
   const before = graph.made(matrices?.inputs[0] ?? '', 'Reshape');
-  if (before && String(matrices?.attributes['perm']) === '0,2,1') return before.inputs[0] ?? '';
+  if (before && matrices && numbersIn(matrices, 'perm')?.join() === '0,2,1') return before.inputs[0] ?? '';
   return graph.add(`${output} keys`, { op: 'SwapLast', inputs: [transposed] });
 }
 

@@ -1,5 +1,6 @@
 import type { Node } from '../format/model.js';
 import type { Graph } from '../graph.js';
+import { numberIn, numbersIn } from '../operators/operator.js';
 import { either, isSame } from './matching.js';
 
 /**
@@ -84,9 +85,9 @@ function centredOn(graph: Graph, name: string): string | undefined {
 /** Returns x of the mean over the last axis. */
 function meanOf(graph: Graph, name: string): string | undefined {
   const node = graph.made(name, 'ReduceMean');
-  const axes = node?.attributes['axes'] ?? graph.constant(node?.inputs[1] ?? '')?.numbers();
-  const isLast = axes !== undefined && String(axes) === '-1' && (node?.attributes['keepdims'] ?? 1) === 1;
-  return isLast ? node?.inputs[0] : undefined;
+  if (!node || numberIn(node, 'keepdims', 1) !== 1) return undefined;
+  const axes = numbersIn(node, 'axes') ?? graph.constant(node.inputs[1] ?? '')?.numbers();
+  return axes?.join() === '-1' ? node.inputs[0] : undefined;
 }
 
 /** Returns x of x^2. */
