@@ -3,7 +3,7 @@ const { join } = require('node:path');
 
 // The layers, lowest first. A package that declares methods is one of the methods, which stand between `core` and `models`.
 const below = ['safetensors', 'gguf', 'core', 'conformance'];
-const above = ['models', 'layers', 'tasks', 'engine', 'pipelines', 'cli', 'bench', 'peftjs'];
+const above = ['models', 'onnx', 'layers', 'tasks', 'engine', 'pipelines', 'cli', 'bench', 'peftjs'];
 
 const packages = join(__dirname, 'packages');
 const declaresMethods = (name) =>

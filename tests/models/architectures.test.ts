@@ -1,21 +1,18 @@
 import { readFileSync } from 'node:fs';
-import { activeAdapter, adamW, attach, train, type Batch, type PeftModel } from '@peftjs/core';
-import { floats, tensorAt, type HostTensor, type HostTensors } from '@peftjs/core/method';
-import { replaceAdapter } from '@peftjs/core/model';
-import { transposed } from '@peftjs/core/linalg';
-import type { TrainingSnapshot } from '@peftjs/core/runtime';
+import { attach, type Batch } from '@peftjs/core';
+import { floats, tensorAt, type HostTensor } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/conformance';
 import { full } from '@peftjs/baselines';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
 import { describe, expect, it } from 'vitest';
+import { expectGradientsOfPeft, firstStep } from './gradients.js';
 import {
   batchOf,
   decoders,
   golden,
   goldenValues,
-  heads,
   headsOf,
   load,
   networks,
@@ -26,8 +23,6 @@ import {
   variants,
   endedBatch,
   withoutHead,
-  type HeadName,
-  type Tiny,
 } from './tiny.js';
 
 /** The tolerances of logits and hidden states, and of gradients: ||a - b|| / ||b||. */
@@ -37,8 +32,6 @@ const GRADIENT_TOLERANCE = 1e-4;
 /** tests/parity compares the other executors with it. */
 const executor = compiled({ threads: 1 });
 const BATCHES = [0, 1, 2];
-/** The batch of PEFT's gradients. */
-const GRADIENTS = 1;
 
 /** Written by tools/golden/left_padding.py. */
 const leftPadding = readSafetensors(
@@ -77,14 +70,11 @@ describe.each([...networks, ...decoders, ...variants])('%s', (network) => {
   it.each(trained)("has the loss and the gradients of PEFT's LoRA with its head for '%s'", async (head) => {
     const model = await load(from, head);
     const peft = attach(model, lora({ r: 2, loraAlpha: 4 }));
-    replaceAdapter(peft, { values: { ...activeAdapter(peft).values, ...goldenFactors(from) } });
-    const { loss, gradients } = await firstStep(peft, from, head);
-    expect(relativeDistance([loss], goldenValues(from, `${head}/loss`))).toBeLessThan(TOLERANCE);
-    for (const name of Object.keys(goldenFactors(from))) {
-      const expected = goldenValues(from, `${head}/gradient/${inPeft(name)}`);
-      const actual = floats(transposed(tensorAt(gradients, name)));
-      expect(relativeDistance(actual, expected), name).toBeLessThan(GRADIENT_TOLERANCE);
-    }
+    await expectGradientsOfPeft(peft, from, head, {
+      executor,
+      tolerance: GRADIENT_TOLERANCE,
+      lossTolerance: TOLERANCE,
+    });
   });
 
   it.runIf(from.keys.classes)('has the logits of transformers for left-padded rows', async () => {
@@ -124,7 +114,7 @@ it.each(['gpt2', 'llama', 'gemma2'] as const)(
     const model = await load(from, 'next');
     const [table] = model.sites;
     const peft = attach(model, full({ targetModules: [table?.path ?? ''] }));
-    const { gradients } = await firstStep(peft, from, 'next');
+    const { gradients } = await firstStep(peft, from, 'next', executor);
     const actual = floats(tensorAt(gradients, `${table?.path}.weight`));
     expect(relativeDistance(actual, goldenValues(from, 'next/gradient/table'))).toBeLessThan(GRADIENT_TOLERANCE);
   },
@@ -150,56 +140,8 @@ function paddedBefore({ inputs, ...batch }: Batch): Batch {
 it('gemma2 trains a norm whose gain is 1 + its weight', async () => {
   const from = tiny('gemma2');
   const peft = attach(await load(from, 'next'), full({ targetModules: ['model.norm'] }));
-  const { gradients } = await firstStep(peft, from, 'next');
+  const { gradients } = await firstStep(peft, from, 'next', executor);
   const expected = goldenValues(from, 'next/gradient/norm');
   const actual = floats(tensorAt(gradients, 'model.norm.weight'));
   expect(relativeDistance(actual, expected)).toBeLessThan(GRADIENT_TOLERANCE);
 });
-
-/** PEFT's key for one of our tensors. */
-function inPeft(name: string): string {
-  return name.replace(/\.lora([AB])$/, '.lora_$1.weight');
-}
-
-/** PEFT's A and B, with our names and orientation. */
-function goldenFactors(from: Tiny): HostTensors {
-  const keys = [...from.expected.keys()].filter((key) => key.startsWith('lora/'));
-  return Object.fromEntries(
-    keys.map((key) => [
-      key.slice('lora/'.length).replace(/\.lora_([AB])\.weight$/, '.lora$1'),
-      transposed(golden(from, key) as HostTensor),
-    ]),
-  );
-}
-
-/** The loss and the gradients of one batch, read from Adam's first moment after the first of two steps. */
-async function firstStep(
-  peft: PeftModel,
-  from: Tiny,
-  head: HeadName,
-): Promise<{ loss: number; gradients: HostTensors }> {
-  const batch = batchOf(from, GRADIENTS, { head });
-  const losses: number[] = [];
-  const snapshots: TrainingSnapshot[] = [];
-  const adapter = activeAdapter(peft);
-  await train(
-    peft,
-    { kind: heads[head].kind, batchesPerEpoch: 2, epoch: () => [batch, batch] },
-    {
-      executor,
-      epochs: 1,
-      learningRate: 1e-3,
-      optimizer: adamW({ beta1: 0.5 }),
-      clipNorm: null,
-      saveEvery: 1,
-      onStep: ({ loss }) => losses.push(loss),
-      onSnapshot: (snapshot) => void snapshots.push(snapshot),
-    },
-  );
-  replaceAdapter(peft, adapter);
-  const moments = snapshots[0]?.slots['moment1'] ?? expect.fail('no snapshot');
-  const gradients = Object.fromEntries(
-    Object.entries(moments).map(([name, moment]) => [name, { ...moment, data: floats(moment).map((m) => 2 * m) }]),
-  );
-  return { loss: losses[0] ?? NaN, gradients };
-}

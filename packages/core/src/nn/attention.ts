@@ -46,16 +46,32 @@ export interface AttentionOptions {
  */
 export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
   const { heads, keyHeads = heads } = options;
-  const split: Heads = [splitHeads(q, heads), splitHeads(k, keyHeads), splitHeads(v, keyHeads)];
+  return mergeHeads(headAttention(splitHeads(q, heads), splitHeads(k, keyHeads), splitHeads(v, keyHeads), options));
+}
+
+/** Options of {@link headAttention}. */
+export type HeadAttentionOptions = Omit<AttentionOptions, 'heads' | 'keyHeads'>;
+
+/**
+ * {@link attention} of heads that are split already.
+ *
+ * @param q `[batch, heads, queries, size]`
+ * @param k `[batch, keyHeads, keys, size]`
+ * @param v `[batch, keyHeads, keys, size]`
+ * @returns `[batch, heads, queries, size]`
+ * @throws ShapeError when the heads of q do not divide into those of k.
+ */
+export function headAttention(q: Tensor, k: Tensor, v: Tensor, options: HeadAttentionOptions): Tensor {
+  const [heads, keyHeads] = [q, k].map(({ shape }) => shape[1]) as [number, number];
   if (heads % keyHeads !== 0) throw new ShapeError(`${heads} query heads cannot share ${keyHeads} key heads`);
-  return mergeHeads(fusedAttention(split, options) ?? composedAttention(split, options));
+  return fusedAttention([q, k, v], options) ?? composedAttention([q, k, v], options);
 }
 
 /** q `[batch, heads, queries, size]`, k and v `[batch, keyHeads, keys, size]` */
 type Heads = readonly [q: Tensor, k: Tensor, v: Tensor];
 
 /** `[batch, heads, queries, size]` */
-function composedAttention([q, k, v]: Heads, options: AttentionOptions): Tensor {
+function composedAttention([q, k, v]: Heads, options: HeadAttentionOptions): Tensor {
   const { softcap, dropout } = options;
   const bias = wholeBias(q.shape[2] as number, options);
   const products = tf.mul(perKeyHead(q, k, true), scaleOf(q, options)); // [batch, heads, queries, keys]
@@ -65,7 +81,7 @@ function composedAttention([q, k, v]: Heads, options: AttentionOptions): Tensor 
 }
 
 /** All that is added to the scores, which broadcasts to them. */
-function wholeBias(tokens: number, options: AttentionOptions): Tensor | undefined {
+function wholeBias(tokens: number, options: HeadAttentionOptions): Tensor | undefined {
   const { maskBias, bias = maskBias, causal = false, window } = options;
   if (!causal) return bias;
   const later = causalBias(tokens, window); // [1, 1, tokens, tokens]
@@ -76,7 +92,7 @@ function wholeBias(tokens: number, options: AttentionOptions): Tensor | undefine
 const MOST_KEPT = { causal: 256, other: 1024 };
 
 /** The same by the backend's kernel; undefined if it has none, or if scores or weights are changed in another way. */
-function fusedAttention(split: Heads, options: AttentionOptions): Tensor | undefined {
+function fusedAttention(split: Heads, options: HeadAttentionOptions): Tensor | undefined {
   const { maskBias, bias, causal = false, window = 0, maxTokens = 0, softcap, dropout } = options;
   const kept = causal ? MOST_KEPT.causal : MOST_KEPT.other;
   if (maxTokens <= kept || bias !== undefined || softcap !== undefined) return undefined;
@@ -99,7 +115,7 @@ function fusedAttention(split: Heads, options: AttentionOptions): Tensor | undef
   );
 }
 
-function scaleOf(q: Tensor, { scale = 1 / Math.sqrt(q.shape.at(-1) ?? 1) }: AttentionOptions): number {
+function scaleOf(q: Tensor, { scale = 1 / Math.sqrt(q.shape.at(-1) ?? 1) }: HeadAttentionOptions): number {
   return scale;
 }
 

@@ -3,11 +3,13 @@ export { activations, gelu, geluTanh, silu, type ActivationName } from './activa
 export {
   attention,
   causalBias,
+  headAttention,
   maskBias,
   mergeHeads,
   softCapped,
   splitHeads,
   type AttentionOptions,
+  type HeadAttentionOptions,
 } from './attention.js';
 export { softmaxCrossEntropy } from './cross-entropy.js';
 export { dropout } from './dropout.js';

@@ -8,9 +8,16 @@ export {
   headFor,
   layersDropouts,
   linearHead,
+  noHead,
   weightShapes,
 } from '../architecture.js';
-export type { Checkpoint, CheckpointFormat, SourceFiles } from '../checkpoint.js';
+export {
+  precisionOf,
+  type Checkpoint,
+  type CheckpointFormat,
+  type Precision,
+  type SourceFiles,
+} from '../checkpoint.js';
 export {
   cacheNames,
   cachedPrompt,
@@ -37,7 +44,9 @@ export {
   type LayerNames,
   type LayerLocation,
 } from '../encoder.js';
+export { sha256 } from '../fingerprint.js';
 export type { ModelFolder } from '../folder.js';
+export { pooled } from '../pooling.js';
 export {
   checkTokens,
   everyToken,
@@ -53,6 +62,7 @@ export { ropeSettings, type RopeConfig, type RopeDefaults } from '../rope.js';
 export type { DecoderDropout, RotaryDecoderConfig, RotaryLayer } from '../rotary-config.js';
 export { rotaryDecoder } from '../rotary-decoder.js';
 export { createTokenizer, type TokenizerDefinition } from '../tokenizer.js';
+export { readTokenizer, readTokenizerSettings } from '../transformers/tokenizer.js';
 export {
   activation,
   boolean,

@@ -1,0 +1,76 @@
+import { CheckpointError } from '@peftjs/core/method';
+import type { ModelFolder } from '@peftjs/models/architectures';
+import { Message } from './message.js';
+import { readModel, type ModelFile } from './model.js';
+import type { Piece } from './tensor.js';
+
+/** A model file and the files beside it that hold its large tensors. */
+export interface OpenedModel {
+  readonly model: ModelFile;
+  /** The bytes of the model file. */
+  readonly bytes: Uint8Array;
+  /** The files beside it, by the name that the model has for them. */
+  readonly beside: ReadonlyMap<string, Uint8Array>;
+}
+
+/** What is needed of a folder. */
+export type Files = Pick<ModelFolder, 'source' | 'checkMemory' | 'pathOf'>;
+
+/**
+ * Reads a model file and the files beside it.
+ * @throws CheckpointError for a broken file, one that is too large, and data outside of its folder.
+ */
+export async function openModel(folder: Files, file: string): Promise<OpenedModel> {
+  const bytes = await whole(folder, file);
+  const path = file.slice(0, file.lastIndexOf('/') + 1);
+  try {
+    const beside = new Map<string, Uint8Array>();
+    for (const name of namesBeside(bytes)) beside.set(name, await whole(folder, `${path}${name}`));
+    const external = ({ file: name, offset, length }: Piece): Uint8Array => {
+      const all = beside.get(name) ?? new Uint8Array();
+      const end = length === undefined ? all.byteLength : offset + length;
+      if (Number.isSafeInteger(offset) && offset >= 0 && end >= offset && end <= all.byteLength)
+        return all.subarray(offset, end);
+      throw new CheckpointError(
+        `bytes ${offset} to ${end} are outside of '${name}', which has ${all.byteLength}`,
+        name,
+      );
+    };
+    return { model: readModel(bytes, external), bytes, beside };
+  } catch (error) {
+    if (!(error instanceof CheckpointError)) throw error;
+    throw new CheckpointError(`${folder.pathOf(file)}: ${error.message}`, error.path ?? folder.pathOf(file), error);
+  }
+}
+
+/** The largest file: a message of Protocol Buffers has at most 2 GB, and files beside it are read whole. */
+const MAX_BYTES = 2 ** 32;
+
+async function whole(folder: Files, file: string): Promise<Uint8Array> {
+  const source = await folder.source(file);
+  try {
+    if (source.size > MAX_BYTES)
+      throw new CheckpointError(`${folder.pathOf(file)} has ${source.size} bytes, at most ${MAX_BYTES} are read`, file);
+    folder.checkMemory(file, source.size);
+    return await source.read(0, source.size);
+  } finally {
+    await source.close?.();
+  }
+}
+
+/** The most files beside a model. */
+const MAX_FILES = 1000;
+
+/** Returns the names of the files that hold tensors of a model. @throws CheckpointError for one outside of its folder. */
+function namesBeside(bytes: Uint8Array): Set<string> {
+  const names = new Set<string>();
+  for (const tensor of new Message(bytes).message(7).messages(5)) {
+    for (const entry of tensor.messages(13)) if (entry.text(1) === 'location') names.add(entry.text(2));
+  }
+  const odd = [...names].find((name) => !/^[\w.-]+(?:\/[\w.-]+)*$/.test(name) || name.split('/').includes('..'));
+  if (odd !== undefined)
+    throw new CheckpointError(`tensors in '${odd}': expected a file in the folder of the model`, odd);
+  if (names.size > MAX_FILES)
+    throw new CheckpointError(`tensors are in ${names.size} files, at most ${MAX_FILES} are read`);
+  return names;
+}

@@ -1,0 +1,208 @@
+// Files that lie: each is refused by name, before anything large is allocated.
+import { memoryStorage } from '@peftjs/core';
+import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
+import { describe, expect, it, test } from 'vitest';
+import { fromOnnx, type OnnxOptions } from '../index.js';
+import { nodeProto, floatsProto, intsProto, portProto } from '../write/protos.js';
+import { joined, sized, written } from './message.js';
+
+type Fields = readonly (readonly [field: number, value: number | string | Uint8Array])[];
+
+const table = floatsProto('words.weight', [4, 2], new Float32Array(8).fill(1));
+const read = nodeProto('Gather', ['words.weight', 'input_ids'], 'x');
+const ids = portProto('input_ids', ['batch', 'tokens']);
+const out = portProto('y', ['batch', 'tokens', 2]);
+const relu = nodeProto('Relu', ['x'], 'y');
+
+/** A model of these nodes and tensors. */
+function model(
+  nodes: readonly Uint8Array[],
+  tensors: readonly Uint8Array[] = [table],
+  more: Fields = [],
+  opset = 17,
+): Uint8Array {
+  const graph = written([
+    ...nodes.map((node) => [1, node] as const),
+    ...tensors.map((tensor) => [5, tensor] as const),
+    [11, ids],
+    [12, out],
+    ...more,
+  ]);
+  return joined([
+    written([
+      [1, 8],
+      [
+        8,
+        written([
+          [1, ''],
+          [2, opset],
+        ]),
+      ],
+    ]),
+    ...sized(7, [graph]),
+  ]);
+}
+
+/** A tensor of float32 whose numbers are in another file. */
+function external(location: string, entries: Readonly<Record<string, string>> = {}): Uint8Array {
+  const all = Object.entries({ location, ...entries });
+  const fields: Fields = all.map(([key, value]) => [
+    13,
+    written([
+      [1, key],
+      [2, value],
+    ]),
+  ]);
+  return written([[1, 4], [1, 2], [2, 1], [8, 'words.weight'], ...fields, [14, 1]]);
+}
+
+const load = (bytes: Uint8Array, options: OnnxOptions = {}): Promise<unknown> => {
+  const files = new Map([
+    ['graph/model.onnx', bytes],
+    ['graph/weights', new Uint8Array(16)],
+    ['secret', new Uint8Array(32)],
+  ]);
+  return fromOnnx('graph', { storage: memoryStorage(files), task: 'feature-extraction', ...options });
+};
+
+it('the graph that the others are made of is read', async () => {
+  await expect(load(model([read, relu]))).resolves.toMatchObject({ task: 'feature-extraction' });
+});
+
+test.each<[string, Uint8Array, typeof CheckpointError | typeof UnsupportedError, RegExp]>([
+  ['nothing', new Uint8Array(), CheckpointError, /no graph/],
+  [
+    'another format',
+    new TextEncoder().encode('PK\u0003\u0004 and more'),
+    CheckpointError,
+    /not a message of Protocol Buffers/,
+  ],
+  ['half a file', model([read, relu]).subarray(0, 90), CheckpointError, /not a message of Protocol Buffers/],
+  ['opset 10', model([read, relu], [table], [], 10), UnsupportedError, /opset 10; 11 to 22 are read/],
+  ['a node that reads nothing', model([read, nodeProto('Relu', ['z'], 'y')]), CheckpointError, /nothing computes 'z'/],
+  ['two nodes for one value', model([read, relu, relu]), CheckpointError, /two nodes compute 'y'/],
+  [
+    'a cycle',
+    model([nodeProto('Add', ['words.weight', 'y'], 'x'), relu]),
+    CheckpointError,
+    /cycle: '.' depends on itself/,
+  ],
+  [
+    'a cycle of nothing',
+    model([nodeProto('Identity', ['y'], 'x'), nodeProto('Identity', ['x'], 'y')]),
+    CheckpointError,
+    /cycle/,
+  ],
+  ['one tensor twice', model([read, relu], [table, table]), CheckpointError, /'words.weight' appears twice/],
+  [
+    'too few numbers',
+    model(
+      [read, relu],
+      [
+        written([
+          [1, 2 ** 40],
+          [1, 2],
+          [2, 1],
+          [8, 'words.weight'],
+          [9, new Uint8Array(8)],
+        ]),
+      ],
+    ),
+    CheckpointError,
+    /has 2199023255552 numbers, the file has 2/,
+  ],
+  [
+    'strings',
+    model(
+      [read, relu],
+      [
+        written([
+          [1, 1],
+          [2, 8],
+          [8, 'words.weight'],
+          [9, new Uint8Array(8)],
+        ]),
+      ],
+    ),
+    CheckpointError,
+    /element type 8; known ones are float32/,
+  ],
+  [
+    'a negative size',
+    model(
+      [read, relu],
+      [
+        written([
+          [1, -4],
+          [2, 1],
+          [8, 'words.weight'],
+          [9, new Uint8Array(8)],
+        ]),
+      ],
+    ),
+    CheckpointError,
+    /has the shape \[-4\]/,
+  ],
+  ['sparse tensors', model([read, relu], [table], [[15, new Uint8Array()]]), UnsupportedError, /sparse/],
+  [
+    'data in a folder above',
+    model([read, relu], [external('../secret')]),
+    CheckpointError,
+    /'\.\.\/secret': expected a file in the folder/,
+  ],
+  [
+    'data at an absolute path',
+    model([read, relu], [external('/etc/passwd')]),
+    CheckpointError,
+    /expected a file in the folder/,
+  ],
+  [
+    'data beyond the end',
+    model([read, relu], [external('weights', { offset: '8', length: '32' })]),
+    CheckpointError,
+    /bytes 8 to 40 are outside of 'weights', which has 16/,
+  ],
+  [
+    'an unknown operator',
+    model([read, nodeProto('Fancy', ['x'], 'y', {}, 'node 7')]),
+    UnsupportedError,
+    /node 'node 7' has the operator 'Fancy'.*operators: \{ 'Fancy'/,
+  ],
+  [
+    'an unknown input',
+    model([nodeProto('Gather', ['words.weight', 'past'], 'x'), relu], [table], [[11, portProto('past', [1])]]),
+    UnsupportedError,
+    /reads 'past'; known inputs are input_ids/,
+  ],
+])('%s is refused', async (_, bytes, type, message) => {
+  const loading = load(bytes);
+  await expect(loading).rejects.toThrow(type);
+  await expect(loading).rejects.toThrow(message);
+});
+
+describe('options', () => {
+  it('an output that the graph does not have is refused with those that it has', async () => {
+    const loading = load(model([read, relu]), { output: 'logits' });
+    await expect(loading).rejects.toThrow(ConfigError);
+    await expect(loading).rejects.toThrow(/'output' is 'logits'; the graph has y/);
+  });
+
+  it('the modules of a head must be in the graph', async () => {
+    const loading = load(model([read, relu]), { task: 'token-classification', newHead: false });
+    await expect(loading).rejects.toThrow(/option 'head' names no module; the last modules of the graph are words/);
+  });
+
+  it('options of other formats are unknown', async () => {
+    await expect(load(model([read, relu]), { formats: [] } as OnnxOptions)).rejects.toThrow(/'formats' is unknown/);
+  });
+});
+
+it('gigantic shapes are refused when the graph is computed', async () => {
+  const shape = intsProto('shape', [2 ** 40, 2]);
+  const fill = nodeProto('ConstantOfShape', ['shape'], 'z');
+  const graph = await load(model([read, fill, nodeProto('Add', ['z', 'x'], 'y')], [table, shape]));
+  const { forward } = graph as { forward(scope: unknown, inputs: object): unknown };
+  expect(() => forward({}, {})).toThrow(
+    /ConstantOfShape 'z': a tensor of shape \[1099511627776, 2\] cannot be computed/,
+  );
+});

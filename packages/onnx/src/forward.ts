@@ -1,0 +1,107 @@
+import { CheckpointError, EngineError, sizeOf, UnsupportedError, type Tensors } from '@peftjs/core/method';
+import type { Scope } from '@peftjs/core/model';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Node } from './format/model.js';
+import { TYPES, type Constant } from './format/tensor.js';
+import type { Graph } from './graph.js';
+import { domains } from './operators/index.js';
+import type { Operator, OperatorTable } from './operators/operator.js';
+import { inputNamed } from './inputs.js';
+import { tensorOf, type HostArray, type Value } from './values.js';
+
+/** Part of a graph, ready to be traced: the nodes that some of its outputs depend on. */
+export interface Plan {
+  readonly nodes: readonly { readonly node: Node; readonly operator: Operator }[];
+  /** The constants that are tensors of the model, by name. */
+  readonly weights: ReadonlyMap<string, Constant>;
+  /** Computes the output. */
+  compute(scope: Scope, inputs: Tensors): Tensor;
+}
+
+/**
+ * Plans the computation of an output.
+ * @param own the user's operators, by name, or by `domain:name` for those outside of ONNX
+ * @throws UnsupportedError naming the operator and the node for which there is no function.
+ */
+export function plan(graph: Graph, output: string, own: OperatorTable): Plan {
+  const nodes = graph.order([output]).map((node) => ({ node, operator: operatorOf(node, own) }));
+  const read = [...nodes.flatMap(({ node }) => node.inputs), output];
+  const constants = new Map<string, HostArray | Constant>();
+  for (const name of read) {
+    const constant = graph.file.constants.get(name);
+    if (constant) constants.set(name, onHost(constant) ?? constant);
+  }
+  const weights = new Map(
+    [...constants].flatMap(([name, constant]) =>
+      'numbers' in constant && TYPES[constant.type].kind === 'float' ? [[name, constant] as const] : [],
+    ),
+  );
+  const lastUse = new Map(nodes.flatMap(({ node }, index) => node.inputs.map((name) => [name, index] as const)));
+  const compute: Plan['compute'] = (scope, inputs) => {
+    const values = new Map<string, Value>();
+    const valueOf = (name: string): Value | undefined => {
+      if (name === '') return undefined;
+      const constant = constants.get(name);
+      if (constant) return 'numbers' in constant ? constantTensor(scope, name, constant) : constant;
+      return values.get(name) ?? inputNamed(name, inputs);
+    };
+    nodes.forEach(({ node, operator }, index) => {
+      const given = node.inputs.map(valueOf);
+      const made = attempted(node, () =>
+        operator(given, { ...node, opset: graph.file.opset, outputs: node.outputs.length, scope }),
+      );
+      const all = Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
+      node.outputs.forEach((name, place) => {
+        const value = all[place];
+        if (value !== undefined && name !== '') values.set(name, value);
+      });
+      for (const name of node.inputs) if (lastUse.get(name) === index && name !== output) values.delete(name);
+    });
+    return tensorOf(valueOf(output) as Value);
+  };
+  return { nodes, weights, compute };
+}
+
+function operatorOf({ op, domain, name }: Node, own: OperatorTable): Operator {
+  const key = domain === '' ? op : `${domain}:${op}`;
+  const operator = Object.hasOwn(own, key) ? own[key] : domains[domain]?.[op];
+  if (operator && (Object.hasOwn(own, key) || Object.hasOwn(domains[domain] ?? {}, op))) return operator;
+  throw new UnsupportedError(
+    `node '${name}' has the operator '${key}', which is not known: pass your own as operators: { '${key}': (inputs, call) => .. }`,
+    key,
+  );
+}
+
+/** Runs an operator. @throws CheckpointError naming the node, whatever the operator throws. */
+function attempted<T>({ op, name, outputs }: Node, run: () => T): T {
+  try {
+    return run();
+  } catch (cause) {
+    if (cause instanceof EngineError) throw cause; // it depends on the executor, not on the graph
+    const message = `${op} '${name || (outputs[0] ?? '')}': ${cause instanceof Error ? cause.message : String(cause)}`;
+    if (cause instanceof UnsupportedError) throw new UnsupportedError(message, name, cause);
+    throw new CheckpointError(message, name, cause);
+  }
+}
+
+/** The most integers of a constant that is held on the host: shapes, axes and bounds are that small. */
+const MOST_INTEGERS = 256;
+
+/** Returns a small constant as a host array: integers, or a single float. */
+function onHost(constant: Constant): HostArray | undefined {
+  const { kind } = TYPES[constant.type];
+  if (sizeOf(constant.shape) > (kind === 'float' ? 1 : MOST_INTEGERS)) return undefined;
+  return { kind, shape: constant.shape, data: [...constant.numbers()], varies: false };
+}
+
+/** Returns the name among the model's weights of a constant that no module has. */
+export function weightName(name: string): string {
+  return `onnx.${name}`;
+}
+
+function constantTensor(scope: Scope, name: string, constant: Constant): Tensor {
+  const { kind } = TYPES[constant.type];
+  if (kind === 'float') return scope.weight(weightName(name));
+  const data = [...constant.numbers()];
+  return tensorOf({ kind, shape: constant.shape, data, varies: false });
+}

@@ -1,0 +1,76 @@
+import { ConfigError, UnsupportedError } from '@peftjs/core/method';
+import type { Task } from '@peftjs/core/model';
+import { linearHead, noHead, pooled, type Features, type Head } from '@peftjs/models/architectures';
+import type { PoolingMode } from '@peftjs/models';
+import type { Port } from './format/model.js';
+import type { GraphNetwork } from './network.js';
+import type { Module } from './patterns/modules.js';
+
+/** How an output of the graph is used. */
+export interface HeadOptions {
+  readonly task: Task;
+  /** How token embeddings become the features of a text. */
+  readonly pooling: PoolingMode | readonly PoolingMode[];
+  /** Whether the output gets a new head. */
+  readonly newHead: boolean;
+  /** The modules of the graph's own head. */
+  readonly head: readonly string[] | undefined;
+}
+
+/** The modules that transformers' classes train on top of a network. */
+const HEADS: readonly string[] = ['classifier', 'pre_classifier', 'score'];
+
+/**
+ * Returns the head for a task on an output of the graph: a new one on features, the graph's own, or none.
+ * @throws UnsupportedError when the output is not for the task; ConfigError when the head's modules are unknown.
+ */
+export function headOn(output: Port, network: GraphNetwork, options: HeadOptions): Head {
+  const features: Features = (scope, inputs) => network.compute(scope, inputs);
+  const axes = output.shape?.length;
+  const { task, newHead } = options;
+  if (task === 'feature-extraction') {
+    return axes === 2 ? { trained: [], sites: () => [], forward: features } : noHead(features);
+  }
+  if (task === 'causal-lm') return { trained: [], outputs: widthOf(output), sites: () => [], forward: features };
+  if (!newHead) return ownHead(features, network.modules, options);
+  if (task === 'token-classification') return linearHead({ path: 'classifier' }, widthOf(output), features);
+  const texts = axes === 2 ? features : pooled(features, { pooling: options.pooling, normalize: false });
+  const modes = axes === 2 ? 1 : [options.pooling].flat().length;
+  return linearHead({ path: 'classifier' }, modes * widthOf(output), texts);
+}
+
+/** The head that the graph has: its last module computes the outputs. */
+function ownHead(features: Features, modules: readonly Module[], { head }: HeadOptions): Head {
+  const paths = modules.map(({ site }) => site.path);
+  const isIn = (name: string, path: string): boolean => path === name || path.startsWith(`${name}.`);
+  const trained = head ?? HEADS.filter((name) => paths.some((path) => isIn(name, path)));
+  const odd = trained.find((name) => !paths.some((path) => isIn(name, path)));
+  if (odd !== undefined || trained.length === 0) {
+    throw new ConfigError(
+      `option 'head' names ${odd === undefined ? 'no module' : `'${odd}'`}; the last modules of the graph are ${paths.slice(-4).join(', ')}`,
+      'head',
+    );
+  }
+  const sites = headModules(modules, trained).map(({ site }) => ({ ...site, role: 'head' as const }));
+  return {
+    trained,
+    sites: (outputs) =>
+      sites.map((site, index) => (index === sites.length - 1 ? { ...site, outFeatures: outputs } : site)),
+    forward: features,
+  };
+}
+
+/** Returns the modules with one of these names, or within a module of that name. */
+export function headModules(modules: readonly Module[], names: readonly string[]): Module[] {
+  return modules.filter(({ site }) => names.some((name) => site.path === name || site.path.startsWith(`${name}.`)));
+}
+
+/** @throws UnsupportedError when the graph does not fix the size of the output's last axis. */
+function widthOf({ name, shape }: Port): number {
+  const width = shape?.at(-1);
+  if (width !== undefined && width > 0) return width;
+  throw new UnsupportedError(
+    `the output '${name}' has no fixed number of features: choose another one as 'output'`,
+    name,
+  );
+}

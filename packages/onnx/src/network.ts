@@ -1,0 +1,102 @@
+import { hostTensor } from '@peftjs/core';
+import { transposed } from '@peftjs/core/linalg';
+import type { HostTensor, HostTensors } from '@peftjs/core/method';
+import { checkTokens } from '@peftjs/models/architectures';
+import type { ModelFile, Port } from './format/model.js';
+import type { Constant } from './format/tensor.js';
+import { plan, weightName, type Plan } from './forward.js';
+import { Graph } from './graph.js';
+import { assertInputs } from './inputs.js';
+import { textIn, type OperatorTable } from './operators/operator.js';
+import { replaceActivations } from './patterns/activations.js';
+import { replaceAttention } from './patterns/attention.js';
+import { replaceModules, type Module, type Modules } from './patterns/modules.js';
+import { replaceNorms } from './patterns/norms.js';
+
+/** The part of a graph that computes one output. */
+export interface GraphNetwork {
+  /** Its modules, in the order of computation. */
+  readonly modules: readonly Module[];
+  /** The tensors that the graph reads without a module. */
+  readonly others: HostTensors;
+  /** The path of the table that is read by `inputIds`. */
+  readonly words: string | undefined;
+  /** The most tokens for which the table of positions has rows. */
+  readonly maxTokens: number;
+  /** The number of token types; undefined where the graph does not read them. */
+  readonly tokenTypes: number | undefined;
+  /** Computes the output. */
+  readonly compute: Plan['compute'];
+}
+
+/**
+ * Reads the part of a graph that computes an output.
+ * @param own the user's operators
+ * @throws CheckpointError and UnsupportedError naming the node.
+ */
+export function networkOf(file: ModelFile, output: Port, own: OperatorTable): GraphNetwork {
+  const graph = new Graph(file);
+  const all = modulesOf(graph);
+  replaceAttention(graph);
+  const planned = plan(graph, output.name, own);
+  assertInputs(graph, new Set(planned.nodes.flatMap(({ node }) => node.inputs)));
+  const uses = planned.nodes.flatMap(({ node }) => {
+    const module = all.get(textIn(node, 'path', ''));
+    return module ? [{ module, ids: graph.source(node.inputs[0] ?? '') }] : [];
+  });
+  const tables = uses.filter(({ module }) => module.site.kind === 'embedding');
+  const most = Math.min(...tables.map((table) => rowsForTokens(graph, table)));
+  return {
+    modules: [...new Set(uses.map(({ module }) => module))],
+    others: Object.fromEntries(
+      Array.from(planned.weights, ([name, constant]) => [weightName(name), tensorIn(constant)]),
+    ),
+    words: tables.find(({ ids }) => ids === 'input_ids')?.module.site.path,
+    tokenTypes: tables.find(({ ids }) => ids === 'token_type_ids')?.module.site.inFeatures,
+    maxTokens: most,
+    compute(scope, inputs) {
+      const { inputIds } = inputs;
+      if (inputIds) checkTokens('the graph', inputIds, most);
+      return planned.compute(scope, inputs);
+    },
+  };
+}
+
+/** Puts the modules of a graph in place of the nodes that compute them. */
+function modulesOf(graph: Graph): Modules {
+  replaceNorms(graph);
+  replaceActivations(graph);
+  return replaceModules(graph);
+}
+
+/** Returns all modules of a graph. */
+export function modulesIn(file: ModelFile): readonly Module[] {
+  return [...modulesOf(new Graph(file)).values()];
+}
+
+/**
+ * Returns the most tokens for which a table of positions has rows. Where positions are counted from the token IDs, as in
+ * RoBERTa, the first ones are not used.
+ */
+function rowsForTokens(graph: Graph, { module, ids }: { readonly module: Module; readonly ids: string }): number {
+  const { path, inFeatures } = module.site;
+  if (!/position_embeddings$|\.wpe$/.test(path)) return Infinity;
+  return inFeatures - (graph.order([ids]).some(({ op }) => op === 'CumSum') ? COUNTED_FROM : 0);
+}
+
+/** The first position of a token in RoBERTa and its like: the one after that of padding, 1. */
+const COUNTED_FROM = 2;
+
+/** Returns the weights of modules by `<path>.weight` and `<path>.bias`, matrices as [in, out]. */
+export function weightsOf(modules: readonly Module[]): HostTensors {
+  const weights: HostTensors = {};
+  for (const { site, weight, bias, isTransposed } of modules) {
+    weights[`${site.path}.weight`] = isTransposed ? transposed(tensorIn(weight)) : tensorIn(weight);
+    if (bias) weights[`${site.path}.bias`] = tensorIn(bias);
+  }
+  return weights;
+}
+
+function tensorIn(constant: Constant): HostTensor {
+  return hostTensor(Float32Array.from(constant.numbers()), constant.shape);
+}

@@ -1,0 +1,182 @@
+import { gelu, geluTanh } from '@peftjs/core/nn';
+import { UnsupportedError } from '@peftjs/core/method';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { TYPES, typeNumbered, type Kind } from '../format/tensor.js';
+import { dtypeOf, isHost, kindOf, tensorOf, zipped, type Value } from '../values.js';
+import { hosts, input, numberIn, tensor, textIn, type Operator, type OperatorTable } from './operator.js';
+
+/** Operators on each element; operands broadcast. */
+export const elementwise: OperatorTable = {
+  // arithmetic
+  Add: zip((a, b) => a + b, tf.add),
+  Sub: zip((a, b) => a - b, tf.sub),
+  Mul: zip((a, b) => a * b, tf.mul),
+  Div: (inputs) => (isOf('int', inputs) ? divided(inputs) : quotient(inputs)),
+  Mod: (inputs, call) => (numberIn(call, 'fmod', 0) === 1 ? remainder(inputs) : modulo(inputs)),
+  Pow: power,
+  Max: variadic(Math.max, tf.maximum),
+  Min: variadic(Math.min, tf.minimum),
+  Sum: variadic((a, b) => a + b, tf.add),
+  Clip: clip,
+
+  // comparison and logic
+  Equal: zip((a, b) => Number(a === b), tf.equal, 'bool'),
+  Greater: zip((a, b) => Number(a > b), tf.greater, 'bool'),
+  GreaterOrEqual: zip((a, b) => Number(a >= b), tf.greaterEqual, 'bool'),
+  Less: zip((a, b) => Number(a < b), tf.less, 'bool'),
+  LessOrEqual: zip((a, b) => Number(a <= b), tf.lessEqual, 'bool'),
+  And: zip((a, b) => a * b, tf.logicalAnd, 'bool'),
+  Or: zip(Math.max, tf.logicalOr, 'bool'),
+  Xor: zip((a, b) => Number(a !== b), tf.notEqual, 'bool'),
+  Not: map((x) => 1 - x, tf.logicalNot),
+  IsNaN: map((x) => Number(Number.isNaN(x)), tf.isNaN, 'bool'),
+  IsInf: map((x) => Number(Math.abs(x) === Infinity), tf.isInf, 'bool'),
+  Where: where,
+
+  // signs, powers and rounding
+  Abs: map(Math.abs, tf.abs),
+  Neg: map((x) => -x, tf.neg),
+  Sign: map(Math.sign, tf.sign),
+  Sqrt: map(Math.sqrt, tf.sqrt),
+  Reciprocal: map((x) => 1 / x, tf.reciprocal),
+  Floor: map(Math.floor, tf.floor),
+  Ceil: map(Math.ceil, tf.ceil),
+  Round: map(halfToEven, tf.round),
+
+  // exponentials and trigonometry
+  Exp: map(Math.exp, tf.exp),
+  Log: map(Math.log, tf.log),
+  Sin: map(Math.sin, tf.sin),
+  Cos: map(Math.cos, tf.cos),
+  Tanh: map(Math.tanh, tf.tanh),
+  Erf: real(tf.erf),
+
+  // activations
+  Sigmoid: real(tf.sigmoid),
+  Relu: map((x) => Math.max(x, 0), tf.relu),
+  Softplus: real(tf.softplus),
+  Softsign: real((x) => tf.div(x, tf.add(tf.abs(x), 1))),
+  LeakyRelu: (inputs, call) => tf.leakyRelu(tensor(inputs, 0), numberIn(call, 'alpha', 0.01)),
+  Elu: (inputs, call) => elu(tensor(inputs, 0), numberIn(call, 'alpha', 1)),
+  HardSigmoid: (inputs, call) =>
+    hardSigmoid(tensor(inputs, 0), numberIn(call, 'alpha', 0.2), numberIn(call, 'beta', 0.5)),
+  HardSwish: real((x) => tf.mul(x, hardSigmoid(x, 1 / 6, 0.5))),
+  Gelu: (inputs, call) => (textIn(call, 'approximate', 'none') === 'tanh' ? geluTanh : gelu)(tensor(inputs, 0)),
+
+  // types
+  Identity: (inputs) => input(inputs, 0),
+  Dropout: identityInInference,
+  Cast: (inputs, call) => cast(input(inputs, 0), TYPES[typeNumbered(numberIn(call, 'to', 0), 'to')].kind),
+  CastLike: (inputs) => cast(input(inputs, 0), kindOf(input(inputs, 1))),
+};
+
+/** An operator of two operands, on the host if both are there. */
+function zip(
+  onHost: (a: number, b: number) => number,
+  compute: (a: Tensor, b: Tensor) => Tensor,
+  kind?: Kind,
+): Operator {
+  return (inputs) => {
+    const [a] = hosts(inputs) ?? [];
+    return a ? zipped(hosts(inputs) ?? [], kind ?? a.kind, onHost) : compute(tensor(inputs, 0), tensor(inputs, 1));
+  };
+}
+
+/** An operator of one operand, on the host if that is there. */
+function map(onHost: (x: number) => number, compute: (x: Tensor) => Tensor, kind?: Kind): Operator {
+  return (inputs) => {
+    const x = input(inputs, 0);
+    return isHost(x) ? zipped([x], kind ?? x.kind, onHost) : compute(x);
+  };
+}
+
+/** An operator of one operand that is only computed as a tensor. */
+function real(compute: (x: Tensor) => Tensor): Operator {
+  return (inputs) => compute(tensor(inputs, 0));
+}
+
+/** An operator of any number of operands. */
+function variadic(onHost: (a: number, b: number) => number, compute: (a: Tensor, b: Tensor) => Tensor): Operator {
+  const two = zip(onHost, compute);
+  return (inputs, call) => inputs.filter((value) => value !== undefined).reduce((a, b) => two([a, b], call) as Value);
+}
+
+function isOf(kind: Kind, inputs: readonly (Value | undefined)[]): boolean {
+  return kindOf(input(inputs, 0)) === kind;
+}
+
+const quotient = zip((a, b) => a / b, tf.div) as (inputs: readonly (Value | undefined)[]) => Value;
+
+/** The quotient of integers, rounded towards zero. */
+const divided = zip(
+  (a, b) => Math.trunc(a / b),
+  (a, b) => tf.mul(tf.floorDiv(tf.abs(a), tf.abs(b)), tf.mul(tf.sign(a), tf.sign(b))),
+) as (inputs: readonly (Value | undefined)[]) => Value;
+
+/** The remainder with the sign of the divisor. */
+const modulo = zip((a, b) => a - b * Math.floor(a / b), tf.mod) as typeof divided;
+
+/** The remainder with the sign of the dividend. */
+const remainder = zip(
+  (a, b) => a % b,
+  (a, b) => tf.mul(tf.mod(tf.abs(a), tf.abs(b)), tf.sign(a)),
+) as typeof divided;
+
+/** x^y; small whole powers are products, whose gradients hold for x below zero too. */
+function power(inputs: readonly (Value | undefined)[]): Value {
+  const [x, y] = [input(inputs, 0), input(inputs, 1)];
+  if (isHost(x) && isHost(y)) return zipped([x, y], x.kind, Math.pow);
+  const exponent = isHost(y) && y.data.length === 1 ? y.data[0] : undefined;
+  const base = tensorOf(x);
+  if (exponent === 2) return tf.square(base);
+  if (exponent === 3) return tf.mul(tf.square(base), base);
+  if (exponent === 0.5) return tf.sqrt(base);
+  return tf.pow(base, tf.cast(tensorOf(y), base.dtype));
+}
+
+/** x within bounds, which are attributes or inputs, each optional. */
+function clip(inputs: readonly (Value | undefined)[]): Value {
+  const [x, low, high] = [input(inputs, 0), inputs[1], inputs[2]];
+  const atLeast = low === undefined ? x : (elementwise['Max'] as Clipping)([x, low]);
+  return high === undefined ? atLeast : (elementwise['Min'] as Clipping)([atLeast, high]);
+}
+
+type Clipping = (inputs: readonly Value[]) => Value;
+
+function where(inputs: readonly (Value | undefined)[]): Value {
+  const all = hosts(inputs);
+  if (all) return zipped(all, (all[1] ?? all[0])?.kind ?? 'float', (condition, a, b) => (condition ? a : b));
+  return tf.where(tf.cast(tensor(inputs, 0), 'bool'), tensor(inputs, 1), tensor(inputs, 2));
+}
+
+function halfToEven(x: number): number {
+  const down = Math.floor(x);
+  const isTie = x - down === 0.5;
+  return isTie ? down + (down % 2 === 0 ? 0 : 1) : Math.round(x);
+}
+
+function elu(x: Tensor, alpha: number): Tensor {
+  return alpha === 1 ? tf.elu(x) : tf.where(tf.greater(x, 0), x, tf.mul(tf.sub(tf.exp(x), 1), alpha));
+}
+
+function hardSigmoid(x: Tensor, alpha: number, beta: number): Tensor {
+  return tf.clipByValue(tf.add(tf.mul(x, alpha), beta), 0, 1);
+}
+
+/** @throws UnsupportedError for a dropout that was exported to drop numbers. */
+function identityInInference(inputs: readonly (Value | undefined)[]): Value {
+  const [, rate, training] = inputs;
+  const isOff = [rate, training].some((value) => value !== undefined && isHost(value) && value.data[0] === 0);
+  if (training === undefined || isOff) return input(inputs, 0);
+  throw new UnsupportedError('a dropout that is on: export the model in evaluation mode');
+}
+
+/** Converts numbers to another kind; floats are rounded towards zero. */
+function cast(value: Value, kind: Kind): Value {
+  const from = kindOf(value);
+  if (!isHost(value)) return from === kind ? value : tf.cast(value, dtypeOf(kind));
+  if (from === kind) return value;
+  const convert = { float: (x: number) => x, int: Math.trunc, bool: (x: number) => Number(x !== 0) }[kind];
+  return zipped([value], kind, convert);
+}

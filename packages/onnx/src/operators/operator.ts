@@ -1,0 +1,62 @@
+import type { Scope } from '@peftjs/core/model';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { UnsupportedError } from '@peftjs/core/method';
+import type { Attribute } from '../format/model.js';
+import { isHost, tensorOf, type HostArray, type Value } from '../values.js';
+
+/** What an operator reads besides its inputs. */
+export interface Call {
+  /** The attributes of the node, by name. */
+  readonly attributes: Readonly<Record<string, Attribute>>;
+  /** The version of ONNX's operators that the file uses. */
+  readonly opset: number;
+  /** The number of outputs that the node names. */
+  readonly outputs: number;
+  /** Reaches the model's modules. */
+  readonly scope: Scope;
+}
+
+/**
+ * Computes the outputs of a node from its inputs, of which optional ones may be undefined. Values that are known while
+ * tracing are host arrays: `tensorOf` makes a tensor of one.
+ */
+export type Operator = (inputs: readonly (Value | undefined)[], call: Call) => Value | readonly Value[];
+
+/** Operators by name. */
+export type OperatorTable = Readonly<Record<string, Operator>>;
+
+/** Returns an attribute that is a number. */
+export function numberIn({ attributes }: Pick<Call, 'attributes'>, name: string, fallback: number): number {
+  const value = attributes[name];
+  return typeof value === 'number' ? value : fallback;
+}
+
+/** Returns an attribute that is a list of numbers; undefined where the node does not have it. */
+export function numbersIn({ attributes }: Pick<Call, 'attributes'>, name: string): readonly number[] | undefined {
+  const value = attributes[name];
+  return Array.isArray(value) && value.every((item) => typeof item === 'number') ? value : undefined;
+}
+
+/** Returns an attribute that is a text. */
+export function textIn({ attributes }: Pick<Call, 'attributes'>, name: string, fallback: string): string {
+  const value = attributes[name];
+  return typeof value === 'string' ? value : fallback;
+}
+
+/** Returns an input. @throws UnsupportedError when it is left out. */
+export function input(inputs: readonly (Value | undefined)[], index: number): Value {
+  const value = inputs[index];
+  if (value !== undefined) return value;
+  throw new UnsupportedError(`input ${index} is left out`);
+}
+
+/** Returns an input as a tensor. */
+export function tensor(inputs: readonly (Value | undefined)[], index: number): Tensor {
+  return tensorOf(input(inputs, index));
+}
+
+/** Returns the inputs if all of them are on the host. */
+export function hosts(inputs: readonly (Value | undefined)[]): HostArray[] | undefined {
+  const given = inputs.filter((value) => value !== undefined);
+  return given.every(isHost) ? given : undefined;
+}

@@ -1,0 +1,95 @@
+import { rmsNorm, layerNorm } from '@peftjs/core/nn';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { axisOf, isHost, numbersOf, tensorOf, type Value } from '../values.js';
+import { input, numberIn, numbersIn, tensor, type Call, type Operator, type OperatorTable } from './operator.js';
+
+/** Operators that reduce axes, or normalise along them. */
+export const reductions: OperatorTable = {
+  ReduceSum: reduce(tf.sum, (numbers) => numbers.reduce((sum, x) => sum + x, 0)),
+  ReduceMean: reduce(tf.mean),
+  ReduceMax: reduce(tf.max, (numbers) => Math.max(...numbers)),
+  ReduceMin: reduce(tf.min, (numbers) => Math.min(...numbers)),
+  ReduceProd: reduce(tf.prod, (numbers) => numbers.reduce((product, x) => product * x, 1)),
+  ReduceSumSquare: reduce((x, axes, keep) => tf.sum(tf.square(x), axes, keep)),
+  ReduceL1: reduce((x, axes, keep) => tf.sum(tf.abs(x), axes, keep)),
+  ReduceL2: reduce((x, axes, keep) => tf.sqrt(tf.sum(tf.square(x), axes, keep))),
+  ArgMax: arg(tf.argMax),
+  ArgMin: arg(tf.argMin),
+  CumSum: cumSum,
+  Softmax: (inputs, call) => alongAxis(tensor(inputs, 0), call, tf.softmax),
+  LogSoftmax: (inputs, call) => alongAxis(tensor(inputs, 0), call, tf.logSoftmax),
+  LpNormalization: (inputs, call) =>
+    lpNormalized(tensor(inputs, 0), numberIn(call, 'axis', -1), numberIn(call, 'p', 2)),
+  LayerNormalization: layerNormalization,
+  RMSNormalization: rmsNormalization,
+  SimplifiedLayerNormalization: rmsNormalization,
+};
+
+type Reduction = (x: Tensor, axes: number[], keep: boolean) => Tensor;
+
+/** A reduction, on the host if it is of a whole host array. */
+function reduce(compute: Reduction, onHost?: (numbers: readonly number[]) => number): Operator {
+  return (inputs, call) => {
+    const x = input(inputs, 0);
+    const rank = x.shape.length;
+    const given = inputs[1] === undefined ? numbersIn(call, 'axes') : numbersOf(inputs[1], 'axes');
+    if ((given ?? []).length === 0 && numberIn(call, 'noop_with_empty_axes', 0) === 1) return x;
+    const axes =
+      (given ?? []).length === 0 ? x.shape.map((_, axis) => axis) : (given ?? []).map((axis) => axisOf(axis, rank));
+    const keep = numberIn(call, 'keepdims', 1) === 1;
+    if (isHost(x) && onHost && axes.length === rank) {
+      return { ...x, shape: keep ? x.shape.map(() => 1) : [], data: [onHost(x.data)] };
+    }
+    return compute(tensorOf(x), axes, keep);
+  };
+}
+
+function arg(compute: (x: Tensor, axis: number) => Tensor): Operator {
+  return (inputs, call) => {
+    const x = tensor(inputs, 0);
+    const axis = axisOf(numberIn(call, 'axis', 0), x.rank);
+    const found = compute(x, axis);
+    return numberIn(call, 'keepdims', 1) === 1 ? tf.expandDims(found, axis) : found;
+  };
+}
+
+function cumSum(inputs: readonly (Value | undefined)[], call: Call): Tensor {
+  const x = tensor(inputs, 0);
+  const axis = axisOf(numbersOf(inputs[1], 'axis')[0] ?? 0, x.rank);
+  return tf.cumsum(x, axis, numberIn(call, 'exclusive', 0) === 1, numberIn(call, 'reverse', 0) === 1);
+}
+
+/** Computes along an axis. Before opset 13, all axes from the given one on are one axis. */
+function alongAxis(x: Tensor, call: Call, compute: (x: Tensor, axis: number) => Tensor): Tensor {
+  const isOld = call.opset < 13;
+  const axis = axisOf(numberIn(call, 'axis', isOld ? 1 : -1), x.rank);
+  if (axis === x.rank - 1) return compute(x, axis);
+  if (isOld) {
+    const rows = x.shape.slice(0, axis).reduce((product, dim) => product * dim, 1);
+    return tf.reshape(compute(tf.reshape(x, [rows, -1]), 1), x.shape);
+  }
+  // TensorFlow.js computes along the last axis only.
+  const order = [...x.shape.keys()].map((each) => (each === axis ? x.rank - 1 : each === x.rank - 1 ? axis : each));
+  return tf.transpose(compute(tf.transpose(x, order), x.rank - 1), order);
+}
+
+function lpNormalized(x: Tensor, axis: number, p: number): Tensor {
+  return tf.div(x, p === 1 ? tf.sum(tf.abs(x), axis, true) : tf.sqrt(tf.sum(tf.square(x), axis, true)));
+}
+
+/** A norm whose gain is not a constant of the graph, or over several axes; others are modules. */
+function layerNormalization(inputs: readonly (Value | undefined)[], call: Call): Tensor {
+  const [x, gain] = [tensor(inputs, 0), tensor(inputs, 1)];
+  const shift = inputs[2] === undefined ? tf.zeros(gain.shape) : tensorOf(inputs[2]);
+  const width = x.shape.slice(axisOf(numberIn(call, 'axis', -1), x.rank)).reduce((product, dim) => product * dim, 1);
+  const [rows, ...parts] = [x, gain, shift].map((each, index) => tf.reshape(each, index === 0 ? [-1, width] : [width]));
+  return tf.reshape(
+    layerNorm(rows as Tensor, parts[0] as Tensor, parts[1] as Tensor, numberIn(call, 'epsilon', 1e-5)),
+    x.shape,
+  );
+}
+
+function rmsNormalization(inputs: readonly (Value | undefined)[], call: Call): Tensor {
+  return rmsNorm(tensor(inputs, 0), tensor(inputs, 1), numberIn(call, 'epsilon', 1e-5));
+}

@@ -1,0 +1,170 @@
+import type { Node } from '../format/model.js';
+import { OWN_DOMAIN, type Graph } from '../graph.js';
+import { numbersIn } from '../operators/operator.js';
+import { either } from './matching.js';
+
+/**
+ * Puts Attention in place of the operators that it was exported as: softmax(q k^T s + masks) v within heads, where the
+ * factors of s may stand before or after the product, a mask may be added or choose a number in place of a score, and
+ * rows without any key may be set to zero.
+ */
+export function replaceAttention(graph: Graph): void {
+  const learned = learnedValues(graph);
+  for (const node of graph.file.nodes) {
+    const [output = ''] = node.outputs;
+    if (graph.producer(output)?.op !== 'MatMul') continue;
+    const [weights = '', v = ''] = node.inputs;
+    const softmax = graph.made(withoutGuard(graph, weights), 'Softmax');
+    if (!softmax || ![-1, 3].includes(softmax.attributes['axis'] as number)) continue;
+    const scores = scoresOf(graph, softmax.inputs[0] ?? '', 0);
+    if (scores) graph.replace(output, attention(graph, output, v, scores, learned));
+  }
+}
+
+/** The scores before the softmax. */
+interface Scores {
+  /** The left and the right side of the product. */
+  readonly product: readonly string[];
+  /** The factors of the product. */
+  readonly factors: readonly Factor[];
+  /** The terms of the scores. */
+  readonly masks: readonly string[];
+}
+
+/** A number by which something is multiplied or divided. */
+interface Factor {
+  readonly op: 'Mul' | 'Div';
+  readonly by: string;
+}
+
+function attention(
+  graph: Graph,
+  output: string,
+  v: string,
+  { product, factors, masks }: Scores,
+  learned: ReadonlySet<string>,
+): Pick<Node, 'op' | 'inputs' | 'attributes'> {
+  const [q, kT] = product.map((side) => stripped(graph, side)) as [Stripped, Stripped];
+  const all = [...factors, ...q.factors, ...kT.factors];
+  return {
+    op: 'Attention',
+    inputs: [q.of, keys(graph, output, kT.of), v, ...masks, ...all.map(({ by }) => by)],
+    attributes: {
+      masks: masks.length,
+      factors: all.map(({ op }) => op),
+      isLearned: Number(masks.some((mask) => learned.has(mask))),
+    },
+  };
+}
+
+/** Undoes Where(IsNaN(p), 0, p), which sets rows without any key to zero. */
+function withoutGuard(graph: Graph, name: string): string {
+  const [isNaN = '', zero, weights = ''] = graph.made(name, 'Where')?.inputs ?? [];
+  const of = graph.made(isNaN, 'IsNaN')?.inputs[0];
+  return of !== undefined && graph.number(zero) === 0 && graph.source(of) === graph.source(weights) ? weights : name;
+}
+
+/** The most operators between a product and its softmax, or between sizes and a factor. */
+const MOST_STEPS = 10;
+
+function scoresOf(graph: Graph, name: string, steps: number): Scores | undefined {
+  const node = graph.producer(graph.source(name));
+  if (!node || steps > MOST_STEPS) return undefined;
+  const inner = (of: string): Scores | undefined => scoresOf(graph, of, steps + 1);
+  const masked = (of: string, mask: () => string): Scores | undefined => {
+    const scores = inner(of);
+    return scores && { ...scores, masks: [...scores.masks, mask()] };
+  };
+  switch (node.op) {
+    case 'MatMul':
+      return { product: node.inputs, factors: [], masks: [] };
+    case 'Mul':
+    case 'Div': {
+      const { of, factors } = stripped(graph, name);
+      const scores = factors.length > 0 ? inner(of) : undefined;
+      return scores?.masks.length === 0 ? { ...scores, factors: [...scores.factors, ...factors] } : undefined;
+    }
+    case 'Add':
+      return either(node.inputs, (of, mask) => masked(of, () => mask));
+    case 'Where': {
+      const [condition = '', a = '', b = ''] = node.inputs;
+      const chosen = (x: string, y: string): string =>
+        graph.add(node.outputs[0] ?? '', { op: 'MaskOf', inputs: [condition, x, y] });
+      if (graph.number(a) !== undefined) return masked(b, () => chosen(a, ''));
+      return graph.number(b) === undefined ? undefined : masked(a, () => chosen('', b));
+    }
+    default:
+      return undefined;
+  }
+}
+
+interface Stripped {
+  readonly of: string;
+  readonly factors: readonly Factor[];
+}
+
+/** Takes a number off a product or quotient. */
+function stripped(graph: Graph, name: string): Stripped {
+  const node = graph.producer(graph.source(name));
+  const [dividend = '', divisor = ''] = node?.inputs ?? [];
+  if (node?.op === 'Div' && isNumber(graph, divisor, 0)) return { of: dividend, factors: [{ op: 'Div', by: divisor }] };
+  const product = node?.op === 'Mul' ? node.inputs : [];
+  const found = either(product, (of, by) =>
+    isNumber(graph, by, 0) ? { of, factors: [{ op: 'Mul' as const, by }] } : undefined,
+  );
+  return found ?? { of: name, factors: [] };
+}
+
+/** Operators that exporters compute the factors of scores with, from sizes. */
+const OF_SIZES: ReadonlySet<string> = new Set([
+  'Shape',
+  'Slice',
+  'Gather',
+  'Squeeze',
+  'Unsqueeze',
+  'Cast',
+  'Sqrt',
+  'Pow',
+  'Reciprocal',
+  'Div',
+  'Mul',
+]);
+
+/** Whether a value is one number: a constant, or computed from sizes alone. */
+function isNumber(graph: Graph, name: string, steps: number): boolean {
+  if (graph.number(name) !== undefined) return true;
+  const node = graph.producer(graph.source(name));
+  if (!node || steps > MOST_STEPS || !OF_SIZES.has(node.op)) return false;
+  if (node.op === 'Shape') return steps > 0;
+  return node.inputs.every((of) => graph.constant(of) !== undefined || isNumber(graph, of, steps + 1));
+}
+
+/** Returns the keys, given their transpose. */
+function keys(graph: Graph, output: string, transposed: string): string {
+  const turned = graph.made(transposed, 'Transpose');
+  const order = turned && numbersIn(turned, 'perm');
+  if (turned && order?.length === 4) {
+    if (order.join() === '0,1,3,2') return turned.inputs[0] ?? '';
+    const [a, b, c, d] = order as [number, number, number, number];
+    const swapped = { op: 'Transpose', domain: '', inputs: turned.inputs, attributes: { perm: [a, b, d, c] } };
+    return graph.add(`${output} keys`, swapped);
+  }
+  // As matrices, [batch * heads, keys, size]
+  const matrices = graph.made(graph.made(transposed, 'Reshape')?.inputs[0] ?? '', 'Transpose');
+  const before = graph.made(matrices?.inputs[0] ?? '', 'Reshape');
+  if (before && matrices && numbersIn(matrices, 'perm')?.join() === '0,2,1') return before.inputs[0] ?? '';
+  return graph.add(`${output} keys`, { op: 'SwapLast', inputs: [transposed] });
+}
+
+/** Returns the values that depend on a module, so that they have a gradient. */
+function learnedValues(graph: Graph): ReadonlySet<string> {
+  const learned = new Set<string>();
+  for (const { op, domain, inputs, outputs } of graph.order(graph.file.outputs.map(({ name }) => name))) {
+    const isModule = domain === OWN_DOMAIN && MODULES.has(op);
+    if (op === 'Shape' || op === 'Size') continue;
+    if (isModule || inputs.some((name) => learned.has(name))) for (const name of outputs) learned.add(name);
+  }
+  return learned;
+}
+
+const MODULES: ReadonlySet<string> = new Set(['Linear', 'Embedding', 'LayerNorm', 'RmsNorm']);

@@ -1,0 +1,168 @@
+import type { Site } from '@peftjs/core/method';
+import { embeddingSite, layerNormSite, linearSite } from '@peftjs/core/model';
+import type { Node } from '../format/model.js';
+import { TYPES, type Constant } from '../format/tensor.js';
+import type { Graph } from '../graph.js';
+import { layerOf, pathsOf, roleOf } from './names.js';
+
+/** A module of the model, and the tensors of the file that hold its parameters. */
+export interface Module {
+  readonly site: Site;
+  /** Its weight: [in, out], [rows, width] or [features]. */
+  readonly weight: Constant;
+  /** Whether the file has the weight as [out, in]. */
+  readonly isTransposed: boolean;
+  readonly bias: Constant | undefined;
+}
+
+/** The modules of a graph, by path. */
+export type Modules = ReadonlyMap<string, Module>;
+
+/** Puts a module in place of every product with a constant matrix, lookup in a constant table, and norm. */
+export function replaceModules(graph: Graph): Modules {
+  const found = new Finder(graph);
+  for (const node of graph.file.nodes) {
+    for (const output of node.outputs) found.replace(graph.producer(output), output);
+  }
+  return found.modules;
+}
+
+class Finder {
+  readonly modules = new Map<string, Module>();
+
+  readonly #inputs: ReadonlySet<string>;
+
+  constructor(private readonly graph: Graph) {
+    this.#inputs = new Set(graph.file.inputs.map(({ name }) => name));
+  }
+
+  replace(node: Node | undefined, output: string): void {
+    if (node?.op === 'MatMul') this.#product(node, output);
+    else if (node?.op === 'Add') this.#biased(node, output);
+    else if (node?.op === 'Gemm') this.#gemm(node, output);
+    else if (node?.op === 'Gather') this.#embedding(node, output);
+    else if (node !== undefined && NORMS.has(node.op) && output === node.outputs[0]) this.#norm(node, output);
+  }
+
+  #product(node: Node, output: string): void {
+    const [x = '', weight = ''] = node.inputs;
+    const matrix = this.#matrix(weight);
+    if (!matrix || this.graph.constant(x)) return;
+    this.#linear(node, output, { x, weight, ...matrix });
+  }
+
+  /** A product and its bias; the product is one already. */
+  #biased({ inputs }: Node, output: string): void {
+    for (const [place, name] of inputs.entries()) {
+      const [product, bias] = [this.graph.made(name, 'Linear'), inputs[1 - place] ?? ''];
+      const original = this.graph.original(product?.outputs[0] ?? '');
+      const weight = original?.inputs[1] ?? '';
+      const matrix = this.#matrix(weight);
+      if (!product || original?.op !== 'MatMul' || !matrix || !this.graph.hasOneUse(product.outputs[0] ?? '')) continue;
+      if (this.#vector(bias)?.shape[0] !== matrix.constant.shape[1]) continue;
+      this.modules.delete(product.attributes['path'] as string);
+      this.#linear(original, output, { x: product.inputs[0] ?? '', weight, bias, ...matrix });
+      return;
+    }
+  }
+
+  #gemm(node: Node, output: string): void {
+    const [x = '', weight = '', bias = ''] = node.inputs;
+    const matrix = this.#matrix(weight);
+    const { alpha = 1, beta = 1, transA = 0, transB = 0 } = node.attributes;
+    const isPlain = alpha === 1 && beta === 1 && transA === 0;
+    if (!matrix || !isPlain || this.graph.constant(x) || (bias !== '' && !this.#vector(bias))) return;
+    const isTransposed = matrix.isTransposed !== (transB === 1);
+    this.#linear(node, output, { x, weight, constant: matrix.constant, isTransposed, ...(bias !== '' && { bias }) });
+  }
+
+  #linear(node: Node, output: string, { x, weight, bias = '', constant, isTransposed }: LinearParts): void {
+    const [rows, columns] = constant.shape as [number, number];
+    const [inFeatures, outFeatures] = isTransposed ? [columns, rows] : [rows, columns];
+    const path = this.#add(
+      pathsOf(node, weight, bias),
+      { weight: constant, isTransposed, bias: this.#vector(bias) },
+      (path) => {
+        const layer = layerOf(path);
+        const position = { role: roleOf(path), ...(layer !== undefined && { layer }) };
+        return { ...linearSite(path, inFeatures, outFeatures, position), hasBias: bias !== '' };
+      },
+    );
+    this.graph.replace(output, { op: 'Linear', name: node.name, inputs: [x], attributes: { path } });
+  }
+
+  #embedding(node: Node, output: string): void {
+    const [table = '', ids = ''] = node.inputs;
+    const constant = this.#floats(table, 2);
+    if (!constant || this.graph.constant(ids) || (node.attributes['axis'] ?? 0) !== 0) return;
+    const [rows, width] = constant.shape as [number, number];
+    const isShared = !this.#inputs.has(this.graph.source(ids));
+    const path = this.#add(
+      pathsOf(node, table),
+      { weight: constant, isTransposed: false, bias: undefined },
+      (path) => ({
+        ...embeddingSite(path, rows, width),
+        ...(isShared && { readsShared: true }),
+      }),
+    );
+    this.graph.replace(output, { op: 'Embedding', name: node.name, inputs: [ids], attributes: { path } });
+  }
+
+  #norm(node: Node, output: string): void {
+    const [x = '', gain = '', shift = ''] = node.inputs;
+    const { axis = -1, epsilon = 1e-5 } = node.attributes;
+    const constant = this.#floats(gain, 1);
+    if (!constant || axis !== -1 || (shift !== '' && !this.#vector(shift))) return;
+    const path = this.#add(
+      pathsOf(node, gain, shift),
+      { weight: constant, isTransposed: false, bias: this.#vector(shift) },
+      (path) => {
+        const layer = layerOf(path);
+        const site = layerNormSite(path, constant.shape[0] as number, layer === undefined ? {} : { layer });
+        return { ...site, hasBias: shift !== '' };
+      },
+    );
+    const op = node.op === 'LayerNormalization' ? 'LayerNorm' : 'RmsNorm';
+    this.graph.replace(output, { op, name: node.name, inputs: [x], attributes: { path, epsilon } });
+  }
+
+  /** Adds a module under the first path that no other one has, and returns the path. A shared module keeps its own. */
+  #add(paths: readonly string[], own: Omit<Module, 'site'>, site: (path: string) => Site): string {
+    const isFree = (path: string): boolean => {
+      const known = this.modules.get(path);
+      return known === undefined || (known.weight === own.weight && known.bias === own.bias);
+    };
+    let path = paths.find(isFree);
+    for (let count = 2; path === undefined; count++) path = [`${paths[0] ?? ''}_${count}`].find(isFree);
+    this.modules.set(path, { ...own, site: site(path) });
+    return path;
+  }
+
+  /** A constant matrix, perhaps transposed by a node. */
+  #matrix(name: string): { constant: Constant; isTransposed: boolean } | undefined {
+    const direct = this.#floats(name, 2);
+    if (direct) return { constant: direct, isTransposed: false };
+    const turned = this.#floats(this.graph.made(name, 'Transpose')?.inputs[0] ?? '', 2);
+    return turned && { constant: turned, isTransposed: true };
+  }
+
+  #vector(name: string): Constant | undefined {
+    return this.#floats(name, 1);
+  }
+
+  #floats(name: string, rank: number): Constant | undefined {
+    const constant = this.graph.constant(name);
+    return constant?.shape.length === rank && TYPES[constant.type].kind === 'float' ? constant : undefined;
+  }
+}
+
+/** What a linear module is made of. */
+interface LinearParts {
+  readonly x: string;
+  readonly weight: string;
+  readonly bias?: string;
+  readonly constant: Constant;
+  readonly isTransposed: boolean;
+}
+
+const NORMS: ReadonlySet<string> = new Set(['LayerNormalization', 'RMSNormalization', 'SimplifiedLayerNormalization']);

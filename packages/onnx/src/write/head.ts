@@ -1,0 +1,91 @@
+import { UnsupportedError, type HostTensors } from '@peftjs/core/method';
+import type { GraphSource } from '../from-onnx.js';
+import { floatsProto, intsProto, nodeProto, portProto } from './protos.js';
+
+/** What is added to a graph: the fields of a GraphProto. */
+export interface Added {
+  readonly nodes: readonly Uint8Array[];
+  readonly initializers: readonly Uint8Array[];
+  readonly outputs: readonly Uint8Array[];
+}
+
+/** The name of the new head's module, and of its output in transformers. */
+const [HEAD, LOGITS] = ['classifier', 'logits'];
+
+/**
+ * Returns the nodes of a new head on an output of the graph: pooling, then a linear module.
+ * @throws UnsupportedError for a pooling that has no nodes.
+ */
+export function headNodes({ output, axes, pooling, task }: GraphSource, weights: HostTensors): Added {
+  const [weight, bias] = [weights[`${HEAD}.weight`], weights[`${HEAD}.bias`]] as [
+    HostTensors[string],
+    HostTensors[string],
+  ];
+  const isPooled = task === 'sequence-classification' && axes !== 2;
+  const pooled = isPooled ? POOLED[String(pooling)] : { nodes: [], initializers: [], features: output };
+  const { nodes, initializers, features } =
+    typeof pooled === 'function' ? pooled(output) : (pooled ?? refused(pooling));
+  const shape = [...(task === 'token-classification' ? ['batch', 'tokens'] : ['batch']), bias.data.length];
+  return {
+    nodes: [
+      ...nodes,
+      nodeProto('MatMul', [features, `${HEAD}.weight (in, out)`], `/${HEAD}/MatMul_output`, {}, `/${HEAD}/MatMul`),
+      nodeProto('Add', [`/${HEAD}/MatMul_output`, `${HEAD}.bias`], LOGITS, {}, `/${HEAD}/Add`),
+    ],
+    initializers: [
+      ...initializers,
+      floatsProto(`${HEAD}.weight (in, out)`, weight.shape, weight.data as Float32Array),
+      floatsProto(`${HEAD}.bias`, bias.shape, bias.data as Float32Array),
+    ],
+    outputs: [portProto(LOGITS, shape)],
+  };
+}
+
+function refused(pooling: unknown): never {
+  throw new UnsupportedError(
+    `a head on the pooling '${String(pooling)}' cannot be written; use 'mean' or 'cls'`,
+    'pooling',
+  );
+}
+
+interface PooledNodes extends Pick<Added, 'nodes' | 'initializers'> {
+  /** The name of the features, [batch, width]. */
+  readonly features: string;
+}
+
+/** Nodes that are the same in every opset: x [batch, tokens, width] -> [batch, width]. */
+const POOLED: Readonly<Record<string, (x: string) => PooledNodes>> = {
+  cls: (x) => ({
+    nodes: [
+      nodeProto('Gather', [x, '/pooling/first'], '/pooling/Gather_output', { axis: 1 }),
+      flat('/pooling/Gather_output'),
+    ],
+    initializers: [intsProto('/pooling/first', [0]), intsProto('/pooling/flat', [0, -1])],
+    features: '/pooling/features',
+  }),
+  // sum m x / max(sum m, 1), where m is 0 or 1, so that sum m = sum m m
+  mean: (x) => ({
+    nodes: [
+      nodeProto('Cast', ['attention_mask'], '/pooling/mask', { to: 1 }),
+      nodeProto('Reshape', ['/pooling/mask', '/pooling/row'], '/pooling/mask row'),
+      nodeProto('Reshape', ['/pooling/mask', '/pooling/column'], '/pooling/mask column'),
+      nodeProto('MatMul', ['/pooling/mask row', x], '/pooling/sum'),
+      nodeProto('MatMul', ['/pooling/mask row', '/pooling/mask column'], '/pooling/tokens'),
+      nodeProto('Max', ['/pooling/tokens', '/pooling/one'], '/pooling/count'),
+      nodeProto('Div', ['/pooling/sum', '/pooling/count'], '/pooling/mean'),
+      flat('/pooling/mean'),
+    ],
+    initializers: [
+      intsProto('/pooling/row', [0, 1, -1]),
+      intsProto('/pooling/column', [0, -1, 1]),
+      intsProto('/pooling/flat', [0, -1]),
+      floatsProto('/pooling/one', [], Float32Array.of(1)),
+    ],
+    features: '/pooling/features',
+  }),
+};
+
+/** [batch, 1, width] -> [batch, width] */
+function flat(from: string): Uint8Array {
+  return nodeProto('Reshape', [from, '/pooling/flat'], '/pooling/features');
+}

@@ -1,0 +1,72 @@
+import { fromFloat32 } from '@peftjs/gguf';
+import { UnsupportedError } from '@peftjs/core/method';
+import { written } from '../format/message.js';
+import { TYPES, type ElementType } from '../format/tensor.js';
+
+/** Returns the bytes of float32 numbers in a type of a file; float16 is rounded to nearest. */
+export function encoded(type: ElementType, numbers: Float32Array): Uint8Array {
+  if (type === 'float32') return bytesOf(numbers);
+  if (type === 'float64') return bytesOf(Float64Array.from(numbers));
+  if (type === 'float16') return fromFloat32('F16', [numbers.length], numbers).data;
+  throw new UnsupportedError(
+    `a changed weight cannot be written as ${type}: export the model in float32 or float16`,
+    type,
+  );
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Float32Array | Float64Array | BigInt64Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+/** Returns a TensorProto. */
+export function tensorProto(name: string, type: ElementType, shape: readonly number[], bytes: Uint8Array): Uint8Array {
+  return written([...shape.map((dim) => [1, dim] as const), [2, TYPES[type].id], [8, name], [9, bytes]]);
+}
+
+/** Returns a TensorProto of float32. */
+export function floatsProto(name: string, shape: readonly number[], numbers: Float32Array): Uint8Array {
+  return tensorProto(name, 'float32', shape, bytesOf(numbers));
+}
+
+/** Returns a TensorProto of a vector of integers. */
+export function intsProto(name: string, numbers: readonly number[]): Uint8Array {
+  return tensorProto(name, 'int64', [numbers.length], bytesOf(BigInt64Array.from(numbers, BigInt)));
+}
+
+/** AttributeProto.AttributeType */
+const INT = 2;
+
+/** Returns a NodeProto of one output, which names it too. */
+export function nodeProto(
+  op: string,
+  inputs: readonly string[],
+  output: string,
+  attributes: Readonly<Record<string, number>> = {},
+  name = output,
+): Uint8Array {
+  const own = Object.entries(attributes).map(
+    ([key, value]) =>
+      [
+        5,
+        written([
+          [1, key],
+          [3, value],
+          [20, INT],
+        ]),
+      ] as const,
+  );
+  return written([...inputs.map((input) => [1, input] as const), [2, output], [3, name], [4, op], ...own]);
+}
+
+/** Returns a ValueInfoProto of a float32 tensor; a named axis has any size. */
+export function portProto(name: string, shape: readonly (number | string)[]): Uint8Array {
+  const dims = shape.map((dim) => [1, written([[typeof dim === 'number' ? 1 : 2, dim]])] as const);
+  const tensor = written([
+    [1, TYPES.float32.id],
+    [2, written(dims)],
+  ]);
+  return written([
+    [1, name],
+    [2, written([[1, tensor]])],
+  ]);
+}

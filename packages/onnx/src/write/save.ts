@@ -1,0 +1,186 @@
+import { diskStorage, type Model, type Storage } from '@peftjs/core';
+import { ConfigError, UnsupportedError, type HostTensor } from '@peftjs/core/method';
+import { aModel, assertArgument, assertFullPrecision, assertKnownOptions, aStorage, aText } from '@peftjs/core/model';
+import { bytesSource } from '@peftjs/safetensors';
+import { openModel, type Files, type OpenedModel } from '../format/files.js';
+import { fieldsIn, joined, Message, sized } from '../format/message.js';
+import { decoded, type Constant } from '../format/tensor.js';
+import type { GraphSource, OnnxModel } from '../from-onnx.js';
+import { transposed } from '@peftjs/core/linalg';
+import { modulesIn, weightsOf } from '../network.js';
+import { headNodes, type Added } from './head.js';
+import { encoded, portProto, tensorProto } from './protos.js';
+
+/** Options of `saveOnnxGraph`. */
+export interface SaveGraphOptions {
+  /** The storage of the new file. Default: the one that the model was read from. */
+  readonly storage?: Storage;
+}
+
+/** What was written. */
+export interface SavedGraph {
+  /** The names of the initializers that have new numbers. */
+  readonly changed: readonly string[];
+  /**
+   * The largest difference between a merged weight and the number in the file: 0, unless the file has float16 weights.
+   */
+  readonly rounding: number;
+}
+
+/**
+ * Writes the graph that a model was read from, with the weights that the model has now, e.g. after `mergeAndUnload`, and
+ * its new head. Every other node and initializer keeps its bytes. A graph with a new head has the one output 'logits'.
+ * Large tensors in files beside the source are written beside the new file, under the same names.
+ *
+ * @param model A model of `fromOnnx`, without adapters.
+ * @param path The path of the new file.
+ * @throws ConfigError for another model.
+ * @throws UnsupportedError when weights are held in few bits, when two modules that share a tensor were changed
+ * differently, and for a head whose pooling has no nodes.
+ * @throws CheckpointError when the source has changed or writing fails.
+ * @example
+ * const { rounding } = await saveOnnxGraph(mergeAndUnload(peft), 'tuned/onnx/model.onnx');
+ */
+export async function saveOnnxGraph(model: Model, path: string, options: SaveGraphOptions = {}): Promise<SavedGraph> {
+  assertArgument('model', model, aModel);
+  assertArgument('path', path, aText);
+  assertKnownOptions('saveOnnxGraph', options, ['storage']);
+  const { graph } = model as Partial<OnnxModel>;
+  if (!graph)
+    throw new ConfigError(`model '${model.name}' is not from an ONNX graph; expected one of fromOnnx`, 'model');
+  assertFullPrecision(model);
+  const { storage = graph.storage ?? diskStorage() } = options;
+  if (options.storage) assertArgument('storage', storage, aStorage);
+  const source = await openModel(filesOf(graph.storage ?? diskStorage()), graph.file);
+  const changes = changesOf(model, source);
+  const head = graph.newHead && model.task !== 'feature-extraction' ? headNodes(graph, model.weights) : undefined;
+  const folder = path.slice(0, path.lastIndexOf('/') + 1);
+  for (const [name, bytes] of patched(source.beside, changes)) await storage.write(`${folder}${name}`, bytes);
+  await storage.write(path, rewritten(source, changes, head ?? relabelled(graph, source, model.outputs)));
+  const roundings = Array.from(changes.values(), ({ rounding }) => rounding);
+  return { changed: [...changes.keys()], rounding: Math.max(0, ...roundings) };
+}
+
+/** Files by their paths in a storage. */
+function filesOf(storage: Storage): Files {
+  return {
+    source: async (path) => storage.open?.(path) ?? bytesSource(await storage.read(path)),
+    checkMemory: () => undefined,
+    pathOf: (path) => path,
+  };
+}
+
+/** New numbers of an initializer. */
+interface Change {
+  readonly constant: Constant;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
+  /** The largest difference between a number and what is written. */
+  readonly rounding: number;
+}
+
+/** Finds the initializers whose numbers differ from the model's, by name. */
+function changesOf(model: Model, { model: file }: OpenedModel): Map<string, Change> {
+  const changes = new Map<string, Change>();
+  const initial = new Set(Array.from(file.constants.values()).filter(({ name }) => file.initializers.has(name)));
+  for (const module of modulesIn(file)) {
+    const before = weightsOf([module]);
+    for (const [part, constant] of [
+      ['weight', module.weight],
+      ['bias', module.bias],
+    ] as const) {
+      const key = `${module.site.path}.${part}`;
+      const [old, now] = [before[key], model.weights[key]];
+      if (!constant || !old || !now) continue;
+      const isChanged =
+        now.data.length !== old.data.length || now.data.some((value, at) => !Object.is(value, old.data[at]));
+      const known = changes.get(constant.name);
+      if (!isChanged && known === undefined) continue;
+      if (!initial.has(constant))
+        throw new UnsupportedError(`the weight of '${key}' is no initializer of the graph`, key);
+      const change = changeOf(constant, part === 'weight' && module.isTransposed ? transposed(now) : now);
+      if (known && !isEqual(known.bytes, change.bytes)) {
+        throw new UnsupportedError(`modules that share the tensor '${constant.name}' were changed differently`, key);
+      }
+      changes.set(constant.name, change);
+    }
+  }
+  return changes;
+}
+
+function changeOf(constant: Constant, { data, shape }: HostTensor): Change {
+  const numbers = data as Float32Array;
+  const bytes = encoded(constant.type, numbers);
+  const stored = decoded(constant.type, bytes);
+  const rounding = numbers.reduce((most, value, at) => Math.max(most, Math.abs(value - (stored[at] as number))), 0);
+  return { constant, shape, bytes, rounding };
+}
+
+function isEqual(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, at) => byte === b[at]);
+}
+
+/** Whether new numbers stay in a file beside the model: there they take the place of the old ones. */
+function staysBeside({ constant: { place }, bytes }: Change): boolean {
+  return place?.file !== undefined && place.bytes.byteLength === bytes.byteLength;
+}
+
+/** Returns the files beside a model with new numbers. */
+function patched(beside: OpenedModel['beside'], changes: ReadonlyMap<string, Change>): Map<string, Uint8Array> {
+  const files = new Map(Array.from(beside, ([name, bytes]) => [name, bytes.slice()] as const));
+  for (const change of changes.values()) {
+    const { place } = change.constant;
+    if (!staysBeside(change) || place?.file === undefined) continue;
+    const old = beside.get(place.file) as Uint8Array;
+    files.get(place.file)?.set(change.bytes, place.bytes.byteOffset - old.byteOffset);
+  }
+  return files;
+}
+
+/** The output of a head with another number of labels than the graph had. */
+function relabelled(
+  { output, newHead }: GraphSource,
+  { model }: OpenedModel,
+  labels: number | undefined,
+): Added | undefined {
+  const port = model.outputs.find(({ name }) => name === output);
+  const width = port?.shape?.at(-1);
+  if (newHead || labels === undefined || width === undefined || width === labels || !port?.shape) return undefined;
+  const shape = [...port.shape.slice(0, -1).map((dim, axis) => dim ?? AXES[axis] ?? ''), labels];
+  return { nodes: [], initializers: [], outputs: [portProto(output, shape)] };
+}
+
+const AXES = ['batch', 'tokens'];
+
+/** Fields of a ModelProto and a GraphProto. */
+const [GRAPH, NODE, INITIALIZER, OUTPUT] = [7, 1, 5, 12];
+
+/** Returns a model file with new numbers, and with nodes that are added: their outputs replace those of the graph. */
+function rewritten({ bytes }: OpenedModel, changes: ReadonlyMap<string, Change>, added?: Added): Uint8Array {
+  return joined(
+    fieldsIn(bytes).flatMap(({ field, value, whole }) =>
+      field === GRAPH && typeof value !== 'number' ? sized(GRAPH, graphParts(value, changes, added)) : [whole],
+    ),
+  );
+}
+
+function graphParts(bytes: Uint8Array, changes: ReadonlyMap<string, Change>, added?: Added): Uint8Array[] {
+  const kept = fieldsIn(bytes).flatMap(({ field, value, whole }) => {
+    if (field === OUTPUT && added) return [];
+    const change =
+      field === INITIALIZER && typeof value !== 'number' ? changes.get(new Message(value).text(8)) : undefined;
+    if (!change || staysBeside(change)) return [whole];
+    const { constant, shape, bytes } = change;
+    return sized(INITIALIZER, [tensorProto(constant.name, constant.type, shape, bytes)]);
+  });
+  if (!added) return kept;
+  const { nodes, initializers, outputs } = added;
+  const all = [
+    ...nodes.map((node) => [NODE, node] as const),
+    ...initializers.map((one) => [INITIALIZER, one] as const),
+  ];
+  return [
+    ...kept,
+    ...[...all, ...outputs.map((one) => [OUTPUT, one] as const)].flatMap(([field, one]) => sized(field, [one])),
+  ];
+}

@@ -1,0 +1,132 @@
+import { activeAdapter, attach, mergeAndUnload, predict, type Model, type PeftModel } from '@peftjs/core';
+import { floats, mapValues, type HostTensor } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
+import { relativeDistance } from '@peftjs/conformance';
+import { compiled } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { fromOnnx, saveOnnxGraph, type OnnxOptions } from '@peftjs/onnx';
+import * as ort from 'onnxruntime-node';
+import { describe, expect, it } from 'vitest';
+import { featuresInMemory, graphInMemory, type Features } from '../models/onnx.js';
+import { batchOf, load, tiny } from '../models/tiny.js';
+
+const executor = compiled({ threads: 1 });
+const from = tiny('distilbert');
+const batch = batchOf(from, 1);
+
+/** A LoRA that changes the outputs, with a head that is not that of the file. */
+function adapted(model: Model): PeftModel {
+  const peft = attach(model, lora({ r: 2, targetModules: 'all-linear' }), { seed: 1 });
+  const moved = ({ data, ...spec }: HostTensor, name: string): HostTensor => ({
+    ...spec,
+    data: floats({ data, ...spec }, name).map((x, at) => x + 0.1 * Math.sin(at + name.length)),
+  });
+  replaceAdapter(peft, { values: mapValues(activeAdapter(peft).values, moved) });
+  return peft;
+}
+
+const numbers = (rows: readonly Float32Array[]): number[] => rows.flatMap((row) => [...row]);
+const outputs = async (model: Model | PeftModel): Promise<number[]> =>
+  numbers(await predict(model, [batch], { executor }));
+
+/** The first output of a graph in ONNX Runtime. */
+async function inRuntime(
+  bytes: Uint8Array,
+  data?: Uint8Array,
+): Promise<{ names: readonly string[]; values: number[] }> {
+  const session = await ort.InferenceSession.create(bytes, {
+    logSeverityLevel: 4,
+    ...(data && { externalData: [{ path: 'model.onnx_data', data }] }),
+  });
+  const { inputIds, attentionMask } = batch.inputs as { inputIds: HostTensor; attentionMask: HostTensor };
+  const integers = ({ data, shape }: HostTensor): ort.Tensor =>
+    new ort.Tensor('int64', BigInt64Array.from(data, BigInt), [...shape]);
+  const results = await session.run({ input_ids: integers(inputIds), attention_mask: integers(attentionMask) });
+  const [name = ''] = session.outputNames;
+  return { names: session.outputNames, values: [...(results[name]?.data as Float32Array)] };
+}
+
+function features(kind: Features, options: OnnxOptions = {}) {
+  const storage = featuresInMemory(kind);
+  return { storage, model: fromOnnx('graph', { storage, ...options }) };
+}
+
+describe('a graph with its own head', () => {
+  const storage = graphInMemory('distilbert', 'traced');
+  const original = storage.files.get('graph/model.onnx') ?? expect.fail('none');
+
+  it('is saved with the merged weights; everything else keeps its bytes', async () => {
+    const model = await fromOnnx('graph/model.onnx', { storage });
+    const peft = adapted(model);
+    const merged = mergeAndUnload(peft);
+    const { changed, rounding } = await saveOnnxGraph(merged, 'tuned/model.onnx');
+    const saved = storage.files.get('tuned/model.onnx') ?? expect.fail('none');
+    expect(relativeDistance((await inRuntime(saved)).values, await outputs(peft))).toBeLessThan(1e-5);
+    expect(rounding).toBe(0);
+    expect(changed).toHaveLength(12 + 2 * 2); // the linear modules of both layers, and the head's
+    const again = await fromOnnx('tuned/model.onnx', { storage });
+    expect(again.weights).toEqual(merged.weights);
+    const differing = saved.filter((byte, at) => byte !== original[at]).length;
+    const bytes = 4 * (2 * (4 * 32 * 32 + 2 * 32 * 64) + 32 * 32 + 32 + 3 * 32 + 3);
+    expect(saved).toHaveLength(original.length);
+    expect(differing).toBeLessThanOrEqual(bytes);
+  });
+
+  it('is saved unchanged without changes', async () => {
+    expect(await saveOnnxGraph(await fromOnnx('graph/model.onnx', { storage }), 'same.onnx')).toEqual({
+      changed: [],
+      rounding: 0,
+    });
+    expect(storage.files.get('same.onnx')).toEqual(original);
+  });
+
+  it('may get another number of labels', async () => {
+    const peft = attach(await fromOnnx('graph/model.onnx', { storage, labels: ['a', 'b', 'c', 'd'] }), lora({ r: 2 }));
+    await saveOnnxGraph(mergeAndUnload(peft), 'four.onnx');
+    const { values } = await inRuntime(storage.files.get('four.onnx') ?? expect.fail('none'));
+    expect(values).toHaveLength(3 * 4);
+    expect(relativeDistance(values, await outputs(peft))).toBeLessThan(1e-5);
+  });
+});
+
+describe('hidden states', () => {
+  it('have the embeddings of the checkpoint', async () => {
+    const model = await features('features', { task: 'feature-extraction' }).model;
+    const checkpoint = await load(from, 'classes', { task: 'feature-extraction' });
+    expect(relativeDistance(await outputs(model), await outputs(checkpoint))).toBeLessThan(1e-5);
+    expect(model.sites.map(({ path }) => path).sort()).toEqual(checkpoint.sites.map(({ path }) => path).sort());
+  });
+
+  it.each(['mean', 'cls'] as const)('get a new head on their %s, which is saved and read again', async (pooling) => {
+    const { storage, model } = features('features', { numLabels: 2, pooling });
+    const peft = adapted(await model);
+    const merged = mergeAndUnload(peft);
+    await saveOnnxGraph(merged, 'tuned/model.onnx');
+    const { names, values } = await inRuntime(storage.files.get('tuned/model.onnx') ?? expect.fail('none'));
+    expect(names).toEqual(['logits']);
+    expect(relativeDistance(values, await outputs(peft))).toBeLessThan(1e-5);
+    const again = await fromOnnx('tuned/model.onnx', { storage });
+    expect(again).toMatchObject({ head: ['classifier'], pretrainedHead: true, outputs: 2 });
+    expect(relativeDistance(await outputs(again), values)).toBeLessThan(1e-5);
+  });
+
+  it('in half precision are computed in float32, and merged weights are rounded', async () => {
+    const { storage, model } = features('half', { numLabels: 2 });
+    const peft = adapted(await model);
+    const { rounding } = await saveOnnxGraph(mergeAndUnload(peft), 'tuned/model.onnx');
+    expect(rounding).toBeGreaterThan(0);
+    expect(rounding).toBeLessThan(1e-3);
+    const again = await fromOnnx('tuned/model.onnx', { storage });
+    expect(relativeDistance(await outputs(again), await outputs(peft))).toBeLessThan(1e-2);
+  });
+
+  it('with weights in another file are saved beside one', async () => {
+    const { storage, model } = features('external', { numLabels: 2 });
+    const peft = adapted(await model);
+    await saveOnnxGraph(mergeAndUnload(peft), 'tuned/model.onnx');
+    const [graph, data] = ['tuned/model.onnx', 'tuned/model.onnx_data'].map((path) => storage.files.get(path));
+    const { values } = await inRuntime(graph ?? expect.fail('none'), data);
+    expect(relativeDistance(values, await outputs(peft))).toBeLessThan(1e-5);
+    expect(data).toHaveLength(storage.files.get('graph/model.onnx_data')?.length ?? NaN);
+  });
+});
