@@ -1,5 +1,6 @@
 // Code blocks of the page on custom data, in order.
-import { attach, crossEntropy, distillation, hostTensor, predict, train, withInputs, type Model } from '@peftjs/core';
+import { attach, hostTensor, predict, train, withInputs, type Model } from '@peftjs/core';
+import { crossEntropy, distillation } from '@peftjs/core/losses';
 import type { LossFunction, StepEvent } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

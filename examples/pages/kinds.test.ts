@@ -1,6 +1,7 @@
 // Code blocks of tasks' README and the page on tasks: tagged words, pairs, and texts without labels.
 import { writeFile } from 'node:fs/promises';
-import { attach, diskStorage, multipleNegativesRanking, predict, train } from '@peftjs/core';
+import { attach, diskStorage, predict, train } from '@peftjs/core';
+import { multipleNegativesRanking } from '@peftjs/core/losses';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';

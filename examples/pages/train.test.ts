@@ -1,15 +1,7 @@
 // Code blocks of the page on training, in order.
 import { trainingProgress } from '@peftjs/cli/progress';
-import {
-  activeAdapter,
-  adamW,
-  attach,
-  crossEntropy,
-  jsonLines,
-  memoryStorage,
-  train,
-  type EvaluationData,
-} from '@peftjs/core';
+import { activeAdapter, adamW, attach, jsonLines, memoryStorage, train, type EvaluationData } from '@peftjs/core';
+import { crossEntropy } from '@peftjs/core/losses';
 import { readSnapshot, writeSnapshot, type StepEvent } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

@@ -1,15 +1,6 @@
 // Code blocks of the pages on optimizers, programs and adding a method, and the engine README's on shapes and kernels.
-import {
-  activeAdapter,
-  adamW,
-  attach,
-  crossEntropy,
-  hostTensor,
-  linear,
-  predict,
-  train,
-  type Executor,
-} from '@peftjs/core';
+import { activeAdapter, adamW, attach, hostTensor, linear, predict, train, type Executor } from '@peftjs/core';
+import { crossEntropy } from '@peftjs/core/losses';
 import { defineMethod, hostScalar, hostZeros, tensorAt, type Controller, type HostTensors } from '@peftjs/core/method';
 import {
   activeParts,

@@ -7,6 +7,7 @@ const doors = [
   'src/model.ts',
   'src/linalg.ts',
   'src/runtime.ts',
+  'src/losses/index.ts',
   'src/nn/index.ts',
 ];
 

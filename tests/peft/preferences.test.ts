@@ -1,12 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import {
   adamW,
-  dpo,
   evaluate,
   hostTensor,
   loadPretrained,
   memoryStorage,
-  orpo,
   savePretrained,
   train,
   withReference,
@@ -14,6 +12,7 @@ import {
   type PeftModel,
   type TrainingData,
 } from '@peftjs/core';
+import { dpo, orpo } from '@peftjs/core/losses';
 import { hostFilled, hostIntegers, type HostTensors } from '@peftjs/core/method';
 import { ADAPTER_WEIGHTS } from '@peftjs/core/model';
 import { farthestTensor } from '@peftjs/conformance';

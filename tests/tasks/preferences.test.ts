@@ -1,15 +1,14 @@
 import {
   attach,
   calibrate,
-  dpo,
   evaluate,
   hostTensor,
-  orpo,
   train,
   withInputs,
   withReference,
   type TrainOptions,
 } from '@peftjs/core';
+import { dpo, orpo } from '@peftjs/core/losses';
 import { evaluationOutputs, readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { referenceExecutor } from '@peftjs/conformance';

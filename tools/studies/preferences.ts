@@ -8,7 +8,8 @@
  *
  * MODEL is SmolLM2-135M-Instruct: a folder, a hub id or a GGUF file.
  */
-import { attach, diskStorage, dpo, train, withInputs, type PeftModel } from '@peftjs/core';
+import { attach, diskStorage, train, withInputs, type PeftModel } from '@peftjs/core';
+import { dpo } from '@peftjs/core/losses';
 import { evaluationOutputs } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';

@@ -36,7 +36,3 @@ export { adafactor } from './optimizers/adafactor.js';
 export { adamW } from './optimizers/adamw.js';
 export { lion } from './optimizers/lion.js';
 export { sgd } from './optimizers/sgd.js';
-export { binaryCrossEntropy, crossEntropy, nextToken, squaredError, tokenCrossEntropy } from './losses/losses.js';
-export { distillation, embeddingDistillation } from './losses/distillation.js';
-export { dpo, orpo } from './losses/preferences.js';
-export { contrastive, cosineSimilarity, multipleNegativesRanking, triplet } from './losses/embeddings.js';

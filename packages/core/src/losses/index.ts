@@ -1,0 +1,5 @@
+// The losses that a training minimises.
+export { contrastive, cosineSimilarity, multipleNegativesRanking, triplet } from './embeddings.js';
+export { distillation, embeddingDistillation } from './distillation.js';
+export { dpo, orpo } from './preferences.js';
+export { binaryCrossEntropy, crossEntropy, nextToken, squaredError, tokenCrossEntropy } from './losses.js';
