@@ -1,4 +1,12 @@
-import { activeAdapter, attach, mergeAndUnload, predict, type Model, type PeftModel } from '@peftjs/core';
+import {
+  activeAdapter,
+  attach,
+  fullPrecision,
+  mergeAndUnload,
+  predict,
+  type Model,
+  type PeftModel,
+} from '@peftjs/core';
 import { floats, mapValues, type HostTensor } from '@peftjs/core/method';
 import { replaceAdapter } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
@@ -128,5 +136,15 @@ describe('hidden states', () => {
     const { values } = await inRuntime(graph ?? expect.fail('none'), data);
     expect(relativeDistance(values, await outputs(peft))).toBeLessThan(1e-5);
     expect(data).toHaveLength(storage.files.get('graph/model.onnx_data')?.length ?? NaN);
+  });
+
+  it('held in 8 bits are refused; their original weights are saved', async () => {
+    const { storage, model } = features('features', { numLabels: 2, dtype: 'q8' });
+    const peft = adapted(await model);
+    await expect(saveOnnxGraph((await model) as Model, 'tuned/model.onnx')).rejects.toThrow(/held in 8 bits/);
+    const whole = await fullPrecision(peft);
+    await saveOnnxGraph(mergeAndUnload(whole), 'tuned/model.onnx');
+    const { values } = await inRuntime(storage.files.get('tuned/model.onnx') ?? expect.fail('none'));
+    expect(relativeDistance(values, await outputs(whole))).toBeLessThan(1e-5);
   });
 });

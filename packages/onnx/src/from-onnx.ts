@@ -95,7 +95,14 @@ function placeOf(source: string): { readonly folder: string; readonly files: rea
   return { folder: path === '' ? '.' : path.slice(0, -1) || '/', files: [`${within}${file}`] };
 }
 
-/** Returns the model under the name of its file, also with other labels. */
+/** Returns the model under the name of its file, also with other labels and with its original weights. */
 function named(model: PretrainedModel, name: string, graph: GraphSource): OnnxModel {
-  return { ...model, name, graph, withLabels: (...given) => named(model.withLabels(...given), name, graph) };
+  const { fullPrecision } = model;
+  return {
+    ...model,
+    name,
+    graph,
+    withLabels: (...given) => named(model.withLabels(...given), name, graph),
+    ...(fullPrecision && { fullPrecision: async () => named((await fullPrecision()) as PretrainedModel, name, graph) }),
+  };
 }
