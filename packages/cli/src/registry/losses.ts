@@ -1,18 +1,30 @@
-import * as core from '@peftjs/core';
+import {
+  binaryCrossEntropy,
+  contrastive,
+  cosineSimilarity,
+  crossEntropy,
+  dpo,
+  multipleNegativesRanking,
+  nextToken,
+  orpo,
+  squaredError,
+  tokenCrossEntropy,
+  triplet,
+} from '@peftjs/core/losses';
 import type { Loss } from '@peftjs/core/runtime';
 
 const losses = {
-  'cross-entropy': core.crossEntropy,
-  'binary-cross-entropy': core.binaryCrossEntropy,
-  'squared-error': core.squaredError,
-  'token-cross-entropy': core.tokenCrossEntropy,
-  'next-token': core.nextToken,
-  dpo: core.dpo,
-  orpo: core.orpo,
-  'multiple-negatives-ranking': core.multipleNegativesRanking,
-  'cosine-similarity': core.cosineSimilarity,
-  triplet: core.triplet,
-  contrastive: core.contrastive,
+  'cross-entropy': crossEntropy,
+  'binary-cross-entropy': binaryCrossEntropy,
+  'squared-error': squaredError,
+  'token-cross-entropy': tokenCrossEntropy,
+  'next-token': nextToken,
+  dpo,
+  orpo,
+  'multiple-negatives-ranking': multipleNegativesRanking,
+  'cosine-similarity': cosineSimilarity,
+  triplet,
+  contrastive,
 } satisfies Readonly<Record<string, () => Loss>>;
 
 /** The name of a loss on the command line and in a study. */
