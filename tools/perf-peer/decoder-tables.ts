@@ -136,7 +136,7 @@ function aimsOf(results: DecoderResults, lengths: LengthResults | undefined): Ai
       1.1,
     ),
     lowest(
-      `${isLong}, float32: processor time of the first step`,
+      `${isLong}, float32: processor time of the first step, compiling and computing`,
       middle(valuesOf(results, long, 'peftjs-fp32', ({ firstStepCpuSeconds }) => firstStepCpuSeconds)),
       6,
       's',
