@@ -17,7 +17,7 @@ import {
 } from '@peftjs/models/architectures';
 import { openModel } from './format/files.js';
 import type { ModelFile, Port } from './format/model.js';
-import { headModules, headOn, type HeadOptions } from './heads.js';
+import { headModules, headOn, LOGITS, type HeadOptions } from './heads.js';
 import { networkOf, weightsOf, type GraphNetwork } from './network.js';
 import type { OperatorTable } from './operators/operator.js';
 import { defaultTargets } from './patterns/names.js';
@@ -105,7 +105,6 @@ async function readGraph(
   };
 }
 
-const LOGITS = 'logits';
 /** The outputs that are used where none is named, the first of them that the graph has. */
 const OUTPUTS: readonly string[] = [LOGITS, 'last_hidden_state', 'token_embeddings'];
 

@@ -17,6 +17,9 @@ export interface HeadOptions {
   readonly head: readonly string[] | undefined;
 }
 
+/** The module of a new head, and its output, as in transformers. */
+export const [NEW_HEAD, LOGITS] = ['classifier', 'logits'];
+
 /** The modules that transformers' classes train on top of a network. */
 const HEADS: readonly string[] = ['classifier', 'pre_classifier', 'score'];
 
@@ -33,16 +36,15 @@ export function headOn(output: Port, network: GraphNetwork, options: HeadOptions
   }
   if (task === 'causal-lm') return { trained: [], outputs: widthOf(output), sites: () => [], forward: features };
   if (!newHead) return ownHead(features, network.modules, options);
-  if (task === 'token-classification') return linearHead({ path: 'classifier' }, widthOf(output), features);
+  if (task === 'token-classification') return linearHead({ path: NEW_HEAD }, widthOf(output), features);
   const texts = axes === 2 ? features : pooled(features, { pooling: options.pooling, normalize: false });
   const modes = axes === 2 ? 1 : [options.pooling].flat().length;
-  return linearHead({ path: 'classifier' }, modes * widthOf(output), texts);
+  return linearHead({ path: NEW_HEAD }, modes * widthOf(output), texts);
 }
 
 /** The head that the graph has: its last module computes the outputs. */
 function ownHead(features: Features, modules: readonly Module[], { head }: HeadOptions): Head {
   const paths = modules.map(({ site }) => site.path);
-  const isIn = (name: string, path: string): boolean => path === name || path.startsWith(`${name}.`);
   const trained = head ?? HEADS.filter((name) => paths.some((path) => isIn(name, path)));
   const odd = trained.find((name) => !paths.some((path) => isIn(name, path)));
   if (odd !== undefined || trained.length === 0) {
@@ -62,7 +64,12 @@ function ownHead(features: Features, modules: readonly Module[], { head }: HeadO
 
 /** Returns the modules with one of these names, or within a module of that name. */
 export function headModules(modules: readonly Module[], names: readonly string[]): Module[] {
-  return modules.filter(({ site }) => names.some((name) => site.path === name || site.path.startsWith(`${name}.`)));
+  return modules.filter(({ site }) => names.some((name) => isIn(name, site.path)));
+}
+
+/** Whether a path is a module, or within it. */
+function isIn(name: string, path: string): boolean {
+  return path === name || path.startsWith(`${name}.`);
 }
 
 /** @throws UnsupportedError when the graph does not fix the size of the output's last axis. */

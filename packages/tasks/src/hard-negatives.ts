@@ -94,11 +94,12 @@ export async function mineHardNegatives(dataSet: DataSet, options: HardNegatives
   const vectors = await unitVectors(embed, documents);
   const queries = await unitVectors(embedQueries, [...positives.keys()]);
   const rng = createRng(seed);
+  const candidates = [...documents.keys()];
   const rows = [...positives].flatMap(([anchor, own], index) => {
     const query = queries[index] as Float64Array;
     const right = [...own].map((text) => numbers.get(text) as number);
-    const candidates = [...documents.keys()].filter((document) => document !== numbers.get(anchor));
-    const found = nearest(query, candidates, vectors, rules.rangeMax + most);
+    const wide = nearest(query, candidates, vectors, rules.rangeMax + most + 1); // the anchor may be among them
+    const found = wide.filter(({ corpusId }) => corpusId !== numbers.get(anchor)).slice(0, rules.rangeMax + most);
     const wrong = found.filter(({ corpusId }) => !right.includes(corpusId));
     const least = Math.min(...right.map((document) => dot(query, vectors[document] as Float64Array)));
     const negatives = chosen(wrong, least, rules, rng.fork(anchor)).map(

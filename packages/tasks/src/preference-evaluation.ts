@@ -5,6 +5,7 @@ import * as v from 'valibot';
 import { batchEntries, batchesByLength, type BatchOptions, encodedRows } from './batches.js';
 import type { PreferenceData } from './encode-language.js';
 import type { LabelledEvaluation } from './evaluation.js';
+import { mean } from './metrics/values.js';
 
 /** Options of {@link preferenceEvaluation}. */
 export interface PreferenceEvaluationOptions extends BatchOptions {
@@ -100,8 +101,4 @@ function scores(
     },
     scoreRows: ({ predicted }, rows) => ({ rewardAccuracy: mean(rows.map((row) => predicted[row] as number)) }),
   };
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

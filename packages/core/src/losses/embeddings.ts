@@ -6,7 +6,8 @@ import { l2Normalize } from '../nn/norms.js';
 import { weightedMean, type Loss, type LossBatch } from './loss.js';
 
 /*
- * Losses of embeddings. A row of the data holds several texts, its columns: an anchor, its positive and any number of negatives. The model reads the
+ * Losses of embeddings. A row of the data holds several texts, its columns: an anchor, its positive and any number of
+ * negatives. The model reads the
  * texts of all rows column after column, so its outputs are
  *
  *   [columns * rows, width] = [first texts of all rows; second texts; ..]

@@ -149,11 +149,16 @@ export function mergeHeads(x: Tensor): Tensor {
   return tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [batch, tokens, heads * size]);
 }
 
+/**
+ * What is added to the score of a hidden key: far below any score, yet finite, so that a row of padding only keeps
+ * finite numbers.
+ */
+export const HIDDEN = -1e9;
+
 /** Returns the bias of the scores for a mask `[batch, keys]` of 1 (a token) and 0 (padding): `[batch, 1, 1, keys]`. */
 export function maskBias(mask: Tensor): Tensor {
   const [batch, keys] = mask.shape as [number, number];
-  // Far below any score, yet finite, so that a row of padding only keeps finite numbers.
-  return tf.mul(tf.sub(1, tf.reshape(mask, [batch, 1, 1, keys])), -1e9);
+  return tf.mul(tf.sub(1, tf.reshape(mask, [batch, 1, 1, keys])), HIDDEN);
 }
 
 /**
@@ -166,7 +171,7 @@ export function causalBias(tokens: number, window?: number): Tensor {
   const ahead = tf.cast(tf.greater(places, own), 'float32'); // [tokens, tokens]
   const behind = (most: number): Tensor => tf.cast(tf.lessEqual(places, tf.sub(own, most)), 'float32');
   const hidden = window === undefined ? ahead : tf.maximum(ahead, behind(window)); // WebGPU has no logical or
-  return tf.mul(tf.reshape(hidden, [1, 1, tokens, tokens]), -1e9);
+  return tf.mul(tf.reshape(hidden, [1, 1, tokens, tokens]), HIDDEN);
 }
 
 /** Returns c tanh(x / c): close to x while it is small, and never beyond c. */

@@ -4,6 +4,7 @@ export {
   attention,
   causalBias,
   headAttention,
+  HIDDEN,
   maskBias,
   mergeHeads,
   softCapped,

@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { TYPES, typeNumbered, type Kind } from '../format/tensor.js';
 import { dtypeOf, isHost, kindOf, tensorOf, zipped, type Value } from '../values.js';
-import { hosts, input, numberIn, tensor, textIn, type Operator, type OperatorTable } from './operator.js';
+import { hosts, input, numberIn, tensor, textIn, type Inputs, type OperatorTable, type Operator } from './operator.js';
 
 /** Operators on each element; operands broadcast. */
 export const elementwise: OperatorTable = {
@@ -15,8 +15,8 @@ export const elementwise: OperatorTable = {
   Div: (inputs) => (isOf('int', inputs) ? divided(inputs) : quotient(inputs)),
   Mod: (inputs, call) => (numberIn(call, 'fmod', 0) === 1 ? remainder(inputs) : modulo(inputs)),
   Pow: power,
-  Max: variadic(Math.max, tf.maximum),
-  Min: variadic(Math.min, tf.minimum),
+  Max: (inputs) => largest(inputs),
+  Min: (inputs) => smallest(inputs),
   Sum: variadic((a, b) => a + b, tf.add),
   Clip: clip,
 
@@ -76,10 +76,10 @@ function zip(
   onHost: (a: number, b: number) => number,
   compute: (a: Tensor, b: Tensor) => Tensor,
   kind?: Kind,
-): Operator {
+): (inputs: Inputs) => Value {
   return (inputs) => {
-    const [a] = hosts(inputs) ?? [];
-    return a ? zipped(hosts(inputs) ?? [], kind ?? a.kind, onHost) : compute(tensor(inputs, 0), tensor(inputs, 1));
+    const both = hosts(inputs);
+    return both ? zipped(both, kind ?? kindOf(input(both, 0)), onHost) : compute(tensor(inputs, 0), tensor(inputs, 1));
   };
 }
 
@@ -97,34 +97,40 @@ function real(compute: (x: Tensor) => Tensor): Operator {
 }
 
 /** An operator of any number of operands. */
-function variadic(onHost: (a: number, b: number) => number, compute: (a: Tensor, b: Tensor) => Tensor): Operator {
+function variadic(
+  onHost: (a: number, b: number) => number,
+  compute: (a: Tensor, b: Tensor) => Tensor,
+): (inputs: Inputs) => Value {
   const two = zip(onHost, compute);
-  return (inputs, call) => inputs.filter((value) => value !== undefined).reduce((a, b) => two([a, b], call) as Value);
+  return (inputs) => inputs.filter((value) => value !== undefined).reduce((a, b) => two([a, b]));
 }
 
-function isOf(kind: Kind, inputs: readonly (Value | undefined)[]): boolean {
+function isOf(kind: Kind, inputs: Inputs): boolean {
   return kindOf(input(inputs, 0)) === kind;
 }
 
-const quotient = zip((a, b) => a / b, tf.div) as (inputs: readonly (Value | undefined)[]) => Value;
+const quotient = zip((a, b) => a / b, tf.div);
 
 /** The quotient of integers, rounded towards zero. */
 const divided = zip(
   (a, b) => Math.trunc(a / b),
   (a, b) => tf.mul(tf.floorDiv(tf.abs(a), tf.abs(b)), tf.mul(tf.sign(a), tf.sign(b))),
-) as (inputs: readonly (Value | undefined)[]) => Value;
+);
 
 /** The remainder with the sign of the divisor. */
-const modulo = zip((a, b) => a - b * Math.floor(a / b), tf.mod) as typeof divided;
+const modulo = zip((a, b) => a - b * Math.floor(a / b), tf.mod);
 
 /** The remainder with the sign of the dividend. */
 const remainder = zip(
   (a, b) => a % b,
   (a, b) => tf.mul(tf.mod(tf.abs(a), tf.abs(b)), tf.sign(a)),
-) as typeof divided;
+);
+
+const largest = variadic(Math.max, tf.maximum);
+const smallest = variadic(Math.min, tf.minimum);
 
 /** x^y; small whole powers are products, whose gradients hold for x below zero too. */
-function power(inputs: readonly (Value | undefined)[]): Value {
+function power(inputs: Inputs): Value {
   const [x, y] = [input(inputs, 0), input(inputs, 1)];
   if (isHost(x) && isHost(y)) return zipped([x, y], x.kind, Math.pow);
   const exponent = isHost(y) && y.data.length === 1 ? y.data[0] : undefined;
@@ -136,15 +142,13 @@ function power(inputs: readonly (Value | undefined)[]): Value {
 }
 
 /** x within bounds, which are attributes or inputs, each optional. */
-function clip(inputs: readonly (Value | undefined)[]): Value {
+function clip(inputs: Inputs): Value {
   const [x, low, high] = [input(inputs, 0), inputs[1], inputs[2]];
-  const atLeast = low === undefined ? x : (elementwise['Max'] as Clipping)([x, low]);
-  return high === undefined ? atLeast : (elementwise['Min'] as Clipping)([atLeast, high]);
+  const atLeast = low === undefined ? x : largest([x, low]);
+  return high === undefined ? atLeast : smallest([atLeast, high]);
 }
 
-type Clipping = (inputs: readonly Value[]) => Value;
-
-function where(inputs: readonly (Value | undefined)[]): Value {
+function where(inputs: Inputs): Value {
   const all = hosts(inputs);
   if (all) return zipped(all, (all[1] ?? all[0])?.kind ?? 'float', (condition, a, b) => (condition ? a : b));
   return tf.where(tf.cast(tensor(inputs, 0), 'bool'), tensor(inputs, 1), tensor(inputs, 2));
@@ -165,7 +169,7 @@ function hardSigmoid(x: Tensor, alpha: number, beta: number): Tensor {
 }
 
 /** @throws UnsupportedError for a dropout that was exported to drop numbers. */
-function identityInInference(inputs: readonly (Value | undefined)[]): Value {
+function identityInInference(inputs: Inputs): Value {
   const [, rate, training] = inputs;
   const isOff = [rate, training].some((value) => value !== undefined && isHost(value) && value.data[0] === 0);
   if (training === undefined || isOff) return input(inputs, 0);

@@ -16,11 +16,14 @@ export interface Call {
   readonly scope: Scope;
 }
 
+/** The inputs of a node; one that it leaves out is undefined. */
+export type Inputs = readonly (Value | undefined)[];
+
 /**
  * Computes the outputs of a node from its inputs, of which optional ones may be undefined. Values that are known while
  * tracing are host arrays: `tensorOf` makes a tensor of one.
  */
-export type Operator = (inputs: readonly (Value | undefined)[], call: Call) => Value | readonly Value[];
+export type Operator = (inputs: Inputs, call: Call) => Value | readonly Value[];
 
 /** Operators by name. */
 export type OperatorTable = Readonly<Record<string, Operator>>;
@@ -44,19 +47,19 @@ export function textIn({ attributes }: Pick<Call, 'attributes'>, name: string, f
 }
 
 /** Returns an input. @throws UnsupportedError when it is left out. */
-export function input(inputs: readonly (Value | undefined)[], index: number): Value {
+export function input(inputs: Inputs, index: number): Value {
   const value = inputs[index];
   if (value !== undefined) return value;
   throw new UnsupportedError(`input ${index} is left out`);
 }
 
 /** Returns an input as a tensor. */
-export function tensor(inputs: readonly (Value | undefined)[], index: number): Tensor {
+export function tensor(inputs: Inputs, index: number): Tensor {
   return tensorOf(input(inputs, index));
 }
 
 /** Returns the inputs if all of them are on the host. */
-export function hosts(inputs: readonly (Value | undefined)[]): HostArray[] | undefined {
+export function hosts(inputs: Inputs): HostArray[] | undefined {
   const given = inputs.filter((value) => value !== undefined);
   return given.every(isHost) ? given : undefined;
 }

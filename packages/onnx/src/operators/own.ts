@@ -1,11 +1,9 @@
 import { ShapeError } from '@peftjs/core/method';
-import { headAttention, silu } from '@peftjs/core/nn';
+import { headAttention, HIDDEN, silu } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { isHost, tensorOf, type Value } from '../values.js';
-import { input, numberIn, tensor, textIn, type Call, type OperatorTable } from './operator.js';
-
-type Inputs = readonly (Value | undefined)[];
+import { input, numberIn, tensor, textIn, type Call, type Inputs, type OperatorTable } from './operator.js';
 
 /** The nodes that patterns put in place of others. */
 export const own: OperatorTable = {
@@ -20,9 +18,6 @@ export const own: OperatorTable = {
   MaskOf: maskOf,
   SwapLast: (inputs) => swapped(tensor(inputs, 0)),
 };
-
-/** Far below any score, yet finite, so that a row without any key keeps finite numbers. */
-const HIDDEN = -1e9;
 
 /** softmax(q k^T s + masks) v: [batch, heads, queries, size], or [batch * heads, queries, size]. */
 function attention(inputs: Inputs, call: Call): Tensor {

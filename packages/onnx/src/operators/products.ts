@@ -1,10 +1,8 @@
 import { sizeOf, UnsupportedError } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { broadcastShape, tensorOf, type Value } from '../values.js';
-import { numberIn, tensor, textIn, type Call, type OperatorTable } from './operator.js';
-
-type Inputs = readonly (Value | undefined)[];
+import { broadcastShape, tensorOf } from '../values.js';
+import { numberIn, tensor, textIn, type Call, type Inputs, type OperatorTable } from './operator.js';
 
 /** Products of tensors. Those with a constant matrix are modules: see patterns/modules.ts. */
 export const products: OperatorTable = {

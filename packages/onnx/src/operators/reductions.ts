@@ -1,8 +1,18 @@
+import { sizeOf } from '@peftjs/core/method';
 import { rmsNorm, layerNorm } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { axisOf, isHost, numbersOf, tensorOf, type Value } from '../values.js';
-import { input, numberIn, numbersIn, tensor, type Call, type Operator, type OperatorTable } from './operator.js';
+import { axisOf, isHost, numbersOf, tensorOf } from '../values.js';
+import {
+  input,
+  numberIn,
+  numbersIn,
+  tensor,
+  type Call,
+  type Inputs,
+  type Operator,
+  type OperatorTable,
+} from './operator.js';
 
 /** Operators that reduce axes, or normalise along them. */
 export const reductions: OperatorTable = {
@@ -54,7 +64,7 @@ function arg(compute: (x: Tensor, axis: number) => Tensor): Operator {
   };
 }
 
-function cumSum(inputs: readonly (Value | undefined)[], call: Call): Tensor {
+function cumSum(inputs: Inputs, call: Call): Tensor {
   const x = tensor(inputs, 0);
   const axis = axisOf(numbersOf(inputs[1], 'axis')[0] ?? 0, x.rank);
   return tf.cumsum(x, axis, numberIn(call, 'exclusive', 0) === 1, numberIn(call, 'reverse', 0) === 1);
@@ -66,7 +76,7 @@ function alongAxis(x: Tensor, call: Call, compute: (x: Tensor, axis: number) => 
   const axis = axisOf(numberIn(call, 'axis', isOld ? 1 : -1), x.rank);
   if (axis === x.rank - 1) return compute(x, axis);
   if (isOld) {
-    const rows = x.shape.slice(0, axis).reduce((product, dim) => product * dim, 1);
+    const rows = sizeOf(x.shape.slice(0, axis));
     return tf.reshape(compute(tf.reshape(x, [rows, -1]), 1), x.shape);
   }
   // TensorFlow.js computes along the last axis only.
@@ -79,10 +89,10 @@ function lpNormalized(x: Tensor, axis: number, p: number): Tensor {
 }
 
 /** A norm whose gain is not a constant of the graph, or over several axes; others are modules. */
-function layerNormalization(inputs: readonly (Value | undefined)[], call: Call): Tensor {
+function layerNormalization(inputs: Inputs, call: Call): Tensor {
   const [x, gain] = [tensor(inputs, 0), tensor(inputs, 1)];
   const shift = inputs[2] === undefined ? tf.zeros(gain.shape) : tensorOf(inputs[2]);
-  const width = x.shape.slice(axisOf(numberIn(call, 'axis', -1), x.rank)).reduce((product, dim) => product * dim, 1);
+  const width = sizeOf(x.shape.slice(axisOf(numberIn(call, 'axis', -1), x.rank)));
   const [rows, ...parts] = [x, gain, shift].map((each, index) => tf.reshape(each, index === 0 ? [-1, width] : [width]));
   return tf.reshape(
     layerNorm(rows as Tensor, parts[0] as Tensor, parts[1] as Tensor, numberIn(call, 'epsilon', 1e-5)),
@@ -90,6 +100,6 @@ function layerNormalization(inputs: readonly (Value | undefined)[], call: Call):
   );
 }
 
-function rmsNormalization(inputs: readonly (Value | undefined)[], call: Call): Tensor {
+function rmsNormalization(inputs: Inputs, call: Call): Tensor {
   return rmsNorm(tensor(inputs, 0), tensor(inputs, 1), numberIn(call, 'epsilon', 1e-5));
 }

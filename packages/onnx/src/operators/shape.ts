@@ -18,9 +18,17 @@ import {
   type HostArray,
   type Value,
 } from '../values.js';
-import { hosts, input, numberIn, numbersIn, tensor, textIn, type Call, type OperatorTable } from './operator.js';
-
-type Inputs = readonly (Value | undefined)[];
+import {
+  hosts,
+  input,
+  numberIn,
+  numbersIn,
+  tensor,
+  textIn,
+  type Call,
+  type Inputs,
+  type OperatorTable,
+} from './operator.js';
 
 /** Operators that measure, make and rearrange tensors. */
 export const shape: OperatorTable = {

@@ -1,5 +1,6 @@
 import { UnsupportedError, type HostTensors } from '@peftjs/core/method';
 import type { GraphSource } from '../from-onnx.js';
+import { LOGITS, NEW_HEAD as HEAD } from '../heads.js';
 import { floatsProto, intsProto, nodeProto, portProto } from './protos.js';
 
 /** What is added to a graph: the fields of a GraphProto. */
@@ -8,9 +9,6 @@ export interface Added {
   readonly initializers: readonly Uint8Array[];
   readonly outputs: readonly Uint8Array[];
 }
-
-/** The name of the new head's module, and of its output in transformers. */
-const [HEAD, LOGITS] = ['classifier', 'logits'];
 
 /**
  * Returns the nodes of a new head on an output of the graph: pooling, then a linear module.

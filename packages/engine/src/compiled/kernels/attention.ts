@@ -9,7 +9,7 @@
  * without their blocks of keys). A block of a causal text multiplies only the keys up to its last query, and the bias
  * that hides the later ones exists for one block at a time.
  */
-import type { AttentionInputs, AttentionSettings, FusedKernels } from '@peftjs/core/nn';
+import { HIDDEN, type AttentionInputs, type AttentionSettings, type FusedKernels } from '@peftjs/core/nn';
 import { GraphBuilder, type Value } from '../graph.js';
 import type { GraphPort, Subgraph, SubgraphPort } from '../parts.js';
 import { MICROSOFT, type FusedTable } from './kernel.js';
@@ -61,9 +61,6 @@ function weightsOf(b: GraphBuilder, at: Inputs, settings: AttentionSettings, fro
   const masked = bias === undefined ? scores : b.node('Add', [scores, bias], scores.shape);
   return b.node('Softmax', [masked], masked.shape, { attributes: { axis: -1 } });
 }
-
-/** What `causalBias` of core adds to the scores of hidden keys. */
-const HIDDEN = -1e9;
 
 /** What is added to the scores; broadcasts to them. `from` is the place of the first query in the text. */
 function biasOf(b: GraphBuilder, at: Inputs, { causal, window }: AttentionSettings, from: Value): Value | undefined {
