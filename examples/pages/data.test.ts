@@ -20,7 +20,7 @@ async function adapted() {
   return { model, peft: attach(model, lora({ r: 2 }), { seed: 1 }), rows, data, count: sentences.length };
 }
 
-it('an input of its own reaches the loss', async () => {
+it('an extra input reaches the loss', async () => {
   const { peft, data, count } = await adapted();
   const seen: number[] = [];
   // #region input
@@ -33,8 +33,8 @@ it('an input of its own reaches the loss', async () => {
   await train(peft, withInputs(data, { trust }), { executor, epochs: 3, learningRate: 1e-3, loss: careful });
   // #endregion input
   const onStep = ({ loss }: StepEvent) => void seen.push(loss);
-  const nobody = withInputs(data, { trust: hostTensor(new Float32Array(count), [count]) });
-  await train(peft, nobody, { executor, epochs: 1, learningRate: 1e-3, loss: careful, onStep });
+  const untrusted = withInputs(data, { trust: hostTensor(new Float32Array(count), [count]) });
+  await train(peft, untrusted, { executor, epochs: 1, learningRate: 1e-3, loss: careful, onStep });
   expect(seen).toEqual([0, 0]);
 });
 

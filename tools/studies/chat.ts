@@ -91,7 +91,7 @@ async function conversations(): Promise<void> {
   await written('conversations.json', { machine, points, cpuSeconds, prompts: PROMPTS, answers });
 }
 
-/** Memory and time by the number of tokens in a row, each in a process of its own. */
+/** Memory and time for each row length. Every measurement runs in a separate process. */
 async function lengths(): Promise<void> {
   const runs: LengthRun[] = [];
   for (const tokens of LENGTHS) {

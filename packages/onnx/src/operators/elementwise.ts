@@ -71,7 +71,7 @@ export const elementwise: OperatorTable = {
   CastLike: (inputs) => cast(input(inputs, 0), kindOf(input(inputs, 1))),
 };
 
-/** An operator of two operands, on the host if both are there. */
+/** An operator of two operands; computed on the host if both are host arrays. */
 function zip(
   onHost: (a: number, b: number) => number,
   compute: (a: Tensor, b: Tensor) => Tensor,
@@ -83,7 +83,7 @@ function zip(
   };
 }
 
-/** An operator of one operand, on the host if that is there. */
+/** An operator of one operand; computed on the host if the operand is a host array. */
 function map(onHost: (x: number) => number, compute: (x: Tensor) => Tensor, kind?: Kind): Operator {
   return (inputs) => {
     const x = input(inputs, 0);
