@@ -7,7 +7,7 @@ import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
 import { describe, expect, it } from 'vitest';
-import { expectGradientsOfPeft, firstStep } from './gradients.js';
+import { GRADIENTS, expectGradientsOfPeft, firstStep } from './gradients.js';
 import {
   batchOf,
   decoders,
@@ -71,6 +71,7 @@ describe.each([...networks, ...decoders, ...variants])('%s', (network) => {
     const model = await load(from, head);
     const peft = attach(model, lora({ r: 2, loraAlpha: 4 }));
     await expectGradientsOfPeft(peft, from, head, {
+      batch: batchOf(from, GRADIENTS, { head }),
       executor,
       tolerance: GRADIENT_TOLERANCE,
       lossTolerance: TOLERANCE,
@@ -114,7 +115,7 @@ it.each(['gpt2', 'llama', 'gemma2'] as const)(
     const model = await load(from, 'next');
     const [table] = model.sites;
     const peft = attach(model, full({ targetModules: [table?.path ?? ''] }));
-    const { gradients } = await firstStep(peft, from, 'next', executor);
+    const { gradients } = await firstStep(peft, batchOf(from, GRADIENTS, { head: 'next' }), 'next', executor);
     const actual = floats(tensorAt(gradients, `${table?.path}.weight`));
     expect(relativeDistance(actual, goldenValues(from, 'next/gradient/table'))).toBeLessThan(GRADIENT_TOLERANCE);
   },
@@ -140,7 +141,7 @@ function paddedBefore({ inputs, ...batch }: Batch): Batch {
 it('gemma2 trains a norm whose gain is 1 + its weight', async () => {
   const from = tiny('gemma2');
   const peft = attach(await load(from, 'next'), full({ targetModules: ['model.norm'] }));
-  const { gradients } = await firstStep(peft, from, 'next', executor);
+  const { gradients } = await firstStep(peft, batchOf(from, GRADIENTS, { head: 'next' }), 'next', executor);
   const expected = goldenValues(from, 'next/gradient/norm');
   const actual = floats(tensorAt(gradients, 'model.norm.weight'));
   expect(relativeDistance(actual, expected)).toBeLessThan(GRADIENT_TOLERANCE);

@@ -1,25 +1,35 @@
 /** The gradients that tools/golden/architectures.py computed with PEFT, and ours. */
-import { activeAdapter, adamW, train, type Executor, type PeftModel } from '@peftjs/core';
+import { activeAdapter, adamW, train, type Batch, type Executor, type PeftModel } from '@peftjs/core';
 import { floats, tensorAt, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { replaceAdapter } from '@peftjs/core/model';
 import { transposed } from '@peftjs/core/linalg';
 import type { TrainingSnapshot } from '@peftjs/core/runtime';
 import { relativeDistance } from '@peftjs/conformance';
 import { expect } from 'vitest';
-import { batchOf, golden, goldenValues, heads, type HeadName, type Tiny } from './tiny.js';
+import { golden, goldenValues, heads, type HeadName, type Tiny } from './tiny.js';
 
-/** The batch of PEFT's gradients. */
-const GRADIENTS = 1;
+/** The number of the batch of PEFT's gradients. */
+export const GRADIENTS = 1;
+
+/** What is compared, and how closely. */
+interface Comparison {
+  readonly batch: Batch;
+  readonly executor: Executor;
+  readonly tolerance: number;
+  readonly lossTolerance: number;
+}
+
+type Expected = Pick<Tiny, 'expected'>;
 
 /** Checks the loss and the gradients of LoRA with PEFT's values. */
 export async function expectGradientsOfPeft(
   peft: PeftModel,
-  from: Tiny,
+  from: Expected,
   head: HeadName,
-  { executor, tolerance, lossTolerance }: { executor: Executor; tolerance: number; lossTolerance: number },
+  { batch, executor, tolerance, lossTolerance }: Comparison,
 ): Promise<void> {
   replaceAdapter(peft, { values: { ...activeAdapter(peft).values, ...goldenFactors(from) } });
-  const { loss, gradients } = await firstStep(peft, from, head, executor);
+  const { loss, gradients } = await firstStep(peft, batch, head, executor);
   expect(relativeDistance([loss], goldenValues(from, `${head}/loss`))).toBeLessThan(lossTolerance);
   for (const name of Object.keys(goldenFactors(from))) {
     const expected = goldenValues(from, `${head}/gradient/${inPeft(name)}`);
@@ -34,7 +44,7 @@ function inPeft(name: string): string {
 }
 
 /** PEFT's A and B, with our names and orientation. */
-function goldenFactors(from: Tiny): HostTensors {
+function goldenFactors(from: Expected): HostTensors {
   const keys = [...from.expected.keys()].filter((key) => key.startsWith('lora/'));
   return Object.fromEntries(
     keys.map((key) => [
@@ -47,11 +57,10 @@ function goldenFactors(from: Tiny): HostTensors {
 /** The loss and the gradients of one batch, read from Adam's first moment after the first of two steps. */
 export async function firstStep(
   peft: PeftModel,
-  from: Tiny,
+  batch: Batch,
   head: HeadName,
   executor: Executor,
 ): Promise<{ loss: number; gradients: HostTensors }> {
-  const batch = batchOf(from, GRADIENTS, { head });
   const losses: number[] = [];
   const snapshots: TrainingSnapshot[] = [];
   const adapter = activeAdapter(peft);

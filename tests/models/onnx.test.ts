@@ -6,7 +6,7 @@ import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import * as peftBert from '../peft/bert.js';
-import { expectGradientsOfPeft } from './gradients.js';
+import { GRADIENTS, expectGradientsOfPeft } from './gradients.js';
 import { exported, exporters, loadGraph } from './onnx.js';
 import { batchOf, golden, load, outputsOfAll, tiny, tokenRows } from './tiny.js';
 
@@ -52,6 +52,7 @@ describe.each(cases.filter(([network]) => network !== 'bert'))(
       const targetModules = (await load(from, head)).defaultTargetModules;
       const peft = attach(await loadGraph(network, exporter), lora({ r: 2, loraAlpha: 4, targetModules }));
       await expectGradientsOfPeft(peft, from, head, {
+        batch: batchOf(from, GRADIENTS, { head }),
         executor,
         tolerance: GRADIENT_TOLERANCE,
         lossTolerance: TOLERANCE,

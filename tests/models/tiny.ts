@@ -144,7 +144,7 @@ export function load(
 }
 
 /** A tensor of `expected`, or undefined. */
-export function golden({ expected }: Tiny, name: string): HostTensor | undefined {
+export function golden({ expected }: Pick<Tiny, 'expected'>, name: string): HostTensor | undefined {
   const tensor = expected.get(name);
   if (!tensor) return undefined;
   return tensor.dtype === 'I32'
@@ -153,7 +153,7 @@ export function golden({ expected }: Tiny, name: string): HostTensor | undefined
 }
 
 /** The values of a tensor of `expected`. */
-export function goldenValues(from: Tiny, name: string): Float32Array {
+export function goldenValues(from: Pick<Tiny, 'expected'>, name: string): Float32Array {
   return floats(tensorAt({ [name]: golden(from, name) as HostTensor }, name), name);
 }
 

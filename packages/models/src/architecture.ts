@@ -1,3 +1,4 @@
+import type { Model } from '@peftjs/core';
 import {
   CheckpointError,
   ShapeError,
@@ -47,6 +48,8 @@ export interface Network {
   readonly dropouts?: Readonly<Record<string, number>>;
   /** Modules whose weight is one of the network's embedding tables. */
   readonly tied?: readonly TiedModule[];
+  /** The axes of its inputs whose size differs from batch to batch: see `Model.axes`. Default: of texts. */
+  readonly axes?: Model['axes'];
   /** Returns the sentence embeddings that the network was published for, [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
 }

@@ -222,6 +222,7 @@ function withHead(
     pretrainedHead: fitting.length === sites.length || (fitting.length > 0 && fitting.map(({ path }) => path)),
     defaultTargetModules: architecture.defaultTargetModules,
     lookups: architecture.lookups,
+    ...(architecture.axes && { axes: architecture.axes }),
     dropouts: { ...architecture.dropouts, ...head.dropouts },
     ...(architecture.tied && { tied: architecture.tied }),
     ...(isPoolerUnused && { unused: [pooler.path] }),

@@ -3,13 +3,11 @@ import type { Site } from '@peftjs/core/method';
 import type { Task, WeightDtype } from '@peftjs/core/model';
 import type { Tokenizer } from '@peftjs/models';
 import {
-  batchInput,
   checkFinite,
   precisionOf,
   readTokenizer,
   readTokenizerSettings,
   sha256,
-  tokenMean,
   type Architecture,
   type Checkpoint,
   type CheckpointFormat,
@@ -17,8 +15,8 @@ import {
 } from '@peftjs/models/architectures';
 import { openModel } from './format/files.js';
 import type { ModelFile, Port } from './format/model.js';
-import { headModules, headOn, LOGITS, type HeadOptions } from './heads.js';
-import { networkOf, weightsOf, type GraphNetwork } from './network.js';
+import { headModules, headOn, pooledOutput, LOGITS, type HeadOptions } from './heads.js';
+import { networkOf, weightsOf } from './network.js';
 import type { OperatorTable } from './operators/operator.js';
 import { defaultTargets } from './patterns/names.js';
 
@@ -81,6 +79,7 @@ async function readGraph(
     name: 'onnx',
     maxTokens: Math.min(network.maxTokens, options.maxTokens ?? longestIn(settings[0])),
     ...(network.tokenTypes !== undefined && { tokenTypes: network.tokenTypes }),
+    ...(network.axes && { axes: network.axes }),
     settings: { [`output ${output.name} of ${await sha256(contentOf(model))}`]: 1 },
     sites: sitesOf(
       body.map(({ site }) => site),
@@ -90,7 +89,7 @@ async function readGraph(
     encodeOnly: [],
     defaultTargetModules: defaultTargets(body.map(({ site }) => site)),
     lookups: network.words === undefined ? [] : [{ site: network.words, ids: 'inputIds' }],
-    encode: encoding(output, network),
+    encode: output.shape?.length === 2 ? network.compute : pooledOutput(network.compute, 'mean'),
     head,
   };
   const [own, headWeights] = [weightsOf(body), weightsOf(ofHead)];
@@ -126,14 +125,6 @@ function sitesOf(sites: readonly Site[], words: string | undefined, task: Task):
   const last = task === 'causal-lm' ? sites.findLast(({ kind }) => kind === 'linear') : undefined;
   const all = sites.map((site) => (site === last ? { ...site, role: 'head' as const } : site));
   return [...all.filter(({ path }) => path === words), ...all.filter(({ path }) => path !== words)];
-}
-
-/** Text embeddings without a head: the mean over tokens, or the output itself where it is of texts. */
-function encoding({ shape }: Port, { compute }: GraphNetwork): Architecture['encode'] {
-  return (scope, inputs) => {
-    const output = compute(scope, inputs);
-    return shape?.length === 2 ? output : tokenMean(output, batchInput(inputs, 'attentionMask'));
-  };
 }
 
 /** The longest text of a model whose graph and tokenizer do not limit it. */

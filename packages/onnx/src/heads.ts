@@ -2,6 +2,7 @@ import { ConfigError, UnsupportedError } from '@peftjs/core/method';
 import type { Task } from '@peftjs/core/model';
 import { linearHead, noHead, pooled, type Features, type Head } from '@peftjs/models/architectures';
 import type { PoolingMode } from '@peftjs/models';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Port } from './format/model.js';
 import type { GraphNetwork } from './network.js';
 import type { Module } from './patterns/modules.js';
@@ -32,14 +33,25 @@ export function headOn(output: Port, network: GraphNetwork, options: HeadOptions
   const axes = output.shape?.length;
   const { task, newHead } = options;
   if (task === 'feature-extraction') {
-    return axes === 2 ? { trained: [], sites: () => [], forward: features } : noHead(features);
+    if (axes !== 2 && !network.axes?.['pixelValues']) return noHead(features);
+    const forward = axes === 2 ? features : pooledOutput(features, options.pooling);
+    return { trained: [], sites: () => [], forward };
   }
   if (task === 'causal-lm') return { trained: [], outputs: widthOf(output), sites: () => [], forward: features };
   if (!newHead) return ownHead(features, network.modules, options);
   if (task === 'token-classification') return linearHead({ path: NEW_HEAD }, widthOf(output), features);
-  const texts = axes === 2 ? features : pooled(features, { pooling: options.pooling, normalize: false });
+  const texts = axes === 2 ? features : pooledOutput(features, options.pooling);
   const modes = axes === 2 ? 1 : [options.pooling].flat().length;
   return linearHead({ path: NEW_HEAD }, modes * widthOf(output), texts);
+}
+
+/** Pools tokens of texts, or patches of images, which are all read. */
+export function pooledOutput(features: Features, pooling: HeadOptions['pooling']): Features {
+  return (scope, inputs) => {
+    const x = features(scope, inputs); // [batch, tokens, width]
+    const { attentionMask = tf.ones(x.shape.slice(0, 2)) } = inputs;
+    return pooled(() => x, { pooling, normalize: false })(scope, { attentionMask });
+  };
 }
 
 /** The head that the graph has: its last module computes the outputs. */

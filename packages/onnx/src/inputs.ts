@@ -4,16 +4,17 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Graph } from './graph.js';
 
-/** The inputs of exported text models, made from those of a batch. */
+/** The inputs of exported models, made from those of a batch. */
 const INPUTS: Readonly<Record<string, (inputs: Tensors) => Tensor>> = {
   input_ids: (inputs) => batchInput(inputs, 'inputIds'),
   attention_mask: (inputs) => tf.cast(batchInput(inputs, 'attentionMask'), 'int32'),
   // Without token types, all tokens have type 0.
   token_type_ids: (inputs) => inputs['tokenTypeIds'] ?? tf.zeros(batchInput(inputs, 'attentionMask').shape, 'int32'),
   position_ids: positions,
+  pixel_values: (inputs) => batchInput(inputs, 'pixelValues'),
 };
 
-/** Returns an input of the graph, [batch, tokens] int32. */
+/** Returns an input of the graph: [batch, tokens] int32, or pixels [batch, channels, height, width]. */
 export function inputNamed(name: string, inputs: Tensors): Tensor | undefined {
   return Object.hasOwn(INPUTS, name) ? INPUTS[name]?.(inputs) : undefined;
 }

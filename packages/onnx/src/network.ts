@@ -1,7 +1,7 @@
 import { hostTensor } from '@peftjs/core';
 import { transposed } from '@peftjs/core/linalg';
-import type { HostTensor, HostTensors } from '@peftjs/core/method';
-import { checkTokens } from '@peftjs/models/architectures';
+import type { HostTensor, HostTensors, Site } from '@peftjs/core/method';
+import { checkTokens, type Architecture } from '@peftjs/models/architectures';
 import type { ModelFile, Port } from './format/model.js';
 import type { Constant } from './format/tensor.js';
 import { plan, weightName, type Plan } from './forward.js';
@@ -25,6 +25,8 @@ export interface GraphNetwork {
   readonly maxTokens: number;
   /** The number of token types; undefined where the graph does not read them. */
   readonly tokenTypes: number | undefined;
+  /** The sizes of inputs that the graph fixes, and the axes of images; undefined where there are none. */
+  readonly axes: Architecture['axes'];
   /** Computes the output. */
   readonly compute: Plan['compute'];
 }
@@ -45,15 +47,17 @@ export function networkOf(file: ModelFile, output: Port, own: OperatorTable): Gr
     return module ? [{ module, ids: graph.source(node.inputs[0] ?? '') }] : [];
   });
   const tables = uses.filter(({ module }) => module.site.kind === 'embedding');
+  const words = tables.find(({ ids }) => ids === 'input_ids')?.module.site;
   const most = Math.min(...tables.map((table) => rowsForTokens(graph, table)));
   return {
     modules: [...new Set(uses.map(({ module }) => module))],
     others: Object.fromEntries(
       Array.from(planned.weights, ([name, constant]) => [weightName(name), tensorIn(constant)]),
     ),
-    words: tables.find(({ ids }) => ids === 'input_ids')?.module.site.path,
+    words: words?.path,
     tokenTypes: tables.find(({ ids }) => ids === 'token_type_ids')?.module.site.inFeatures,
     maxTokens: most,
+    axes: axesOf(file, planned, words),
     compute(scope, inputs) {
       const { inputIds } = inputs;
       if (inputIds) checkTokens('the graph', inputIds, most);
@@ -80,8 +84,32 @@ export function modulesIn(file: ModelFile): readonly Module[] {
  */
 function rowsForTokens(graph: Graph, { module, ids }: { readonly module: Module; readonly ids: string }): number {
   const { path, inFeatures } = module.site;
-  if (!/position_embeddings$|\.wpe$/.test(path)) return Infinity;
+  if (!/position_embeddings?$|\.wpe$/.test(path)) return Infinity;
   return inFeatures - (graph.order([ids]).some(({ op }) => op === 'CumSum') ? COUNTED_FROM : 0);
+}
+
+/**
+ * Returns the sizes that the graph fixes. Sides of images that it does not fix are multiples of a patch's, so that the
+ * number of patches follows from them.
+ */
+function axesOf({ inputs, constants }: ModelFile, { nodes }: Plan, words?: Site): Architecture['axes'] {
+  const shapes = new Map(inputs.map(({ name, shape }) => [name, shape]));
+  const [, channels, ...sides] = shapes.get('pixel_values') ?? [];
+  if (sides.length === 2) {
+    const patch = nodes.find(({ node }) => node.op === 'Conv')?.node.inputs[1] ?? '';
+    const [rows = 1, columns = 1] = constants.get(patch)?.shape.slice(2) ?? [];
+    const [height = `${rows}*height`, width = `${columns}*width`] = sides;
+    return { pixelValues: ['batch', channels ?? 3, height, width] };
+  }
+  const tokens = shapes.get('input_ids')?.[1];
+  if (tokens === undefined) return undefined;
+  const ofTokens = ['batch', tokens];
+  return {
+    inputIds: ofTokens,
+    attentionMask: ofTokens,
+    tokenTypeIds: ofTokens,
+    ...(words && { [words.path]: [...ofTokens, words.outFeatures] }),
+  };
 }
 
 /** The first position of a token in RoBERTa and its like: the one after that of padding, 1. */

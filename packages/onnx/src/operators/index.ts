@@ -1,5 +1,6 @@
 import { OWN_DOMAIN } from '../graph.js';
 import { elementwise } from './elementwise.js';
+import { images } from './images.js';
 import type { OperatorTable } from './operator.js';
 import { own } from './own.js';
 import { products } from './products.js';
@@ -7,7 +8,7 @@ import { reductions } from './reductions.js';
 import { shape } from './shape.js';
 
 /** ONNX's operators, by name. */
-export const operators: OperatorTable = { ...elementwise, ...reductions, ...shape, ...products };
+export const operators: OperatorTable = { ...elementwise, ...reductions, ...shape, ...products, ...images };
 
 /** The operators of each domain; a user's own come first. */
 export const domains: Readonly<Record<string, OperatorTable>> = { '': operators, [OWN_DOMAIN]: own };

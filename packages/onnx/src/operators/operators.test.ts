@@ -187,6 +187,14 @@ const cases: readonly Case[] = [
   ['Trilu', [floats(2, 3, 4)]],
   ['Trilu', [floats(4, 4), one(-1)], { upper: 0 }],
 
+  // images
+  ['Conv', [floats(2, 3, 8, 6), floats(5, 3, 4, 2), floats(5)], { strides: [4, 2], kernel_shape: [4, 2] }],
+  ['Conv', [floats(1, 3, 9, 7), floats(5, 3, 4, 2)], { strides: [4, 2], auto_pad: 'VALID', dilations: [1, 1] }],
+  ...['linear', 'cubic'].flatMap((mode): Case[] => [
+    ['Resize', [floats(2, 3, 4, 5), none, none, known(2, 3, 7, 11)], { mode }],
+    ['Resize', [floats(1, 1, 7, 6), none, none, known(1, 1, 4, 6)], { mode, cubic_coeff_a: { float: -0.5 } }],
+  ]),
+
   // products
   ['MatMul', [floats(2, 3, 4), floats(4, 5)]],
   ['MatMul', [floats(2, 1, 3, 4), floats(3, 4, 5)]],
@@ -323,3 +331,10 @@ it('every operator has a case', () => {
 
 /** Operators of later opsets than those of the runtime, or of no ONNX at all; tests/models has graphs with them. */
 const LATER: ReadonlySet<string> = new Set(['RMSNormalization', 'SimplifiedLayerNormalization']);
+
+it('refuses a convolution whose patches overlap', () => {
+  const bytes = modelOf(['Conv', [floats(1, 3, 8, 8), floats(5, 3, 4, 4)], { strides: [2, 2] }]);
+  expect(() => ours(bytes, [floats(1, 3, 8, 8), floats(5, 3, 4, 4)], false)).toThrow(
+    /convolution of 4 x 4 with strides 2, 2/,
+  );
+});

@@ -12,7 +12,7 @@ export const products: OperatorTable = {
 };
 
 /** A vector on the left is a row, on the right a column; axes before the last two broadcast. */
-function matMul(a: Tensor, b: Tensor): Tensor {
+export function matMul(a: Tensor, b: Tensor): Tensor {
   const [rows, columns] = [a.rank === 1 ? tf.expandDims(a, 0) : a, b.rank === 1 ? tf.expandDims(b, 1) : b];
   const batch = broadcastShape(rows.shape.slice(0, -2), columns.shape.slice(0, -2));
   const product = tf.matMul(spread(rows, batch), spread(columns, batch));

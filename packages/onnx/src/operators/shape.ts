@@ -293,7 +293,7 @@ function gatherElements(inputs: Inputs, call: Call): Tensor {
   const [x, at] = [tensor(inputs, 0), tensor(inputs, 1)];
   const axis = axisOf(numberIn(call, 'axis', 0), x.rank);
   const places = x.shape.map((dim, each) => (each === axis ? wrapped(at, dim) : along(each, at.shape)));
-  return tf.gatherND(x, tf.stack(places, x.rank));
+  return gatheredAt(x, tf.stack(places, x.rank));
 }
 
 /** The index along one axis, for each element of a shape. */
@@ -317,7 +317,16 @@ function gatherNd(inputs: Inputs, call: Call): Tensor {
   const [x, at] = [tensor(inputs, 0), tensor(inputs, 1)];
   const paired = numberIn(call, 'batch_dims', 0);
   const own = Array.from({ length: paired }, (_, axis) => tf.expandDims(along(axis, at.shape.slice(0, -1)), -1));
-  return tf.gatherND(x, own.length === 0 ? at : tf.concat([...own, at], at.rank - 1));
+  return gatheredAt(x, own.length === 0 ? at : tf.concat([...own, at], at.rank - 1));
+}
+
+/** Slices at index tuples, read as rows of a matrix: that has a gradient. */
+function gatheredAt(x: Tensor, at: Tensor): Tensor {
+  const depth = at.shape.at(-1) as number;
+  const lead = x.shape.slice(0, depth);
+  const strides = lead.map((_, axis) => sizeOf(lead.slice(axis + 1)));
+  const rows = tf.sum(tf.mul(at, tf.tensor1d(strides, 'int32')), -1);
+  return tf.gather(tf.reshape(x, [sizeOf(lead), ...x.shape.slice(depth)]), rows);
 }
 
 function expand(inputs: Inputs): Value {
