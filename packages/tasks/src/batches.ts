@@ -7,6 +7,8 @@ import {
   integerFrom,
   parseOptions,
   type HostTensor,
+  type HostTensors,
+  type Rng,
 } from '@peftjs/core/method';
 import { aList, anInteger, anything, assertArgument, objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
@@ -92,7 +94,7 @@ function trainingOn(
       const rng = createRng(seed).fork(`epoch ${index}`);
       const jittered = (row: number): number => lengthOf(data, row) * (1 + JITTER * (2 * rng.uniform() - 1));
       const batches = separate(cut(sortedBy(rows, jittered), batchSize));
-      return Array.from(rng.permutation(batches.length), (batch) => batchOf(batches[batch] ?? [], data, options));
+      return Array.from(rng.permutation(batches.length), (batch) => batchOf(batches[batch] ?? [], data, options, rng));
     },
     holdOut(count) {
       assertArgument('rows', count, integerFrom(1));
@@ -129,10 +131,9 @@ function withoutRepeats(data: AnyData): (batches: number[][]) => number[][] {
 /** Batches of these rows from the shortest to the longest, the same at every call; the last may hold fewer rows. */
 export function batchesByLength(rows: Iterable<number>, data: AnyData, options: BatchOptions): Batch[] {
   const given = [...rows];
-  return cutByLength(given, (row) => lengthOf(data, row), options).map(({ rows, ...sorted }) => ({
-    ...batchOf(rows, data, options),
-    ...sorted,
-  }));
+  return cutByLength(given, (row) => lengthOf(data, row), options).map(({ rows, ...sorted }) =>
+    Object.assign(batchOf(rows, data, options), sorted),
+  );
 }
 
 /** Sorts rows by length and cuts them into batches, which know where their rows stood. */
@@ -183,7 +184,8 @@ function lengthOf({ rows }: AnyData, row: number): number {
   return rowLength(rows[row] as AnyRow);
 }
 
-function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOptions): Batch {
+function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOptions, rng?: Rng): Batch {
+  if ('inputs' in data) return madeWhenRead(rows, data, data.inputs, rng);
   const texts = rows.map((row) => encodedTexts(data.rows[row] as AnyRow));
   const columns = texts[0]?.length ?? 1;
   const byColumn = Array.from({ length: columns }, (_, column) => texts.map((of) => of[column] as EncodedText)).flat();
@@ -194,6 +196,27 @@ function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOpt
     rowWeights: hostFilled([rows.length], 1),
     rows,
     ...(columns > 1 && { columns }),
+  };
+}
+
+/** A batch whose inputs are made when they are read: those of an epoch of images would fill the memory. */
+function madeWhenRead(
+  rows: readonly number[],
+  data: EncodedData<TaskKind>,
+  make: NonNullable<EncodedData['inputs']>,
+  rng?: Rng,
+): Batch {
+  const own = rows.map((row) => data.rows[row] as EncodedText);
+  let made: WeakRef<HostTensors> | undefined;
+  return {
+    get inputs() {
+      const inputs = made?.deref() ?? make(own, rng);
+      made = new WeakRef(inputs);
+      return inputs;
+    },
+    labels: labelsOf(rows, data, 0),
+    rowWeights: hostFilled([rows.length], 1),
+    rows,
   };
 }
 

@@ -1,4 +1,4 @@
-import { ConfigError, DataError, integerFrom, parseOptions } from '@peftjs/core/method';
+import { ConfigError, DataError, integerFrom, parseOptions, type HostTensors, type Rng } from '@peftjs/core/method';
 import { aList, anything, assertArgument, objectLike } from '@peftjs/core/model';
 import { aDataSet, type DataSet, type RowsByKind, type TaggedRow, type TaskKind } from './data-set.js';
 
@@ -118,6 +118,11 @@ export interface EncodedData<K extends TaskKind = TaskKind> extends Pick<DataSet
   readonly maxTokens: number;
   /** The number of rows that were truncated. */
   readonly truncated: number;
+  /**
+   * Makes the inputs of a batch from rows that are not texts, such as images.
+   * @param rng draws how they are changed in an epoch of training; without it they are not
+   */
+  inputs?(rows: readonly EncodedText[], rng?: Rng): HostTensors;
 }
 
 /**
