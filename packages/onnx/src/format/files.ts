@@ -25,7 +25,8 @@ export async function openModel(folder: Files, file: string): Promise<OpenedMode
   const path = file.slice(0, file.lastIndexOf('/') + 1);
   try {
     const beside = new Map<string, Uint8Array>();
-    for (const name of namesBeside(bytes)) beside.set(name, await whole(folder, `${path}${name}`));
+    const proto = new Message(bytes);
+    for (const name of namesBeside(proto)) beside.set(name, await whole(folder, `${path}${name}`));
     const external = ({ file: name, offset, length }: Piece): Uint8Array => {
       const all = beside.get(name) ?? new Uint8Array();
       const end = length === undefined ? all.byteLength : offset + length;
@@ -36,7 +37,7 @@ export async function openModel(folder: Files, file: string): Promise<OpenedMode
         name,
       );
     };
-    return { model: readModel(bytes, external), bytes, beside };
+    return { model: readModel(proto, external), bytes, beside };
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
     throw new CheckpointError(`${folder.pathOf(file)}: ${error.message}`, error.path ?? folder.pathOf(file), error);
@@ -62,9 +63,9 @@ async function whole(folder: Files, file: string): Promise<Uint8Array> {
 const MAX_FILES = 1000;
 
 /** Returns the names of the files that hold tensors of a model. @throws CheckpointError for one outside of its folder. */
-function namesBeside(bytes: Uint8Array): Set<string> {
+function namesBeside(proto: Message): Set<string> {
   const names = new Set<string>();
-  for (const tensor of new Message(bytes).message(7).messages(5)) {
+  for (const tensor of proto.message(7).messages(5)) {
     for (const entry of tensor.messages(13)) if (entry.text(1) === 'location') names.add(entry.text(2));
   }
   const odd = [...names].find((name) => !/^[\w.-]+(?:\/[\w.-]+)*$/.test(name) || name.split('/').includes('..'));

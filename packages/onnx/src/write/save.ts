@@ -3,7 +3,7 @@ import { ConfigError, UnsupportedError, type HostTensor } from '@peftjs/core/met
 import { aModel, assertArgument, assertFullPrecision, assertKnownOptions, aStorage, aText } from '@peftjs/core/model';
 import { bytesSource } from '@peftjs/safetensors';
 import { openModel, type Files, type OpenedModel } from '../format/files.js';
-import { fieldsIn, joined, Message, sized } from '../format/message.js';
+import { fieldsIn, Message, written, type Fields } from '../format/message.js';
 import { decoded, type Constant } from '../format/tensor.js';
 import type { GraphSource, OnnxModel } from '../from-onnx.js';
 import { transposed } from '@peftjs/core/linalg';
@@ -157,30 +157,28 @@ const [GRAPH, NODE, INITIALIZER, OUTPUT] = [7, 1, 5, 12];
 
 /** Returns a model file with new numbers, and with nodes that are added: their outputs replace those of the graph. */
 function rewritten({ bytes }: OpenedModel, changes: ReadonlyMap<string, Change>, added?: Added): Uint8Array {
-  return joined(
-    fieldsIn(bytes).flatMap(({ field, value, whole }) =>
-      field === GRAPH && typeof value !== 'number' ? sized(GRAPH, graphParts(value, changes, added)) : [whole],
+  return written(
+    fieldsIn(bytes).map(({ field, value, whole }) =>
+      field === GRAPH && typeof value !== 'number' ? [GRAPH, graphOf(value, changes, added)] : whole,
     ),
   );
 }
 
-function graphParts(bytes: Uint8Array, changes: ReadonlyMap<string, Change>, added?: Added): Uint8Array[] {
-  const kept = fieldsIn(bytes).flatMap(({ field, value, whole }) => {
+function graphOf(bytes: Uint8Array, changes: ReadonlyMap<string, Change>, added?: Added): Uint8Array {
+  const kept = fieldsIn(bytes).flatMap(({ field, value, whole }): (Fields[number] | Uint8Array)[] => {
     if (field === OUTPUT && added) return [];
     const change =
       field === INITIALIZER && typeof value !== 'number' ? changes.get(new Message(value).text(8)) : undefined;
     if (!change || staysBeside(change)) return [whole];
     const { constant, shape, bytes } = change;
-    return sized(INITIALIZER, [tensorProto(constant.name, constant.type, shape, bytes)]);
+    return [[INITIALIZER, tensorProto(constant.name, constant.type, shape, bytes)]];
   });
-  if (!added) return kept;
-  const { nodes, initializers, outputs } = added;
-  const all = [
-    ...nodes.map((node) => [NODE, node] as const),
-    ...initializers.map((one) => [INITIALIZER, one] as const),
-  ];
-  return [
+  const { nodes = [], initializers = [], outputs = [] } = added ?? {};
+  const numbered = (field: number, all: readonly Uint8Array[]): Fields => all.map((one) => [field, one]);
+  return written([
     ...kept,
-    ...[...all, ...outputs.map((one) => [OUTPUT, one] as const)].flatMap(([field, one]) => sized(field, [one])),
-  ];
+    ...numbered(NODE, nodes),
+    ...numbered(INITIALIZER, initializers),
+    ...numbered(OUTPUT, outputs),
+  ]);
 }
