@@ -13,14 +13,11 @@ export interface OpenedModel {
   readonly beside: ReadonlyMap<string, Uint8Array>;
 }
 
-/** What is needed of a folder. */
-export type Files = Pick<ModelFolder, 'source' | 'checkMemory' | 'pathOf'>;
-
 /**
  * Reads a model file and the files beside it.
  * @throws CheckpointError for a broken file, one that is too large, and data outside of its folder.
  */
-export async function openModel(folder: Files, file: string): Promise<OpenedModel> {
+export async function openModel(folder: ModelFolder, file: string): Promise<OpenedModel> {
   const bytes = await whole(folder, file);
   const path = file.slice(0, file.lastIndexOf('/') + 1);
   try {
@@ -47,7 +44,7 @@ export async function openModel(folder: Files, file: string): Promise<OpenedMode
 /** The largest file: a message of Protocol Buffers has at most 2 GB, and files beside it are read whole. */
 const MAX_BYTES = 2 ** 32;
 
-async function whole(folder: Files, file: string): Promise<Uint8Array> {
+async function whole(folder: ModelFolder, file: string): Promise<Uint8Array> {
   const source = await folder.source(file);
   try {
     if (source.size > MAX_BYTES)
