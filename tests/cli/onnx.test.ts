@@ -1,5 +1,5 @@
 // From the ONNX folder that transformers.js serves, through an adapter, to a folder that it serves.
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { relativeDistance } from '@peftjs/conformance';
@@ -13,30 +13,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
 import { fixture } from '../models/onnx.js';
 import { peftBench } from './in-process.js';
+import { served } from './served.js';
 import { tinyTask } from './tiny-task.js';
 
 let folder = '';
 const path = (name: string): string => join(folder, name);
-
-/** A tokenizer with fewer tokens than BERT's. */
-const words = {
-  version: '1.0',
-  added_tokens: [{ id: 0, content: '[PAD]', special: true }],
-  pre_tokenizer: { type: 'Whitespace' },
-  model: { type: 'WordLevel', unk_token: '[UNK]', vocab: { '[PAD]': 0, '[UNK]': 1, cat: 2, dog: 3, number: 4 } },
-};
-
-/** Writes a folder as transformers.js lays it out. */
-async function served(name: string, graphs: Readonly<Record<string, Uint8Array>>, type = 'bert'): Promise<void> {
-  await mkdir(path(`${name}/onnx`), { recursive: true });
-  for (const file of ['config.json', 'tokenizer.json', 'tokenizer_config.json'])
-    await copyFile(join(bertFolder, file), path(`${name}/${file}`));
-  if (type !== 'bert') {
-    await writeFile(path(`${name}/config.json`), JSON.stringify({ model_type: type }));
-    await writeFile(path(`${name}/tokenizer.json`), JSON.stringify(words));
-  }
-  for (const [file, bytes] of Object.entries(graphs)) await writeFile(path(`${name}/onnx/${file}`), bytes);
-}
 
 async function json(file: string): Promise<unknown> {
   return JSON.parse(await readFile(path(file), 'utf8'));
@@ -50,7 +31,7 @@ async function trained(model: string, out: string) {
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peftjs-onnx-'));
-  await served('model', { 'model.onnx': fixture('bert-traced.onnx') });
+  await served(path('model'), { 'model.onnx': fixture('bert-traced.onnx') });
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -108,7 +89,7 @@ describe('a folder with an ONNX graph', () => {
 
 describe('the files of a folder', () => {
   it('in float16: the merged weights are rounded, and the error is printed', async () => {
-    await served('half', { 'model_fp16.onnx': fixture('distilbert-half.onnx') }, 'distilbert');
+    await served(path('half'), { 'model_fp16.onnx': fixture('distilbert-half.onnx') }, 'distilbert');
     expect(await trained('half', 'of-half')).toMatchObject({ code: 0 });
     const { stderr } = await peftBench(['export', path('of-half'), '--format', 'onnx', '--out', path('tuned-half')]);
     expect(stderr).toMatch(/with merged weights as its graph has them, rounded by at most \d\.\de-\d/);
@@ -118,7 +99,11 @@ describe('the files of a folder', () => {
 
   it('with weights beside the graph are written so', async () => {
     const data = fixture('distilbert-external.onnx_data');
-    await served('apart', { 'model.onnx': fixture('distilbert-external.onnx'), 'model.onnx_data': data }, 'distilbert');
+    await served(
+      path('apart'),
+      { 'model.onnx': fixture('distilbert-external.onnx'), 'model.onnx_data': data },
+      'distilbert',
+    );
     expect(await trained('apart', 'of-apart')).toMatchObject({ code: 0 });
     const { code } = await peftBench(['export', path('of-apart'), '--format', 'onnx', '--out', path('tuned-apart')]);
     expect(code).toBe(0);
@@ -137,14 +122,14 @@ describe('the files of a folder', () => {
       ],
       17,
     );
-    await served('few', { 'model_quantized.onnx': quantized });
+    await served(path('few'), { 'model_quantized.onnx': quantized });
     const { code, stderr } = await trained('few', 'of-few');
     expect(stderr).toMatch(/weights in few bits, which cannot be trained: read the graph in fp32 or fp16/);
     expect(code).toBe(2);
   });
 
   it('in safetensors come first', async () => {
-    await served('both', { 'model.onnx': fixture('bert-traced.onnx') });
+    await served(path('both'), { 'model.onnx': fixture('bert-traced.onnx') });
     await copyFile(join(bertFolder, 'model.safetensors'), path('both/model.safetensors'));
     const [both, graph] = await Promise.all([
       fromPretrained(path('both'), { formats: onnxFormats() }),
