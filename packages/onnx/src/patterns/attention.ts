@@ -1,6 +1,7 @@
 import type { Node } from '../format/model.js';
-import { OWN_DOMAIN, type Graph } from '../graph.js';
+import type { Graph } from '../graph.js';
 import { numbersIn } from '../operators/operator.js';
+import { OWN_DOMAIN } from '../operators/own.js';
 import { either } from './matching.js';
 
 /**
