@@ -28,6 +28,7 @@ const contents: readonly Contents[] = [
       'guides/retrieval',
       'guides/rerank',
       'guides/tag-entities',
+      'guides/images',
       'guides/chat',
       'guides/preferences',
       'guides/distil',

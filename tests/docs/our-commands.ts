@@ -154,7 +154,7 @@ async function studyFault(flags: StudyFlags, { made }: Place): Promise<string | 
   const unknown = Object.values(study.methods).flatMap(({ method }) => (methods.has(method) ? [] : [method]));
   const tasks = study.tasks.filter((task) => {
     if (data.kind === 'embedded') return !embeddedNames.includes(task);
-    return data.kind === 'folder' && glueName(task) === undefined && !drawnTasks.has(task);
+    return data.kind === 'folder' && data.images !== true && glueName(task) === undefined && !drawnTasks.has(task);
   });
   const missing = [...unknown, ...tasks];
   return missing.length > 0 ? `there is no ${missing.join(', ')}` : undefined;

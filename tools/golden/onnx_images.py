@@ -44,6 +44,8 @@ NETWORKS = {
     "siglip-text": ("SiglipTextModel", "SiglipTextConfig", WORDS, "pooler_output"),
     "siglip": ("SiglipForImageClassification", "SiglipConfig", {"vision_config": IMAGES, "text_config": WORDS} | CLASSES, "logits"),
 }
+# The network whose hidden states are exported too.
+FEATURES = ("ViTModel", "ViTConfig", IMAGES, "last_hidden_state")
 # Whose images may have other sizes than those of the export, as interpolated positions allow.
 ANY_SIZE = ["dinov2"]
 GRADIENTS = 1
@@ -165,6 +167,8 @@ def main():
             write(f"{network}-{exporter}.onnx", small(export(network, exporter)).SerializeToString())
         tensors |= {f"{network}/{key}": value.contiguous() for key, value in expected(network).items()}
     write("expected.safetensors", save(tensors))
+    NETWORKS["vit-features"] = FEATURES
+    write("vit-features.onnx", small(export("vit-features", "traced")).SerializeToString())
     versions = {name: version(name) for name in ["onnx", "onnxscript", "peft", "torch", "transformers"]}
     (FOLDER / "versions.json").write_text(json.dumps({"maker": "tools/golden/onnx_images.py", "versions": versions}))
 

@@ -36,6 +36,8 @@ export interface Checkpoint {
   readonly embedding?: EmbeddingSettings;
   /** The IDs of the tokens that end a generated text, for a language model. */
   readonly eosTokenIds?: readonly number[];
+  /** The content of preprocessor_config.json, for a network that reads images. */
+  readonly preprocessor?: unknown;
   /** The exported graph that the model was read from, if it was, for the package that writes it back. */
   readonly graph?: object;
 }

@@ -49,6 +49,11 @@ export interface PretrainedModel extends Model, Prompts {
   readonly pooling?: Pooling;
   /** The exported graph that it was read from, if it was: `saveOnnxGraph` of @peftjs/onnx writes it back. */
   readonly graph?: object;
+  /**
+   * The content of preprocessor_config.json, for a network that reads images: see `imageProcessor` of
+   * @peftjs/tasks/images.
+   */
+  readonly preprocessor?: unknown;
   /** Returns sentence embeddings without the head, [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
   /**
@@ -199,7 +204,7 @@ function promptsOf({ prompts, defaultPromptName, includePrompt }: Prompts): Prom
 }
 
 function withHead(
-  { architecture, weights, tokenizer, head: trained, eosTokenIds, carried, graph, ...own }: Checkpoint,
+  { architecture, weights, tokenizer, head: trained, eosTokenIds, carried, graph, preprocessor, ...own }: Checkpoint,
   { task, numLabels, labels = own.labels, problemType: asked }: ReturnType<typeof wantedHead>,
   identity: Pick<Model, 'name' | 'fingerprint'>,
 ): Omit<PretrainedModel, 'withLabels'> {
@@ -231,6 +236,7 @@ function withHead(
     ...(decoding && { decoding, ...(decoding.withPast && { withPast: decoding.withPast }) }),
     ...(eosTokenIds && { eosTokenIds }),
     ...(graph && { graph }),
+    ...(preprocessor !== undefined && { preprocessor }),
     forward: head.forward,
     ...((task === 'sequence-classification' || task === 'causal-lm') && head.split && { split: head.split }),
     encode: (scope, inputs) => architecture.encode(scope, inputs),

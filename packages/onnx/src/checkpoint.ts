@@ -4,6 +4,7 @@ import type { Task, WeightDtype } from '@peftjs/core/model';
 import type { Tokenizer } from '@peftjs/models';
 import {
   checkFinite,
+  optionalJson,
   ownMeaning,
   precisionOf,
   readConfig,
@@ -47,6 +48,8 @@ export interface GraphSource {
   readonly axes: number | undefined;
   /** Whether it has a new head. */
   readonly newHead: boolean;
+  /** Whether it reads images. */
+  readonly ofImages: boolean;
   /** How token embeddings become the features of a text. */
   readonly pooling: HeadOptions['pooling'];
   /** The task of the model. */
@@ -98,9 +101,10 @@ export async function readGraph(
   checkFinite({ ...own, ...headWeights }, path);
   const precision = precisionOf(dtype, architecture);
   folder.progress({ file: path, loadedBytes: bytes.byteLength, totalBytes: bytes.byteLength });
+  const ofImages = network.axes?.['pixelValues'] !== undefined;
   const graph: GraphSource = {
     ...{ folder, file, task, newHead, pooling: options.pooling },
-    ...{ output: output.name, axes: output.shape?.length },
+    ...{ output: output.name, axes: output.shape?.length, ofImages },
   };
   return {
     architecture,
@@ -111,6 +115,7 @@ export async function readGraph(
     head: headWeights,
     tokenizer: await tokenizerOf(folder, architecture, config, settings),
     ...(embedding && { embedding }),
+    ...(ofImages && { preprocessor: await preprocessorIn(folder) }),
     ...(!newHead && ownMeaning(config)),
     graph,
   };
@@ -120,6 +125,11 @@ export async function readGraph(
 async function configIn(folder: ModelFolder): Promise<ConfigFile> {
   if (await folder.exists('config.json')) return readConfig(folder);
   return { file: folder.pathOf('config.json'), settings: {}, read: new Set() };
+}
+
+/** Returns how images are prepared, if the folder says so. */
+function preprocessorIn(folder: ModelFolder): Promise<unknown> {
+  return optionalJson(folder, 'preprocessor_config.json', 100_000);
 }
 
 /** Returns the files beside a graph that an export copies. */

@@ -37,12 +37,15 @@ export function headOn(output: Port, network: GraphNetwork, options: HeadOptions
     const forward = axes === 2 ? features : pooledOutput(features, options.pooling);
     return { trained: [], sites: () => [], forward };
   }
-  if (task === 'causal-lm') return { trained: [], outputs: widthOf(output), sites: () => [], forward: features };
+  if (task === 'causal-lm')
+    return { trained: [], outputs: widthOf(output, network), sites: () => [], forward: features };
   if (!newHead) return ownHead(features, network.modules, options);
-  if (task === 'token-classification') return linearHead({ path: NEW_HEAD }, widthOf(output), features);
+  if (task === 'token-classification') return linearHead({ path: NEW_HEAD }, widthOf(output, network), features);
   const texts = axes === 2 ? features : pooledOutput(features, options.pooling);
   const modes = axes === 2 ? 1 : [options.pooling].flat().length;
-  return linearHead({ path: NEW_HEAD }, modes * widthOf(output), texts);
+  const head = linearHead({ path: NEW_HEAD }, modes * widthOf(output, network), texts);
+  // Features of texts are kept in memory by the text; images are large, and may be changed in every epoch.
+  return network.axes?.['pixelValues'] ? { ...head, split: undefined } : head;
 }
 
 /** Pools tokens of texts, or patches of images, which are all read. */
@@ -84,9 +87,9 @@ function isIn(name: string, path: string): boolean {
   return path === name || path.startsWith(`${name}.`);
 }
 
-/** @throws UnsupportedError when the graph does not fix the size of the output's last axis. */
-function widthOf({ name, shape }: Port): number {
-  const width = shape?.at(-1);
+/** @throws UnsupportedError when neither the file nor the last module fixes the size of the output's last axis. */
+function widthOf({ name, shape }: Port, { width: made }: GraphNetwork): number {
+  const width = shape?.at(-1) ?? made;
   if (width !== undefined && width > 0) return width;
   throw new UnsupportedError(
     `the output '${name}' has no fixed number of features: choose another one as 'output'`,

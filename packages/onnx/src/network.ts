@@ -27,6 +27,8 @@ export interface GraphNetwork {
   readonly tokenTypes: number | undefined;
   /** The sizes of inputs that the graph fixes, and the axes of images; undefined where there are none. */
   readonly axes: Architecture['axes'];
+  /** The number of features of the module that makes the output; undefined where that is no module. */
+  readonly width: number | undefined;
   /** Computes the output. */
   readonly compute: Plan['compute'];
 }
@@ -42,6 +44,7 @@ export function networkOf(file: ModelFile, output: Port, own: OperatorTable): Gr
   replaceAttention(graph);
   const planned = plan(graph, output.name, own);
   assertInputs(graph, new Set(planned.nodes.flatMap(({ node }) => node.inputs)));
+  const last = graph.producer(graph.source(output.name));
   const uses = planned.nodes.flatMap(({ node }) => {
     const module = all.get(textIn(node, 'path', ''));
     return module ? [{ module, ids: graph.source(node.inputs[0] ?? '') }] : [];
@@ -58,6 +61,7 @@ export function networkOf(file: ModelFile, output: Port, own: OperatorTable): Gr
     tokenTypes: tables.find(({ ids }) => ids === 'token_type_ids')?.module.site.inFeatures,
     maxTokens: most,
     axes: axesOf(file, planned, words),
+    width: last && all.get(textIn(last, 'path', ''))?.site.outFeatures,
     compute(scope, inputs) {
       const { inputIds } = inputs;
       if (inputIds) checkTokens('the graph', inputIds, most);

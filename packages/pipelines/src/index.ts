@@ -2,6 +2,7 @@ export { pipeline, type Pipelines, type PipelineOptions } from './pipeline.js';
 export { openSource, type OpenedSource, type PipelineSource, type SourceSettings } from './source.js';
 export type { CallOptions, TextInput } from './inference.js';
 export type { ClassifyOptions, LabelScore, TextClassifier } from './text-classification.js';
+export type { ImageClassifier, ImageInput } from './image-classification.js';
 export type { ScoreFunction } from './scores.js';
 export type { RankedDocument, RankOptions, TextRanker } from './text-ranking.js';
 export type { AggregationStrategy, EntityGroup, TokenEntity } from './entities.js';

@@ -1,4 +1,4 @@
-import { predict, type Executor, type Model, type PeftModel } from '@peftjs/core';
+import { predict, type Executor, type InputBatch, type Model, type PeftModel } from '@peftjs/core';
 import { ConfigError, DataError, describe } from '@peftjs/core/method';
 import { didYouMean, outputsOf, problemTypeOf, type ProblemType } from '@peftjs/core/model';
 import { activeParts, openRuntime, releaseRuntimes } from '@peftjs/core/runtime';
@@ -36,6 +36,16 @@ export interface PipelineParts {
   readonly batchSize: number;
   /** Whether concurrent calls share batches. */
   readonly shareBatches: boolean;
+  /** How the model reads images. Absent for models of texts. */
+  readonly images?: ImageParts | undefined;
+}
+
+/** How a model reads images, in place of its tokenizer. */
+export interface ImageParts {
+  /** Reads images. */
+  encode(images: readonly unknown[]): Promise<readonly Encoding[]>;
+  /** Makes batches of them. */
+  batches(images: readonly Encoding[]): InputBatch[];
 }
 
 /** The adapters of a call: undefined for the active ones, one for all texts, or one for each. */
@@ -64,7 +74,7 @@ export interface Inference extends PipelineParts {
 
 /** Opens a model. It stays prepared until it is released, whatever else runs on the executor. */
 export function openInference(parts: PipelineParts): Inference {
-  const { loadedModel, executor, batchSize, tokenizer } = parts;
+  const { loadedModel, executor, batchSize, tokenizer, images } = parts;
   const held = new Map<Model, () => Promise<void>>();
   const hold = (model: LoadedModel): void => {
     const { model: network } = activeParts(model);
@@ -88,7 +98,7 @@ export function openInference(parts: PipelineParts): Inference {
         ids: Int32Array.from(ids),
         ...(typeIds && { typeIds: Int32Array.from(typeIds) }),
       }));
-      const batches = inputBatches(rows, { batchSize, padId: tokenizer.padTokenId });
+      const batches = images?.batches(texts) ?? inputBatches(rows, { batchSize, padId: tokenizer.padTokenId });
       return predict(own, batches, { executor, ...(isMixed && { adapterNames: choice as readonly string[] }) });
     },
     async release() {
@@ -137,7 +147,7 @@ export async function answers(
   options: { readonly spans?: boolean } = {},
 ): Promise<Answers> {
   const choice = chosenAdapters(inference, adapter, list.length);
-  const texts = encoded(inference, list, options);
+  const texts = (await inference.images?.encode(list)) ?? encoded(inference, list, options);
   return {
     texts,
     outputs: await inference.outputs(texts, choice),

@@ -4,6 +4,7 @@ import { anything, didYouMean, objectLike, type Task } from '@peftjs/core/model'
 import { isNode, pretrainedOptionNames, type PretrainedOptions, type Tokenizer } from '@peftjs/models';
 import * as v from 'valibot';
 import { openEmbedding, type FeatureExtractor } from './feature-extraction.js';
+import type { ImageClassifier } from './image-classification.js';
 import { openInference, type Inference } from './inference.js';
 import { sharing } from './shared-batches.js';
 import { openSource, type PipelineSource } from './source.js';
@@ -22,6 +23,8 @@ export interface Pipelines {
   readonly 'feature-extraction': FeatureExtractor;
   /** Continues texts and answers conversations. */
   readonly 'text-generation': TextGenerationPipeline;
+  /** Returns labels for images. */
+  readonly 'image-classification': ImageClassifier;
   /** Ranks documents for a query. */
   readonly 'text-ranking': TextRanker;
 }
@@ -62,6 +65,8 @@ interface Kind {
   /** The task of its model. */
   readonly task: Task;
   readonly open: (inference: Inference) => Opened;
+  /** Whether it reads images: what that needs is loaded for no other task. */
+  readonly readsImages?: boolean;
 }
 
 /** Opens a pipeline whose function is `run`. */
@@ -71,6 +76,7 @@ function running(run: (inference: Inference, ...given: unknown[]) => Promise<unk
 
 const KINDS: Readonly<Record<keyof Pipelines, Kind>> = {
   'text-classification': { task: 'sequence-classification', open: running(classify) },
+  'image-classification': { task: 'sequence-classification', open: running(classify), readsImages: true },
   'token-classification': { task: 'token-classification', open: running(tag) },
   'feature-extraction': { task: 'feature-extraction', open: openEmbedding },
   'text-generation': { task: 'causal-lm', open: running(write) },
@@ -144,8 +150,12 @@ export async function pipeline<T extends keyof Pipelines>(
   const opened = await openSource(kind.task, source, { methods, model, tokenizer, adapters, loading });
   const { maxTokens: most = Infinity } =
     'adapters' in opened.loadedModel ? opened.loadedModel.model : opened.loadedModel;
+  const images = kind.readsImages
+    ? (await import('./images.js')).imageParts(task, opened.loadedModel, batchSize)
+    : undefined;
   const alone = openInference({
     task,
+    images,
     ...opened,
     executor,
     batchSize,

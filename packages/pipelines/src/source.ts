@@ -112,7 +112,7 @@ function notASource(source: unknown): ConfigError {
 
 /** The pipeline of each task. */
 const PIPELINES: Readonly<Record<Task, string>> = {
-  'sequence-classification': "'text-classification' or 'text-ranking'",
+  'sequence-classification': "'text-classification', 'image-classification' or 'text-ranking'",
   'token-classification': "'token-classification'",
   'causal-lm': "'text-generation'",
   'feature-extraction': "'feature-extraction'",

@@ -60,12 +60,17 @@ const DEFAULT_SCORING: Readonly<Record<OutputMeaning['problemType'], ScoreFuncti
   regression: 'none',
 };
 
-/** Classifies one text or several. */
+/** The number of labels of an image, as in transformers.js. */
+const MOST_OF_IMAGES = 5;
+
+/** Classifies one text or several, or images. */
 export async function classify(inference: Inference, input: unknown, options: unknown): Promise<unknown> {
   const { adapter, topK, threshold, functionToApply } = callOptions(inference.task, settings, options);
   const { list, isOne } = asList(input);
   const { outputs, meaningOf } = await answers(inference, list, adapter);
-  const most = topK === undefined ? (threshold === undefined ? 1 : null) : topK;
+  const isOfTexts = inference.images === undefined;
+  const usual = isOfTexts ? 1 : MOST_OF_IMAGES;
+  const most = topK === undefined ? (threshold === undefined ? usual : null) : topK;
   const results = outputs.map((logits, text) => {
     const { labels, problemType } = meaningOf(text);
     const scores = scoresOf(logits, functionToApply ?? DEFAULT_SCORING[problemType]);
@@ -75,5 +80,5 @@ export async function classify(inference: Inference, input: unknown, options: un
       .filter(({ score }) => threshold === undefined || score >= threshold);
   });
   if (isOne) return results[0];
-  return most === 1 && threshold === undefined ? results.flat() : results;
+  return isOfTexts && most === 1 && threshold === undefined ? results.flat() : results;
 }

@@ -174,7 +174,8 @@ function sortedBy(rows: readonly number[], keyOf: (row: number) => number): numb
   return keyed.sort((a, b) => a.key - b.key).map(({ row }) => row);
 }
 
-function cut(rows: readonly number[], batchSize: number): number[][] {
+/** Cuts rows into batches. */
+export function cut(rows: readonly number[], batchSize: number): number[][] {
   return Array.from({ length: Math.ceil(rows.length / batchSize) }, (_, batch) =>
     rows.slice(batch * batchSize, (batch + 1) * batchSize),
   );
@@ -185,7 +186,14 @@ function lengthOf({ rows }: AnyData, row: number): number {
 }
 
 function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOptions, rng?: Rng): Batch {
-  if ('inputs' in data) return madeWhenRead(rows, data, data.inputs, rng);
+  const make = 'inputs' in data ? data.inputs : undefined;
+  if (make) {
+    const own = rows.map((row) => data.rows[row] as EncodedText);
+    return Object.assign(
+      madeWhenRead(rows, () => make(own, rng)),
+      { labels: labelsOf(rows, data, 0) },
+    );
+  }
   const texts = rows.map((row) => encodedTexts(data.rows[row] as AnyRow));
   const columns = texts[0]?.length ?? 1;
   const byColumn = Array.from({ length: columns }, (_, column) => texts.map((of) => of[column] as EncodedText)).flat();
@@ -200,21 +208,14 @@ function batchOf(rows: readonly number[], data: AnyData, { padId = 0 }: BatchOpt
 }
 
 /** A batch whose inputs are made when they are read: those of an epoch of images would fill the memory. */
-function madeWhenRead(
-  rows: readonly number[],
-  data: EncodedData<TaskKind>,
-  make: NonNullable<EncodedData['inputs']>,
-  rng?: Rng,
-): Batch {
-  const own = rows.map((row) => data.rows[row] as EncodedText);
+export function madeWhenRead(rows: readonly number[], make: () => HostTensors): InputBatch {
   let made: WeakRef<HostTensors> | undefined;
   return {
     get inputs() {
-      const inputs = made?.deref() ?? make(own, rng);
+      const inputs = made?.deref() ?? make();
       made = new WeakRef(inputs);
       return inputs;
     },
-    labels: labelsOf(rows, data, 0),
     rowWeights: hostFilled([rows.length], 1),
     rows,
   };

@@ -7,6 +7,7 @@ import { textTable } from '../format.js';
 import { engineFromFlags } from '../registry/executors.js';
 import { availableMethods } from '../registry/methods.js';
 import {
+  imageFolder,
   hasLanguageTasks,
   columnFlags,
   columnOptions,
@@ -39,7 +40,9 @@ export interface StudyFlags
     Pick<Reading, 'documentEnd'>,
     Partial<Pick<StudyProtocol, (typeof PROTOCOL_FLAGS)[number]>>,
     Readonly<Record<'preset' | 'engine' | 'backend', string>>,
-    Readonly<Partial<Record<'config' | 'model' | 'task' | 'budget' | 'data' | 'train' | 'dev' | 'dtype', string>>> {
+    Readonly<
+      Partial<Record<'config' | 'model' | 'task' | 'budget' | 'data' | 'images' | 'train' | 'dev' | 'dtype', string>>
+    > {
   readonly full?: boolean;
   readonly method?: string | undefined;
 }
@@ -87,6 +90,10 @@ export function withStudyFlags(command: Command): Command {
       '--train <file>',
       'your training file: TSV, CSV or JSONL with the columns text (or text_a, text_b) and label, or anchor and positive, or ' +
         'tokens and ner_tags; CoNLL; for a language model .txt, or JSONL with text, or prompt and completion, or messages',
+    )
+    .option(
+      '--images <folder>',
+      'your PNG and JPEG images, in a folder for each class, or in such folders within train and dev',
     )
     .option('--dev <file>', 'the file that results are reported on (default: a tenth of the training rows)')
     .addOption(choice('--kind <name>', 'kind of task, if the columns do not show it', taskKinds))
@@ -224,6 +231,7 @@ async function tasksOf(
 ): Promise<string[] | undefined> {
   if (data.kind === 'embedded' || (data.kind === 'folder' && named)) return undefined;
   if (data.kind === 'files') return [taskName(data.train)];
+  if (imageFolder(data) !== undefined) return [taskName(data.folder)];
   const published = await publishedTasksIn(data.folder);
   const meant = usual.filter((task) => published.includes(task));
   if (meant.length > 0) return meant;
@@ -231,12 +239,18 @@ async function tasksOf(
 }
 
 function dataSource(flags: StudyFlags): DataSource {
-  const { data, train, task } = flags;
+  const { data, train, task, images } = flags;
   const columns = given(flags, columnOptions);
   const reading: Reading = {
     ...given(flags, ['documentEnd']),
     ...(Object.keys(columns).length > 0 && { columns }),
   };
+  if (images !== undefined) {
+    const others = given(flags, ['data', 'train', 'dev', 'task', 'documentEnd', ...columnOptions]);
+    const [odd] = columnFlags(others);
+    if (odd === undefined) return { kind: 'folder', folder: images, images: true };
+    throw new ConfigError(`--images names a folder of images; leave out ${odd}`, 'images');
+  }
   if (train !== undefined) {
     if (data !== undefined || task !== undefined) {
       throw new ConfigError(

@@ -129,7 +129,7 @@ function filesIn(folder: string): string[] {
 }
 
 /** The flags that name files and folders to read. */
-interface InputFlags extends Pick<StudyFlags, 'config' | 'train' | 'dev' | 'data'> {
+interface InputFlags extends Pick<StudyFlags, 'config' | 'train' | 'dev' | 'data' | 'images'> {
   /** An earlier run, of a command that compares with one. */
   readonly spreadFrom?: string;
 }
@@ -139,9 +139,9 @@ interface InputFlags extends Pick<StudyFlags, 'config' | 'train' | 'dev' | 'data
  * @throws DataError that lists all that are missing, each with the nearest name in its folder; or for a folder in place
  * of a file.
  */
-export function assertInputs({ config, train, dev, data, spreadFrom }: InputFlags): void {
+export function assertInputs({ config, train, dev, data, images, spreadFrom }: InputFlags): void {
   const files = { config, train, dev };
-  const folders = { data, 'spread-from': spreadFrom };
+  const folders = { data, images, 'spread-from': spreadFrom };
   const given = Object.entries({ ...files, ...folders }).filter(
     (input): input is [string, string] => input[1] !== undefined,
   );

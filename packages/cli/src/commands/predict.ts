@@ -66,7 +66,7 @@ const PORTION = 256;
 async function predict(source: string, texts: readonly string[], flags: PredictFlags): Promise<void> {
   const given: TextSource = { texts, file: flags.file, pairs: flags.pairs };
   checkTextSource(given);
-  const subject = await subjectOf(source, flags.task);
+  const subject = await subjectOf(source, flags);
   checkFlags(flags, subject);
   const predictor = await openPredictor(subject.task, ANSWERS[subject.task], subject, flags);
   const written: AnswerWriter = flags.json
@@ -104,7 +104,10 @@ interface Subject {
  * Finds the task of an adapter, or of a model's head.
  * @throws CheckpointError if nothing has that name, ConfigError for a model that does not show its task.
  */
-async function subjectOf(source: string, wanted: PredictTask | undefined): Promise<Subject> {
+async function subjectOf(
+  source: string,
+  { task: wanted, model }: Pick<PredictFlags, 'task' | 'model'>,
+): Promise<Subject> {
   const folder = await openFolder(source);
   const isOne = await isAdapter(folder);
   if (!isOne && !(await folder.storage.exists(folder.path)) && !isHubId(source) && findPackage(source) === undefined) {
@@ -115,13 +118,26 @@ async function subjectOf(source: string, wanted: PredictTask | undefined): Promi
     : await settingsIn(aroundGraph(folder), 'config.json');
   const [name]: unknown[] = [config['architectures']].flat();
   const known = CLASSES.find(([pattern]) => typeof name === 'string' && pattern.test(name))?.[1];
-  const task = wanted ?? (isOne ? PIPELINES[taskOf(config['task_type'])] : known);
+  const own = isOne ? PIPELINES[taskOf(config['task_type'])] : known;
+  const task =
+    wanted ?? (own === 'text-classification' && (await readsImages(config, model)) ? 'image-classification' : own);
   if (task)
     return { source, task, isMultiLabel: problemTypeIn(config['problem_type']) === 'multi_label_classification' };
   throw new ConfigError(
     `${source} is not an adapter, and its config.json does not show its task; give it with --task: ${TASKS.join(', ')}`,
     'task',
   );
+}
+
+/** Whether the base model of an adapter reads images, whose configuration does not say it. */
+async function readsImages(config: Readonly<Record<string, unknown>>, model: string | undefined): Promise<boolean> {
+  const base = model ?? config['base_model_name_or_path'];
+  if (typeof base !== 'string' || base === '') return false;
+  const folder = await openFolder(base).catch(() => undefined);
+  if (folder === undefined) return false;
+  const { path, storage } = aroundGraph(folder);
+  const has = (file: string): Promise<boolean> => storage.exists(`${path}/${file}`);
+  return (await has('preprocessor_config.json')) && !(await has('tokenizer.json'));
 }
 
 /** The pipelines of transformers and transformers.js, by task. */
@@ -135,25 +151,26 @@ export const PIPELINES = {
 /** The task of a transformers class, by the end of its name. */
 const CLASSES: readonly (readonly [pattern: RegExp, task: PredictTask])[] = [
   [/ForSequenceClassification$/, 'text-classification'],
+  [/ForImageClassification$/, 'image-classification'],
   [/ForTokenClassification$/, 'token-classification'],
   [/(?:ForCausalLM|LMHeadModel)$/, 'text-generation'],
   [/Model$/, 'feature-extraction'],
 ];
 
-/** The flags that apply to only one task. */
+/** The flags that do not apply to every task. */
 const TASK_FLAGS = {
   pairs: ['--pairs', 'text-classification'],
-  topK: ['--top-k', 'text-classification'],
-  threshold: ['--threshold', 'text-classification'],
+  topK: ['--top-k', 'text-classification', 'image-classification'],
+  threshold: ['--threshold', 'text-classification', 'image-classification'],
   chat: ['--chat', 'text-generation'],
   maxNewTokens: ['--max-new-tokens', 'text-generation'],
-} as const satisfies Partial<Record<keyof PredictFlags, readonly [flag: string, task: PredictTask]>>;
+} as const satisfies Partial<Record<keyof PredictFlags, readonly [flag: string, ...tasks: PredictTask[]]>>;
 
 /** @throws ConfigError for a flag of another task. */
 function checkFlags(flags: PredictFlags, { source, task }: Subject): void {
-  for (const [name, [flag, own]] of Object.entries(TASK_FLAGS)) {
-    if (flags[name as keyof typeof TASK_FLAGS] === undefined || own === task) continue;
-    throw new ConfigError(`${flag} is for ${own}; the task of ${source} is ${task}`, name);
+  for (const [name, [flag, ...own]] of Object.entries(TASK_FLAGS)) {
+    if (flags[name as keyof typeof TASK_FLAGS] === undefined || (own as PredictTask[]).includes(task)) continue;
+    throw new ConfigError(`${flag} is for ${own.join(' and ')}; the task of ${source} is ${task}`, name);
   }
 }
 
@@ -186,6 +203,11 @@ const plain = (texts: readonly GivenText[]): string[] => texts.map(({ text }) =>
 /** The default threshold for multi-label models: a label counts if it is more likely than not. */
 const DEFAULT_THRESHOLD = 0.5;
 
+function labelOptions({ topK, isMultiLabel, threshold: least }: PredictFlags & Pick<Subject, 'isMultiLabel'>) {
+  const threshold = least ?? (isMultiLabel && topK === undefined ? DEFAULT_THRESHOLD : undefined);
+  return { topK: topK ?? (threshold === undefined ? 1 : null), ...(threshold !== undefined && { threshold }) };
+}
+
 /** How the pipeline of each task answers texts. */
 const ANSWERS: {
   readonly [T in PredictTask]: (
@@ -193,18 +215,16 @@ const ANSWERS: {
     flags: PredictFlags & Pick<Subject, 'isMultiLabel'>,
   ) => (texts: readonly GivenText[]) => Promise<Answer[]>;
 } = {
-  'text-classification': (classify, { topK, isMultiLabel, threshold: least }) => {
-    const threshold = least ?? (isMultiLabel && topK === undefined ? DEFAULT_THRESHOLD : undefined);
-    const options = {
-      topK: topK ?? (threshold === undefined ? 1 : null),
-      ...(threshold !== undefined && { threshold }),
-    };
+  'text-classification': (classify, flags) => {
+    const options = labelOptions(flags);
     return async (texts) => {
       const given = texts.map(({ text, textPair }) => (textPair === undefined ? text : { text, textPair }));
       const results: readonly (LabelScore | readonly LabelScore[])[] = await classify(given, options);
       return results.map((labels) => ({ labels: [labels].flat() }));
     };
   },
+  'image-classification': (classify, flags) => async (files) =>
+    (await classify(plain(files), labelOptions(flags))).map((labels) => ({ labels })),
   'token-classification': (tag) => async (texts) => {
     const found: EntityGroup[][] = await tag(plain(texts), { aggregationStrategy: 'simple' });
     return found.map((entities) => ({ entities }));

@@ -141,7 +141,13 @@ async function trainAndSave(
     return [
       ...(result.sizing ? ['', sizingText(result.sizing)] : []),
       describeParameters(peft),
-      ...closingLines({ result, head: saved, hasPairs: 'pair' in (prepared.task.train.rows[0] ?? {}), flags }),
+      ...closingLines({
+        result,
+        head: saved,
+        hasPairs: 'pair' in (prepared.task.train.rows[0] ?? {}),
+        hasImages: 'imagesIn' in prepared.task,
+        flags,
+      }),
     ];
   });
   process.stderr.write(`${lines.join('\n')}\n`);
@@ -155,6 +161,8 @@ interface Ended {
   readonly head: number;
   /** Whether each row has two texts that are read together. */
   readonly hasPairs: boolean;
+  /** Whether the rows are images. */
+  readonly hasImages?: boolean;
   /** The flags of the command. */
   readonly flags: Pick<TrainFlags, 'out' | 'epochs'>;
 }
@@ -166,7 +174,7 @@ const FEW_STEPS = 100;
 const PAIRS = '--pairs --file FILE, with two texts per line, separated by a tab';
 
 /** Returns the lines that say what was stored, whether the training was very short, and how to use the adapter. */
-export function closingLines({ result, head, hasPairs, flags: { out, epochs: asked } }: Ended): string[] {
+export function closingLines({ result, head, hasPairs, hasImages, flags: { out, epochs: asked } }: Ended): string[] {
   const { parameters, budget, history, protocol } = result;
   const { requested, met } = budget;
   const asBudgeted = requested === null ? '' : `, for a budget of ${formatCount(requested)}${met ? '' : ' (not met)'}`;
@@ -179,6 +187,6 @@ export function closingLines({ result, head, hasPairs, flags: { out, epochs: ask
     ...(asked === undefined && steps > 0 && steps < FEW_STEPS
       ? [`trained for only ${steps} steps (--epochs ${epochs}); if the score is low, try --epochs ${enough}`]
       : []),
-    `saved to ${out}; to use it: npx ${commandName} predict ${out} ${hasPairs ? PAIRS : '"some text"'}`,
+    `saved to ${out}; to use it: npx ${commandName} predict ${out} ${hasPairs ? PAIRS : hasImages ? 'photo.jpg' : '"some text"'}`,
   ];
 }

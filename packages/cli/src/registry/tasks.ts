@@ -55,7 +55,13 @@ const readingEntries = {
 export const dataSourceSchema = v.variant('kind', [
   v.object({ kind: v.literal('embedded') }),
   v.object({ kind: v.literal('files'), train: text, dev: v.optional(text), ...readingEntries }),
-  v.object({ kind: v.literal('folder'), folder: text, ...readingEntries }),
+  v.object({
+    kind: v.literal('folder'),
+    folder: text,
+    /** Whether it has images, in a folder for each class. */
+    images: v.exactOptional(v.literal(true)),
+    ...readingEntries,
+  }),
 ]);
 
 /** Where the data of a run come from. */
@@ -77,6 +83,8 @@ interface Origin {
   readonly heldOut?: boolean;
   /** The file that the selection rows of a published split are part of. Default `train`. */
   readonly selectionFrom?: 'train' | 'dev';
+  /** The folder of the images whose paths are the rows' texts. */
+  readonly imagesIn?: string;
 }
 
 /** A task with rows from tables: labelled texts or words, or texts to embed. */
@@ -104,6 +112,8 @@ export async function loadTask(
   split: PublishedSplit = 'official',
   storage = diskStorage(),
 ): Promise<LoadedTask> {
+  const images = imageFolder(data);
+  if (images !== undefined) return imagesOf(name, images, storage);
   if (data.kind === 'folder' && isPublished(name)) {
     return withLabels(await fromPublished(name, data, split, storage), data);
   }
@@ -122,6 +132,26 @@ export async function loadTask(
     return { ...(await readLanguageTask({ name, train, dev, documentEnd: data.documentEnd, storage })), ...origin };
   }
   return withLabels({ ...(await readTask({ train, dev, name, storage, ...data.columns })), ...origin }, data);
+}
+
+/** The folder of data that are images. */
+export function imageFolder(data: DataSource): string | undefined {
+  return data.kind === 'folder' && data.images === true ? data.folder : undefined;
+}
+
+/** Reads which images a folder has, or its folders `train` and `dev`. */
+async function imagesOf(name: string, folder: string, storage: Storage): Promise<LabelledTask> {
+  const { imageTask } = await import('@peftjs/tasks/images'); // only here: text needs none of it
+  if (!existsSync(folder)) throw new DataError(`--images ${folder}: there is no such folder`, folder);
+  const all = (await readdir(folder, { recursive: true })).map((path) => path.split(sep).join('/'));
+  const [train, dev] = ['train/', 'dev/'].map((part) => all.filter((path) => path.startsWith(part))) as [
+    string[],
+    string[],
+  ];
+  const isSplit = train.length > 0 && dev.length > 0;
+  const task = await imageTask({ name, folder, storage, train: isSplit ? train : all, ...(isSplit && { dev }) });
+  const source = `images in ${basename(folder)}, given by the user${isSplit ? '' : ', of which a tenth is held out'}`;
+  return { ...task, source, licence: "the user's own", imagesIn: folder, ...(!isSplit && { heldOut: true }) };
 }
 
 function originOf({ train, dev }: TaskFiles): Origin {
@@ -143,7 +173,8 @@ export async function hasLanguageTasks(names: readonly string[], data: DataSourc
 }
 
 async function isLanguageTask(name: string, data: DataSource): Promise<boolean> {
-  if (data.kind === 'embedded' || (data.kind === 'folder' && isPublished(name))) return false;
+  if (data.kind === 'embedded' || imageFolder(data) !== undefined) return false;
+  if (data.kind === 'folder' && isPublished(name)) return false;
   const files = await filesOf(name, data).catch(() => undefined);
   return files !== undefined && areLanguageFiles(files, data);
 }
@@ -302,7 +333,7 @@ function assertLanguageReading({ train, dev }: TaskFiles, { documentEnd, columns
 }
 
 /** The flags that set column options, such as `--text-column` for `textColumn`. */
-export function columnFlags(columns: TableColumns): string[] {
+export function columnFlags(columns: object): string[] {
   return Object.keys(columns).map((option) => `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`);
 }
 

@@ -26,11 +26,13 @@ import { numericVersions, type Lengths, type TrialContext } from '../study/trial
 import { dataFingerprint } from './as-planned.js';
 import {
   modelTaskOf,
-  encodeLabelledTask,
+  encodedSets,
   encodeLanguageTask,
+  encoderOf,
   encodeSet,
   splitRows,
   warnOfLosses,
+  type Reader,
   type SplitRows,
 } from './prepare.js';
 import { assertStarts } from './processes.js';
@@ -231,8 +233,6 @@ const PACKED = 128;
 const MIN_STEPS = 200;
 const [MIN_EPOCHS, MAX_EPOCHS] = [3, 20];
 
-type Reader = Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>;
-
 /**
  * Returns the maximal row length of a task and its epochs, for every trial of a run: the protocol's, or else what the
  * training rows need. Warns once about what rows lose at that length, and about classes that only selection rows have.
@@ -257,13 +257,18 @@ export async function plannedLengths(task: LoadedTask, model: Reader, protocol: 
   }
   const split = await splitRows(task, protocol);
   const { rows } = split.train;
-  const maxTokens = lengthOf((most) =>
-    chooseMaxTokens(encodeRows(split.train, tokenizer, { maxTokens: most }).rows.map(rowLength), most),
-  );
-  warnOfLosses(task.name, encodeLabelledTask(split, model, { maxTokens }), limit);
+  const maxTokens = task.imagesIn === undefined ? lengthOf(fittingRows(split.train, tokenizer)) : 1;
+  const encode = encoderOf(task, model, { maxTokens });
+  // Images are decoded when a trial needs them: nothing of them is cut.
+  if (task.imagesIn === undefined) warnOfLosses(task.name, await encodedSets(split, encode), limit);
   warnOfLostClasses(task.name, split);
   const needed = Math.ceil(MIN_STEPS / Math.ceil(rows.length / protocol.batchSize));
   return { maxTokens, epochs: protocol.epochs ?? Math.min(MAX_EPOCHS, Math.max(MIN_EPOCHS, needed)) };
+}
+
+/** Returns how many tokens rows need. */
+function fittingRows(train: DataSet, tokenizer: Reader['tokenizer']): (most: number) => number {
+  return (most) => chooseMaxTokens(encodeRows(train, tokenizer, { maxTokens: most }).rows.map(rowLength), most);
 }
 
 /** Warns about classes that only the selection rows have. */

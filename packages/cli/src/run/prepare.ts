@@ -1,5 +1,5 @@
-import type { EvaluationData, TrainingData } from '@peftjs/core';
-import { mapValues, warnOnce } from '@peftjs/core/method';
+import { diskStorage, type EvaluationData, type TrainingData } from '@peftjs/core';
+import { ConfigError, mapValues, warnOnce } from '@peftjs/core/method';
 import type { Task as ModelTask } from '@peftjs/core/model';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import {
@@ -141,11 +141,11 @@ async function labelledData({ protocol }: Trial, task: LabelledTask, load: LoadN
   const model = withHead(await load(modelTaskOf(task)), task);
   const { dataSeed: seed, batchSize, evaluationBatchSize } = protocol;
   const split = await splitRows(task, protocol);
-  const encoded = encodeLabelledTask(split, model, protocol);
+  const encode = encoderOf(task, model, protocol);
+  const encoded = await encodedSets(split, encode);
   const { train, selection, dev, extraDevSets } = encoded;
   const judging = { batchSize: evaluationBatchSize, metrics: task.metrics };
-  const subset = async (count: number): Promise<EncodedData> =>
-    encodeRows(await sliceRows(split.train, count, seed), model.tokenizer, { maxTokens: train.maxTokens });
+  const subset = async (count: number): Promise<EncodedData> => encode(await sliceRows(split.train, count, seed));
   return {
     model,
     task,
@@ -196,19 +196,48 @@ function selectionShare(rows: number, { selectionRows, selectionShare: share }: 
   return selectionRows == null ? share : Math.min(0.5, selectionRows / rows);
 }
 
-/** Encodes the rows of a labelled task as tokens. */
-export function encodeLabelledTask(
-  { train, selection, dev, extraDevSets }: SplitRows,
-  { tokenizer, maxTokens: most }: Pick<PretrainedModel, 'tokenizer' | 'maxTokens'>,
+/** Encodes rows for a model. */
+type Encode = (rows: DataSet) => EncodedData | Promise<EncodedData>;
+
+/** Returns how a model reads the rows of a labelled task: as tokens, or as images. */
+export function encoderOf(
+  { imagesIn: folder }: Pick<LabelledTask, 'imagesIn'>,
+  { tokenizer, maxTokens: most, ...model }: Reader,
   protocol: Pick<TrialProtocol, 'maxTokens'>,
-): Sets<EncodedData> {
-  const maxTokens = Math.min(protocol.maxTokens, most);
-  const encode = (rows: DataSet): EncodedData => encodeRows(rows, tokenizer, { maxTokens });
+): Encode {
+  if (folder === undefined) {
+    const maxTokens = Math.min(protocol.maxTokens, most);
+    return (rows) => encodeRows(rows, tokenizer, { maxTokens });
+  }
+  if (model.preprocessor === undefined) {
+    throw new ConfigError(
+      `--model ${model.name} reads no images; give the folder of a vision network in ONNX, with its preprocessor_config.json`,
+      'model',
+    );
+  }
+  return async (rows) => {
+    const { encodeImages, imageProcessor } = await import('@peftjs/tasks/images'); // only here: text needs none of it
+    const processor = imageProcessor(model.preprocessor);
+    return encodeImages(rows as DataSet<'classification'>, { processor, folder, storage: diskStorage() });
+  };
+}
+
+/** What encoding reads of a model. */
+export type Reader = Pick<PretrainedModel, 'tokenizer' | 'maxTokens'> &
+  Partial<Pick<PretrainedModel, 'name' | 'preprocessor'>>;
+
+/** Encodes the sets of a labelled task. */
+export async function encodedSets(
+  { train, selection, dev, extraDevSets }: SplitRows,
+  encode: Encode,
+): Promise<Sets<EncodedData>> {
+  const extra: Record<string, EncodedData> = {};
+  for (const [name, rows] of Object.entries(extraDevSets)) extra[name] = await encode(rows);
   return {
-    train: encode(train),
-    selection: encode(selection),
-    dev: encode(dev),
-    extraDevSets: mapValues(extraDevSets, encode),
+    train: await encode(train),
+    selection: await encode(selection),
+    dev: await encode(dev),
+    extraDevSets: extra,
   };
 }
 

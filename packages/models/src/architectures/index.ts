@@ -46,7 +46,7 @@ export {
   type LayerLocation,
 } from '../encoder.js';
 export { sha256 } from '../fingerprint.js';
-export type { ModelFolder } from '../folder.js';
+export { optionalJson, type ModelFolder } from '../folder.js';
 export { pooled } from '../pooling.js';
 export {
   checkTokens,

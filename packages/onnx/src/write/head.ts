@@ -14,7 +14,7 @@ export interface Added {
  * Returns the nodes of a new head on an output of the graph: pooling, then a linear module.
  * @throws UnsupportedError for a pooling that has no nodes.
  */
-export function headNodes({ output, axes, pooling, task }: GraphSource, weights: HostTensors): Added {
+export function headNodes({ output, axes, pooling, task, ofImages }: GraphSource, weights: HostTensors): Added {
   const [weight, bias] = [weights[`${HEAD}.weight`], weights[`${HEAD}.bias`]] as [
     HostTensors[string],
     HostTensors[string],
@@ -22,7 +22,7 @@ export function headNodes({ output, axes, pooling, task }: GraphSource, weights:
   const isPooled = task === 'sequence-classification' && axes !== 2;
   const pooled = isPooled ? POOLED[String(pooling)] : { nodes: [], initializers: [], features: output };
   const { nodes, initializers, features } =
-    typeof pooled === 'function' ? pooled(output) : (pooled ?? refused(pooling));
+    typeof pooled === 'function' ? pooled(output, ofImages) : (pooled ?? refused(pooling));
   const shape = [...(task === 'token-classification' ? ['batch', 'tokens'] : ['batch']), bias.data.length];
   return {
     nodes: [
@@ -52,7 +52,7 @@ interface PooledNodes extends Pick<Added, 'nodes' | 'initializers'> {
 }
 
 /** Nodes that are the same in every opset: x [batch, tokens, width] -> [batch, width]. */
-const POOLED: Readonly<Record<string, (x: string) => PooledNodes>> = {
+const POOLED: Readonly<Record<string, (x: string, ofImages: boolean) => PooledNodes>> = {
   cls: (x) => ({
     nodes: [
       nodeProto('Gather', [x, '/pooling/first'], '/pooling/Gather_output', { axis: 1 }),
@@ -61,10 +61,10 @@ const POOLED: Readonly<Record<string, (x: string) => PooledNodes>> = {
     initializers: [intsProto('/pooling/first', [0]), intsProto('/pooling/flat', [0, -1])],
     features: '/pooling/features',
   }),
-  // sum m x / max(sum m, 1), where m is 0 or 1, so that sum m = sum m m
-  mean: (x) => ({
+  // sum m x / max(sum m, 1), where m is 0 or 1, so that sum m = sum m m; of images, all patches are read
+  mean: (x, ofImages) => ({
     nodes: [
-      nodeProto('Cast', ['attention_mask'], '/pooling/mask', { to: 1 }),
+      ...(ofImages ? ones(x) : [nodeProto('Cast', ['attention_mask'], '/pooling/mask', { to: 1 })]),
       nodeProto('Reshape', ['/pooling/mask', '/pooling/row'], '/pooling/mask row'),
       nodeProto('Reshape', ['/pooling/mask', '/pooling/column'], '/pooling/mask column'),
       nodeProto('MatMul', ['/pooling/mask row', x], '/pooling/sum'),
@@ -78,10 +78,20 @@ const POOLED: Readonly<Record<string, (x: string) => PooledNodes>> = {
       intsProto('/pooling/column', [0, -1, 1]),
       intsProto('/pooling/flat', [0, -1]),
       floatsProto('/pooling/one', [], Float32Array.of(1)),
+      ...(ofImages ? [intsProto('/pooling/first', [0]), floatsProto('/pooling/zero', [], Float32Array.of(0))] : []),
     ],
     features: '/pooling/features',
   }),
 };
+
+/** [batch, tokens, width] -> ones [batch, tokens, 1] */
+function ones(x: string): Uint8Array[] {
+  return [
+    nodeProto('Gather', [x, '/pooling/first'], '/pooling/feature', { axis: 2 }),
+    nodeProto('Mul', ['/pooling/feature', '/pooling/zero'], '/pooling/zeros'),
+    nodeProto('Add', ['/pooling/zeros', '/pooling/one'], '/pooling/mask'),
+  ];
+}
 
 /** [batch, 1, width] -> [batch, width] */
 function flat(from: string): Uint8Array {

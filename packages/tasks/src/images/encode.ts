@@ -1,7 +1,8 @@
-import { hostTensor, type Storage } from '@peftjs/core';
+import { hostTensor, type InputBatch, type Storage } from '@peftjs/core';
 import { ConfigError, DataError, integerFrom, parseOptions, type HostTensors, type Rng } from '@peftjs/core/method';
 import { aFunction, aReadStorage, assertArgument, freeMemory, objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
+import { cut, madeWhenRead, type BatchOptions } from '../batches.js';
 import { aDataSet, fingerprintOf, sha256, type DataSet } from '../data-set.js';
 import type { EncodedData, EncodedRow, EncodedMultiLabelRow } from '../encode.js';
 import { readBytes } from '../read-table.js';
@@ -97,9 +98,18 @@ export async function encodeImages<K extends ImageKind>(
   };
 }
 
-/** Images to compute outputs for: see `inputBatches`. */
-export function imageInputs(pixels: readonly Uint8Array[], processor: ImageProcessor): HostTensors {
-  return pixelValues([...pixels.keys()], { pixels, processor });
+/**
+ * Batches of images to compute outputs for; row n is image n.
+ * @param pixels images of the size that the network reads: see `ImageProcessor.fitted`
+ */
+export function imageBatches(
+  pixels: readonly Uint8Array[],
+  processor: ImageProcessor,
+  { batchSize }: Pick<BatchOptions, 'batchSize'>,
+): InputBatch[] {
+  return cut([...pixels.keys()], batchSize).map((rows) =>
+    madeWhenRead(rows, () => pixelValues(rows, { pixels, processor })),
+  );
 }
 
 interface Images {

@@ -1,0 +1,14 @@
+import type { ClassifyOptions, LabelScore } from './text-classification.js';
+
+/** An image: the path or the URL of a PNG or JPEG file, or its bytes. */
+export type ImageInput = string | Uint8Array | Blob;
+
+/** Classifies images. */
+export interface ImageClassifier {
+  /** Returns the labels of an image, best first: five, unless `topK` says otherwise. */
+  (image: ImageInput, options?: ClassifyOptions): Promise<LabelScore[]>;
+  /** Returns the labels of each image. */
+  (images: readonly ImageInput[], options?: ClassifyOptions): Promise<LabelScore[][]>;
+  /** Frees the model's resources once running calls have ended. */
+  dispose(): Promise<void>;
+}

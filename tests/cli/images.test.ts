@@ -1,0 +1,73 @@
+// A folder of images, a vision network in ONNX, and what the commands make of them.
+import { readFileSync } from 'node:fs';
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bertFolder } from '../models/bert-tiny.js';
+import { peftBench } from './in-process.js';
+
+let folder = '';
+const path = (name: string): string => join(folder, name);
+
+/** Copies pictures into a folder for each class. */
+async function images(name: string, count: number): Promise<void> {
+  for (const [label, picture] of Object.entries({ dark: 'grey.png', light: 'tall.png' })) {
+    await mkdir(path(`${name}/${label}`), { recursive: true });
+    const from = new URL(`../tasks/fixtures/images/${picture}`, import.meta.url);
+    for (let image = 0; image < count; image++) await copyFile(from, path(`${name}/${label}/${image}.png`));
+  }
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peftjs-images-'));
+  await images('photos/train', 16);
+  await images('photos/dev', 4);
+  await mkdir(path('vit/onnx'), { recursive: true });
+  const graph = readFileSync(new URL('../models/fixtures/onnx-images/vit-traced.onnx.gz', import.meta.url));
+  await writeFile(path('vit/onnx/model.onnx'), gunzipSync(graph));
+  await writeFile(path('vit/config.json'), '{"model_type": "vit", "architectures": ["ViTForImageClassification"]}');
+  const settings = { image_processor_type: 'ViTImageProcessor', size: { height: 8, width: 8 } };
+  await writeFile(path('vit/preprocessor_config.json'), JSON.stringify(settings));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const train = (...flags: readonly string[]) =>
+  peftBench(['train', '--preset', 'smoke', '--method', 'lora', '--budget', 'r=2', '--batch-size', '8', ...flags]);
+
+describe('a folder of images', () => {
+  it('trains an adapter, which predicts the labels of images', async () => {
+    const { code, stderr } = await train('--model', path('vit'), '--images', path('photos'), '--out', path('adapter'));
+    expect(stderr).toContain(`predict ${path('adapter')} photo.jpg`);
+    expect(code).toBe(0);
+    const shown = await peftBench([
+      'predict',
+      path('adapter'),
+      path('photos/dev/dark/0.png'),
+      '--top-k',
+      '2',
+      '--json',
+    ]);
+    const answer = JSON.parse(shown.stdout) as { labels: { label: string }[] };
+    expect(answer.labels.map(({ label }) => label).sort()).toEqual(['dark', 'light']);
+    expect(shown.code).toBe(0);
+  });
+
+  it.each([
+    [['--images', 'photos', '--train', 'vit/config.json'], /--images names a folder of images; leave out --train/],
+    [['--images', 'none'], /no such file or folder: --images/],
+    [['--images', 'vit'], /expected PNG or JPEG images in at least two folders/],
+  ])('is refused with %j', async (flags, message) => {
+    const given = flags.map((flag) => (flag.startsWith('--') ? flag : path(flag)));
+    const { code, stderr } = await train('--model', path('vit'), ...given, '--out', path('refused'));
+    expect(stderr).toMatch(message);
+    expect(code).toBe(2);
+  });
+
+  it('needs a network of images', async () => {
+    const { code, stderr } = await train('--model', bertFolder, '--images', path('photos'), '--out', path('refused'));
+    expect(stderr).toMatch(/reads no images; give the folder of a vision network in ONNX/);
+    expect(code).toBe(2);
+  });
+});

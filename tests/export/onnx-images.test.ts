@@ -1,0 +1,56 @@
+// Graphs of images, saved with merged weights and a new head, in ONNX Runtime.
+import { readFileSync } from 'node:fs';
+import { gunzipSync } from 'node:zlib';
+import { activeAdapter, attach, hostTensor, memoryStorage, mergeAndUnload, predict } from '@peftjs/core';
+import { floats, mapValues } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
+import { relativeDistance } from '@peftjs/conformance';
+import { compiled } from '@peftjs/engine';
+import { lora } from '@peftjs/lora';
+import { fromOnnx, saveOnnxGraph, type OnnxOptions } from '@peftjs/onnx';
+import * as ort from 'onnxruntime-node';
+import { expect, it } from 'vitest';
+
+const read = (name: string): Uint8Array =>
+  new Uint8Array(gunzipSync(readFileSync(new URL(`../models/fixtures/onnx-images/${name}.onnx.gz`, import.meta.url))));
+const shape = [2, 3, 8, 8];
+const pixels = Float32Array.from({ length: 2 * 3 * 8 * 8 }, (_, place) => Math.sin(place));
+const batch = {
+  inputs: { pixelValues: hostTensor(pixels, shape) },
+  rowWeights: hostTensor(Float32Array.of(1, 1), [2]),
+  rows: [0, 1],
+};
+
+it.each<readonly [string, string, OnnxOptions]>([
+  ['its own head', 'vit-traced', {}],
+  ['a new head on the mean of all patches', 'vit-features', { labels: ['a', 'b'], pooling: 'mean' }],
+  ['a new head on the class token', 'vit-features', { labels: ['a', 'b'], pooling: 'cls' }],
+  ['a new head on an embedding', 'clip-vision-dynamo', { labels: ['a', 'b'] }],
+])('a graph with %s computes what its adapter did', async (_, name, options) => {
+  const storage = memoryStorage(new Map([['vision.onnx', read(name)]]));
+  const peft = attach(
+    await fromOnnx('vision.onnx', { storage, ...options }),
+    lora({ r: 2, targetModules: 'all-linear' }),
+  );
+  const moved = mapValues(activeAdapter(peft).values, (value, key) =>
+    hostTensor(
+      Float32Array.from(floats(value), (x, at) => x + 0.1 * Math.sin(at + key.length)),
+      value.shape,
+    ),
+  );
+  replaceAdapter(peft, { values: moved });
+  const expected = await predict(peft, [batch], { executor: compiled({ threads: 1 }) });
+  await saveOnnxGraph(mergeAndUnload(peft), 'tuned.onnx');
+  const session = await ort.InferenceSession.create(storage.files.get('tuned.onnx') ?? expect.fail('none'), {
+    logSeverityLevel: 4,
+  });
+  const found = await session.run({ pixel_values: new ort.Tensor('float32', pixels, shape) });
+  expect(session.outputNames).toEqual(['logits']);
+  const logits = found['logits']?.data as Float32Array;
+  expect(
+    relativeDistance(
+      logits,
+      expected.flatMap((row) => [...row]),
+    ),
+  ).toBeLessThan(1e-5);
+});
