@@ -122,7 +122,7 @@ interface Canvas {
 async function decodedByCanvas(bytes: Uint8Array): Promise<DecodedImage> {
   const page = globalThis as unknown as Page;
   const options = { colorSpaceConversion: 'none', premultiplyAlpha: 'none' };
-  const bitmap = await page.createImageBitmap(new Blob([bytes]), options);
+  const bitmap = await page.createImageBitmap(new Blob([bytes.slice()]), options);
   const { width, height } = bitmap;
   const context = new page.OffscreenCanvas(width, height).getContext('2d');
   context.drawImage(bitmap, 0, 0);
