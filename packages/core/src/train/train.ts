@@ -33,7 +33,7 @@ import {
   type PlannedRun,
   type Run,
 } from './run.js';
-import { referenced } from './reference.js';
+import { referenced, sharedReference } from './reference.js';
 import { trainToSize } from './sizing.js';
 import { trainedTensors } from './step.js';
 import type { StepReport } from './steps.js';
@@ -63,8 +63,9 @@ export async function trainAfter(
   peft: PeftModel,
   given: TrainingData,
   options: TrainOptions,
+  reference = sharedReference(peft, given, options),
 ): Promise<TrainResult> {
-  const planned = await referenced(peft, plannedRun(stepsBefore, peft, given, options), options);
+  const planned = await referenced(plannedRun(stepsBefore, peft, given, options), reference);
   const run = startRun(peft, planned, options);
   try {
     await runEpochs(run, options);
