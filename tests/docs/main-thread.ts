@@ -12,9 +12,7 @@ interface TraceEvent {
 export function processorTime(trace: Buffer): { readonly main: number; readonly workers: number } {
   const { traceEvents } = JSON.parse(trace.toString()) as { readonly traceEvents: readonly TraceEvent[] };
   const names = new Map(
-    traceEvents
-      .filter(({ name }) => name === 'thread_name')
-      .map(({ pid, tid, args }) => [`${pid} ${tid}`, args?.name]),
+    traceEvents.filter(({ name }) => name === 'thread_name').map(({ pid, tid, args }) => [`${pid} ${tid}`, args?.name]),
   );
   const spentBy = (thread: string) =>
     traceEvents

@@ -47,10 +47,10 @@ export type SharedReference = () => Promise<HostTensors | undefined>;
  * be checked without it.
  * @param data the rows of all stages, held-out rows included
  */
-export function sharedReference({ model }: PeftModel, data: TrainingData, options: TrainOptions): SharedReference {
+export function sharedReference(peft: PeftModel, data: TrainingData, options: TrainOptions): SharedReference {
   let known: Promise<HostTensors | undefined> | undefined;
-  const { loss, selection } = trainSettings(options, data.kind);
-  const ofRun = async () => options.resume?.reference ?? computed(model, data, selection?.data, options);
+  const { loss, selection } = trainSettings(peft, options, data.kind);
+  const ofRun = async () => options.resume?.reference ?? computed(peft.model, data, selection?.data, options);
   return () => (known ??= loss.needsReference ? ofRun() : Promise.resolve(undefined));
 }
 

@@ -112,7 +112,7 @@ export async function trainToSize(
 function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions): SizingRun {
   const { selection, resume } = options;
   const adapter = activeAdapter(peft);
-  const { totalSteps } = plannedSteps(trainSettings(options, data.kind), data.batchesPerEpoch);
+  const { totalSteps } = plannedSteps(trainSettings(peft, options, data.kind), data.batchesPerEpoch);
   assertSizable(adapter.method.name, options);
   const lengths = lengthsOf(totalSteps, totalRanks(adapter.layers), options);
   const reference = sharedReference(peft, data, options);

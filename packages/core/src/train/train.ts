@@ -86,7 +86,7 @@ export async function trainAfter(
 
 /** Sets up a run before its first step, and checks everything that can be checked then. */
 function plannedRun(stepsBefore: number, peft: PeftModel, given: TrainingData, options: TrainOptions): PlannedRun {
-  const settings = trainSettings(options, given.kind);
+  const settings = trainSettings(peft, options, given.kind);
   const { plan, controller, data, heldOut } = withController(peft, settings, given);
   assertTrainable(peft);
   if (options.selection) assertLabels(peft.model, options.selection.data.batches);
