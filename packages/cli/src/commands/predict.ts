@@ -16,7 +16,7 @@ import { engineFromFlags, openExecutor } from '../registry/executors.js';
 import { everyMethod } from '../registry/methods.js';
 import { findPackage, packageFolder } from '../registry/packages.js';
 import { jsonLines, table, type Answer, type AnswerWriter } from './answers.js';
-import { choice, count } from './flags.js';
+import { choice, count, withExample } from './flags.js';
 import { exportedGraphs, isAdapter, settingsIn, taskOf } from './inspect.js';
 import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
@@ -38,8 +38,7 @@ type PredictTask = Exclude<keyof Pipelines, 'text-ranking'>;
 
 /** `peft-bench predict`: prints the predictions of an adapter, or a model, for texts. */
 export function addPredictCommand(program: Command): void {
-  program
-    .command('predict')
+  withExample(program.command('predict'), 'predict my-adapter "The soup was cold."')
     .description('predict with an adapter: labels, entities, vectors or generated text')
     .argument('<adapter>', 'an adapter or a model: a folder or a hub id (organisation/name)')
     .argument('[text...]', 'texts (default: those in --file, or on stdin)')

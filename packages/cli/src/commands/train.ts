@@ -16,7 +16,7 @@ import { withProgress } from '../run/progress.js';
 import { runTrial, type RunTrialOptions } from '../run/trial.js';
 import { MAX_SEEDS } from '../study/study.js';
 import { planTrials, type Trial } from '../study/trials.js';
-import { choice, count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
+import { choice, count, MOST_USED, studyFromFlags, withExample, withStudyFlags, type StudyFlags } from './flags.js';
 import {
   assertInputs,
   CHECKPOINT_EVERY,
@@ -38,9 +38,12 @@ interface TrainFlags extends StudyFlags, OutFlags, CheckpointFlags {
 export function addTrainCommand(program: Command): void {
   const command = withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'));
   command.options.find(({ long }) => long === '--method')?.makeOptionMandatory();
+  command.optionsGroup('Training:');
   command.addOption(choice('--loss <name>', 'loss to minimise (default: the one that suits the rows)', lossNames));
   command.option('--seed <n>', `seed of the initial values and the order of rows, up to ${MAX_SEEDS}`, seedIn, 1);
-  withOutFlags(command.option(...CHECKPOINT_EVERY), 'folder for the adapter').action(async (flags: TrainFlags) => {
+  withExample(command, 'train --train reviews.csv --method sora --budget 50000 --out my-adapter');
+  command.option(...CHECKPOINT_EVERY).optionsGroup(MOST_USED);
+  withOutFlags(command, 'folder for the adapter').action(async (flags: TrainFlags) => {
     process.exitCode = await untilSignal((signal) => trainOne(flags, signal));
   });
 }
