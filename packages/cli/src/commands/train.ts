@@ -5,7 +5,7 @@ import { commandName } from '../registry/command-name.js';
 import { lossNames, type LossName } from '../registry/losses.js';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
-import { formatCount } from '../format.js';
+import { counted, formatCount } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
 import { checkpointOwners, removeCheckpoints, trainingFolders, unfinishedFolder } from '../results/folder.js';
 import type { DoneTrial } from '../results/schema.js';
@@ -165,10 +165,13 @@ interface Ended {
 /** Fewer steps than this rarely change a model much. */
 const FEW_STEPS = 100;
 
+/** With fewer rows than this, a single one moves the score by .02 or more. */
+const FEW_ROWS = 50;
+
 /** What `predict` takes for pairs. */
 const PAIRS = '--pairs --file FILE, with two texts per line, separated by a tab';
 
-/** Returns the lines that say what was stored, whether the training was very short, and how to use the adapter. */
+/** Returns the lines that say what was stored, whether training or evaluation was very short, and how to use the adapter. */
 export function closingLines({ result, head, hasPairs, flags: { out, epochs: asked } }: Ended): string[] {
   const { parameters, budget, history, protocol } = result;
   const { requested, met } = budget;
@@ -176,11 +179,15 @@ export function closingLines({ result, head, hasPairs, flags: { out, epochs: ask
   const ofHead = head === 0 ? '' : `, and ${formatCount(head)} in the head`;
   const steps = history.at(-1)?.step ?? 0;
   const { epochs } = protocol;
+  const { reported: rows = Infinity } = protocol.data.rows;
   const enough = Math.ceil((epochs * FEW_STEPS) / steps);
   return [
     `stored params: ${formatCount(parameters.stored)} in the adapter${asBudgeted}${ofHead}`,
     ...(asked === undefined && steps > 0 && steps < FEW_STEPS
       ? [`trained for only ${steps} steps (--epochs ${epochs}); if the score is low, try --epochs ${enough}`]
+      : []),
+    ...(rows < FEW_ROWS
+      ? [`the score rests on ${counted(rows, 'row')} only; give more with --dev, or do not rely on it`]
       : []),
     `saved to ${out}; to use it: npx ${commandName} predict ${out} ${hasPairs ? PAIRS : '"some text"'}`,
   ];
