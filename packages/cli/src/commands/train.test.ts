@@ -28,7 +28,7 @@ const lines = ({
       parameters: { stored: 49_920 },
       budget: { requested, met },
       history: [{ step: steps }],
-      protocol: { epochs: 2, data: { rows: { reported: rows } } },
+      protocol: { epochs: 2, data: { rows: { dev: rows } } },
     },
     head,
     hasPairs,

@@ -179,7 +179,7 @@ export function closingLines({ result, head, hasPairs, flags: { out, epochs: ask
   const ofHead = head === 0 ? '' : `, and ${formatCount(head)} in the head`;
   const steps = history.at(-1)?.step ?? 0;
   const { epochs } = protocol;
-  const { reported: rows = Infinity } = protocol.data.rows;
+  const { dev: rows = Infinity } = protocol.data.rows;
   const enough = Math.ceil((epochs * FEW_STEPS) / steps);
   return [
     `stored params: ${formatCount(parameters.stored)} in the adapter${asBudgeted}${ofHead}`,
