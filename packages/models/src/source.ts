@@ -1,6 +1,6 @@
 import { diskStorage, type Storage } from '@peftjs/core';
 import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
-import { ADAPTER_CONFIG, aFunction, aList, anything, aReadStorage } from '@peftjs/core/model';
+import { ADAPTER_CONFIG, aFunction, aList, anything, aReadStorage, nodeModule } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { CheckpointFormat } from './checkpoint.js';
 import { joined, type Folder } from './folder.js';
@@ -179,7 +179,7 @@ function nothingIn(path: string, formats: readonly CheckpointFormat[]): Checkpoi
  * @throws UnsupportedError outside Node.
  */
 async function installedPackage(name: string): Promise<string> {
-  const createRequire = await requireFactory();
+  const createRequire = requireFactory();
   const disk = diskStorage();
   for (const origin of [`${globalThis.process.cwd()}/`, import.meta.url]) {
     for (const modules of createRequire(origin).resolve.paths(name) ?? []) {
@@ -192,14 +192,8 @@ async function installedPackage(name: string): Promise<string> {
   );
 }
 
-async function requireFactory(): Promise<typeof import('node:module').createRequire> {
-  try {
-    return (await import(/* @vite-ignore */ 'node:module')).createRequire;
-  } catch (cause) {
-    throw new UnsupportedError(
-      'npm packages are only found on a disk: pass `resolvePackage`, or a folder in `storage`',
-      undefined,
-      cause,
-    );
-  }
+function requireFactory(): typeof import('node:module').createRequire {
+  const module = nodeModule('node:module');
+  if (module) return module.createRequire;
+  throw new UnsupportedError('npm packages are only found on a disk: pass `resolvePackage`, or a folder in `storage`');
 }

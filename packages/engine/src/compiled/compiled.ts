@@ -150,7 +150,7 @@ function keepsTooMuch(largest: Sizes, free: number): (keptBytes: (at: Sizes) => 
 /** The free memory of a backend; no limit if unknown, as that of a GPU. */
 async function freeBytes(backend: string): Promise<number> {
   if (backend === 'wasm') return WASM_BYTES;
-  return (backend === 'cpu' ? await freeMemory() : undefined) ?? Infinity;
+  return (backend === 'cpu' ? freeMemory() : undefined) ?? Infinity;
 }
 
 /** The most memory that WebAssembly addresses. */
