@@ -25,6 +25,7 @@ const contents: readonly Contents[] = [
     folder: 'guides',
     first: [
       'guides/choose',
+      'guides/where-it-runs',
       'guides/serve',
       'guides/retrieval',
       'guides/rerank',

@@ -75,7 +75,7 @@ interface Flags extends StudyFlags, OutFlags, CheckpointFlags, PlanFlags {
 /** `peft-bench run`: runs every trial of a study and writes its report. */
 export function addRunCommand(program: Command): void {
   const command = program.command('run').description('compare methods at equal parameter budgets');
-  const example = 'run --train reviews.csv --method lora,sora --budget r=4 --seeds 3 --out comparison';
+  const example = 'run --train reviews.csv --budget r=4 --seeds 3 --out comparison';
   withStudyFlags(listPresets(withExample(command, example)))
     .option('--seeds <n>', 'number of seeds: trains with seeds 1 to n', count)
     .option('--reference <arm>', "arm that differences are taken against (default: the study's)")

@@ -79,6 +79,8 @@ interface Judged extends Pick<Stated, 'margin'> {
   readonly contest: Contest;
   /** The arm to use: the best one, or the reference as long as it is not shown to be worse. */
   readonly advised: Contender;
+  /** Whether that is the reference. */
+  readonly isReference: boolean;
   /** The arm with the best mean. */
   readonly best: Contender;
   /** The other candidates at the budget, best mean first. */
@@ -157,9 +159,24 @@ function judge(contest: Contest, { margin, reference }: Stated, best: Contender,
   const least = [best, ...noWorse].reduce((smallest, arm) => (isSmaller(arm, smallest) ? arm : smallest));
   const smallest = margin === null ? undefined : least;
   const tied = [best, ...open, ...equal].filter((arm) => !isSmaller(best, arm));
-  const tiedArm = (name: string): Contender | undefined => tied.find(({ label }) => label === name);
-  const advised = tiedArm(reference) ?? tiedArm(SIMPLEST) ?? best;
-  return { contest, margin, advised, best, others, groups, behind, worse, open, apart, baseline, above, smallest };
+  const known = tied.find(({ label }) => label === reference);
+  const advised = known ?? best;
+  return {
+    contest,
+    margin,
+    advised,
+    isReference: known !== undefined,
+    best,
+    others,
+    groups,
+    behind,
+    worse,
+    open,
+    apart,
+    baseline,
+    above,
+    smallest,
+  };
 }
 
 /** Where a verdict holds, e.g. ` at r = 4, over 4 tasks`. */
@@ -205,11 +222,8 @@ function headline(judged: Judged): string[] {
   ];
 }
 
-/** The method to use as long as no other is shown to be better. */
-const SIMPLEST = 'lora';
-
 /** What to use where no arm wins. */
-function advice({ contest, best, advised, behind, open, baseline, above }: Judged): string {
+function advice({ contest, advised, isReference, behind, open, baseline, above }: Judged): string {
   const place = placeOf(contest);
   const few = tooFewRows(contest).length > 0 ? 'rows' : tooFewSeeds(contest).length > 0 ? 'seeds' : null;
   if (baseline && above.length === 0 && !few) return `Use ${baseline.label}: nothing is reliably better${place}.`;
@@ -219,8 +233,8 @@ function advice({ contest, best, advised, behind, open, baseline, above }: Judge
     : open.length === 0
       ? 'Several methods are equally good'
       : `We cannot tell ${who} apart`;
-  const why = advised === best ? 'which is best on average' : 'the reference';
-  return `${found}${place}; use ${advised.label}, ${advised.label === SIMPLEST ? 'the simplest' : why}.`;
+  const why = isReference ? 'which the others are compared with' : 'which is best on average';
+  return `${found}${place}; use ${advised.label}, ${why}.`;
 }
 
 /** Scores of fewer rows than this move by .02 and more with a single row. */
