@@ -9,8 +9,10 @@ import type { GraphOptions } from './checkpoint.js';
  * const model = await fromPretrained('Xenova/all-MiniLM-L6-v2', { formats: onnxFormats() });
  */
 export function onnxFormats(): (CheckpointFormat | FileFormat)[] {
-  return graphFormats({ options: { pooling: 'mean', operators: {} }, unless: SAFETENSORS });
+  return graphFormats({ options: DEFAULTS, unless: SAFETENSORS });
 }
+
+const DEFAULTS: GraphOptions = { pooling: 'mean', operators: {} };
 
 /** What is asked of a model in a folder. */
 interface Asked {
@@ -43,8 +45,8 @@ const SUFFIXES = ['', '_fp16', '_quantized', '_int8', '_uint8', '_q4', '_q4f16',
 
 const SAFETENSORS = ['model.safetensors', 'model.safetensors.index.json'];
 
-/** The format of one file. */
-function graphFormat(marker: string, options: GraphOptions): CheckpointFormat {
+/** Returns the format of a folder with this file. */
+export function graphFormat(marker: string, options = DEFAULTS): CheckpointFormat {
   return {
     name: 'an ONNX graph',
     marker,
