@@ -179,6 +179,7 @@ describe('fromOnnx', () => {
   });
 });
 
-it('fromPretrained alone says how to open a folder with a graph', async () => {
+it('fromPretrained alone says how to open a graph', async () => {
+  await expect(fromPretrained('model.onnx')).rejects.toThrow(/read it with fromOnnx of @peftjs\/onnx/);
   await expect(fromPretrained(path('model'))).rejects.toThrow(/the ONNX graph is read by fromOnnx of @peftjs\/onnx/);
 });

@@ -77,6 +77,12 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
   const { files, folders: formats } = formatsOf(options);
   const file = files.find(({ ending }) => source.endsWith(ending));
   if (file) return locateFile(source, file, options);
+  if (source.endsWith('.onnx')) {
+    throw new ConfigError(
+      `${source} is an ONNX graph: read it with fromOnnx of @peftjs/onnx, or pass formats: onnxFormats()`,
+      'source',
+    );
+  }
   const here = await locateHere(source, subfolder, formats, options);
   if (here) return here;
   if (!isHubId(source)) throw nothingIn(joined(source, subfolder), formats);
