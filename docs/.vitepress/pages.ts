@@ -24,6 +24,7 @@ const contents: readonly Contents[] = [
     text: 'Guides',
     folder: 'guides',
     first: [
+      'guides/choose',
       'guides/serve',
       'guides/retrieval',
       'guides/rerank',
