@@ -13,7 +13,6 @@ console.log(describeParameters(peft));
 await train(peft, data.train, {
   executor,
   epochs: Number(EPOCHS),
-  learningRate: 1e-3,
   selection: { data: data.selection },
   onEvaluation: ({ step, metrics }) => {
     console.log(`step ${step}`, metrics);
