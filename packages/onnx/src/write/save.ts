@@ -6,7 +6,7 @@ import { openModel, type OpenedModel } from '../format/files.js';
 import { fieldsIn, Message, written, type Fields } from '../format/message.js';
 import { decoded, type Constant } from '../format/tensor.js';
 import type { GraphSource } from '../checkpoint.js';
-import { graphFormat } from '../formats.js';
+import { graphFormat } from '../graph-formats.js';
 import type { OnnxModel } from '../from-onnx.js';
 import { transposed } from '@peftjs/core/linalg';
 import { modulesIn, weightsOf } from '../network.js';
