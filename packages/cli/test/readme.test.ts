@@ -19,5 +19,5 @@ it('shows the progress of a training as the README does', async () => {
   // #region progress
   await train(peft, data, { executor: compiled(), epochs: 3, ...trainingProgress() });
   // #endregion progress
-  expect(shown).toMatch(/training .*step 12\/12/);
+  expect(shown).toMatch(/training .*step 12 of 12/);
 });

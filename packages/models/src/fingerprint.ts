@@ -39,7 +39,8 @@ export function sha256(bytes: Bytes): Promise<string> {
 export async function hexDigest(algorithm: 'SHA-256' | 'SHA-1', bytes: Bytes): Promise<string> {
   const view = new Uint8Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
   const crypto = nodeCrypto();
-  if (crypto) return crypto.createHash(algorithm).update(view).digest('hex');
+  // Deno does not know 'SHA-256'.
+  if (crypto) return crypto.createHash(algorithm.replace('-', '')).update(view).digest('hex');
   const subtle = (globalThis.crypto as Partial<typeof globalThis.crypto>).subtle;
   if (!subtle) {
     throw new UnsupportedError(

@@ -110,7 +110,7 @@ function verdictOn(contest: Contest, stated: Stated): Verdict {
     return { ...base, ...NOTHING, sentences };
   }
   const judged = judge(contest, stated, best, others);
-  const { groups, open, worse, behind, above, smallest } = judged;
+  const { groups, open, worse, above, smallest } = judged;
   const labels = (arms: readonly Contender[]): string[] => arms.map(({ label }) => label);
   return {
     ...base,
