@@ -37,6 +37,7 @@ const contents: readonly Contents[] = [
       'guides/own-model',
       'guides/own-layers-model',
       'guides/adapter-to-transformers-js',
+      'guides/tune-served',
       'guides/long-training',
     ],
   },

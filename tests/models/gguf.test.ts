@@ -205,6 +205,6 @@ test.each<[string, (content: Content) => unknown, RegExp]>([
 it('a missing file, a broken one and a subfolder are refused', async () => {
   const storage = memoryStorage(new Map());
   await expect(fromPretrained('none.gguf', { storage })).rejects.toThrow(/no file none.gguf/);
-  await expect(loaded(fileOf('llama'), { subfolder: 'more' })).rejects.toThrow(/'subfolder' is not for a GGUF file/);
+  await expect(loaded(fileOf('llama'), { subfolder: 'more' })).rejects.toThrow(/'subfolder' is not for a .gguf file/);
   await expect(loaded(fileOf('llama').subarray(0, 5000))).rejects.toThrow(/folder\/model.gguf: .*truncated/);
 });

@@ -1,7 +1,15 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { adalora } from '@peftjs/adalora';
 import { alora } from '@peftjs/alora';
-import { activeAdapter, attach, hostTensor, savePretrained, withAdapter, type PeftModel } from '@peftjs/core';
+import {
+  activeAdapter,
+  attach,
+  hostTensor,
+  savePretrained,
+  withAdapter,
+  type Model,
+  type PeftModel,
+} from '@peftjs/core';
 import { createRng, floats, type ConfiguredMethod, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { bayesLora } from '@peftjs/bayes-lora';
 import { dynamicDora } from '@peftjs/dynamic-dora';
@@ -100,14 +108,11 @@ const configurations: Readonly<Record<string, ConfiguredMethod>> = {
   }),
 };
 
-/** The model with names for its three classes. */
-const labelled = { ...model, labels: ['angry', 'calm', 'glad'] };
-
-/** Every configuration on the model, untrained. */
-export function newAdapters(): Named<PeftModel>[] {
+/** Every configuration on a model, untrained. */
+export function newAdapters(base: Model = model): Named<PeftModel>[] {
   return Object.entries(configurations).map(([name, configured]) => [
     name,
-    attach(name === 'lora-labels' ? labelled : model, configured),
+    attach(name === 'lora-labels' ? { ...base, labels: ['angry', 'calm', 'glad'] } : base, configured),
   ]);
 }
 
@@ -115,8 +120,8 @@ export function newAdapters(): Named<PeftModel>[] {
  * The adapters with values that are random rather than trained, so that they are the same on every machine. Where ranks
  * are pruned, modules keep between none and all of their ranks; 'sora-dead' has none left.
  */
-export function drawnAdapters(): Named<PeftModel>[] {
-  return newAdapters().map(([name, peft]) => {
+export function drawnAdapters(base: Model = model): Named<PeftModel>[] {
+  return newAdapters(base).map(([name, peft]) => {
     const alive = (index: number, r: number): number => (name === 'sora-dead' ? 0 : index % (r + 1));
     return [name, withAdapter(peft, { values: withDeadRanks(peft, drawnValues(peft), alive) })];
   });

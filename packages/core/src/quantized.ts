@@ -15,6 +15,7 @@
  */
 import { UnsupportedError } from './errors.js';
 import { isInHead } from './head.js';
+import { isTable } from './nn/quantized.js';
 import type { Model } from './contracts/model.js';
 import type { Site } from './contracts/site.js';
 import { floats, hostTensor, tensorAt, transposed, type HostBytes, type HostTensor } from './tensors.js';
@@ -100,8 +101,7 @@ export function quantized(matrix: HostTensor, form: QuantizedForm = 'q8'): Quant
 /** Returns a matrix as another one is held: rounded in the same way, or itself if the other is float32. */
 export function roundedLike(held: HostTensor, matrix: HostTensor): HostTensor {
   if (!isQuantized(held)) return matrix;
-  const isTable = held.parts.scale.shape.length === 2;
-  return quantized(matrix, isTable ? 'q8 rows' : held.bits === 4 ? 'q4' : 'q8');
+  return quantized(matrix, isTable(held.parts) ? 'q8 rows' : held.bits === 4 ? 'q4' : 'q8');
 }
 
 /** Returns the memory that a weight needs, in bytes. */

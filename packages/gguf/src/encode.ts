@@ -1,3 +1,4 @@
+import { toFloat16 } from '@peftjs/safetensors';
 import { BLOCKS, byteLengthOf, type GgufTensor } from './blocks.js';
 import { GgufError } from './errors.js';
 
@@ -28,8 +29,8 @@ const ENCODERS: { readonly [T in EncodedType]: (values: Float32Array, view: Data
     });
   },
   F16: (values, view) => {
-    values.forEach((value, i) => {
-      view.setUint16(2 * i, halfOf(value), true);
+    toFloat16(values).forEach((half, i) => {
+      view.setUint16(2 * i, half, true);
     });
   },
   Q8_0: (values, view) => {
@@ -45,29 +46,9 @@ function encodeQ8(values: Float32Array, view: DataView, to: number): void {
   const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const scale = Math.fround(largest / 127);
   const inverse = scale === 0 ? 0 : Math.fround(1 / scale);
-  view.setUint16(to, halfOf(scale), true);
+  view.setUint16(to, toFloat16([scale])[0] as number, true);
   values.forEach((value, i) => {
     const scaled = Math.fround(value * inverse);
     view.setInt8(to + 2 + i, Math.sign(scaled) * Math.floor(Math.abs(scaled) + 0.5));
   });
-}
-
-const bits = new Uint32Array(1);
-const float = new Float32Array(bits.buffer);
-
-/** Returns the bits of the nearest half; of two, the even one. */
-function halfOf(value: number): number {
-  float[0] = value;
-  const [word = 0] = bits;
-  const sign = (word >>> 16) & 0x8000;
-  const magnitude = word & 0x7fffffff;
-  if (magnitude > 0x7f800000) return sign | 0x7e00; // NaN
-  if (magnitude >= 0x47800000) return sign | 0x7c00; // 2^16 and above
-  if (magnitude < 0x38800000) {
-    // Below 2^-14: a multiple of 2^-24. Adding 0.5 lets the addition round it to such a multiple.
-    float[0] = Math.abs(value) + 0.5;
-    return sign | ((bits[0] as number) - 0x3f000000);
-  }
-  const rounded = magnitude + 0xfff + ((magnitude >> 13) & 1);
-  return sign | ((rounded - 0x38000000) >> 13);
 }

@@ -36,6 +36,8 @@ export interface Checkpoint {
   readonly embedding?: EmbeddingSettings;
   /** The IDs of the tokens that end a generated text, for a language model. */
   readonly eosTokenIds?: readonly number[];
+  /** The exported graph that the model was read from, if it was, for the package that writes it back. */
+  readonly graph?: object;
 }
 
 /** The files of a model folder, other than weights, that an exported model copies. */
@@ -62,6 +64,8 @@ export interface CheckpointFormat {
   readonly name: string;
   /** The file that identifies a folder of this format. */
   readonly marker: string;
+  /** Files that make a folder one of another format in spite of the marker. Default: none. */
+  readonly unless?: readonly string[];
   /**
    * Reads a folder.
    * @param dtype How the weights are held in memory.
@@ -74,6 +78,14 @@ export interface CheckpointFormat {
    * @throws CheckpointError for a missing or broken file.
    */
   files?(folder: ModelFolder, model: Pick<Model, 'sites'>): Promise<SourceFiles>;
+}
+
+/** A format whose models are named by a file. Pass your own to `fromPretrained` as `formats`. */
+export interface FileFormat {
+  /** The ending of the files' names, e.g. '.gguf'. */
+  readonly ending: string;
+  /** Returns the folder of the model in a file, and its format. */
+  locate(path: string): { readonly folder: string; readonly format: CheckpointFormat };
 }
 
 /** How each weight of a network is held in memory. */

@@ -24,9 +24,7 @@ export interface Folder {
 export type WeightsFile = Pick<SafetensorsFile, 'names' | 'spec' | 'pieces' | 'close'>;
 
 /** A model's folder in a storage. */
-export interface ModelFolder {
-  /** The path of the folder. */
-  readonly path: string;
+export interface ModelFolder extends Folder {
   /** Returns the path of a file, also for messages. */
   pathOf(file: string): string;
   /** Whether a file exists. */
@@ -65,6 +63,7 @@ export function modelFolder(
   const pathOf = (file: string): string => joined(path, file);
   return {
     path,
+    storage,
     pathOf,
     progress,
     checkMemory: (file, bytes) => checkMemory('the model', bytes, memoryLimit, pathOf(file)),

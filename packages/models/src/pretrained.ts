@@ -47,6 +47,8 @@ export interface PretrainedModel extends Model, Prompts {
   readonly eosTokenIds?: readonly number[];
   /** How token embeddings become a text embedding. Only for 'feature-extraction'. */
   readonly pooling?: Pooling;
+  /** The exported graph that it was read from, if it was: `saveOnnxGraph` of @peftjs/onnx writes it back. */
+  readonly graph?: object;
   /** Returns sentence embeddings without the head, [batch, width]. */
   encode(scope: Scope, inputs: Tensors): Tensor;
   /**
@@ -197,7 +199,7 @@ function promptsOf({ prompts, defaultPromptName, includePrompt }: Prompts): Prom
 }
 
 function withHead(
-  { architecture, weights, tokenizer, head: trained, eosTokenIds, carried, ...own }: Checkpoint,
+  { architecture, weights, tokenizer, head: trained, eosTokenIds, carried, graph, ...own }: Checkpoint,
   { task, numLabels, labels = own.labels, problemType: asked }: ReturnType<typeof wantedHead>,
   identity: Pick<Model, 'name' | 'fingerprint'>,
 ): Omit<PretrainedModel, 'withLabels'> {
@@ -227,6 +229,7 @@ function withHead(
     ...(isPoolerUnused && { unused: [pooler.path] }),
     ...(decoding && { decoding, ...(decoding.withPast && { withPast: decoding.withPast }) }),
     ...(eosTokenIds && { eosTokenIds }),
+    ...(graph && { graph }),
     forward: head.forward,
     ...((task === 'sequence-classification' || task === 'causal-lm') && head.split && { split: head.split }),
     encode: (scope, inputs) => architecture.encode(scope, inputs),

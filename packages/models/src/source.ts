@@ -2,14 +2,14 @@ import { diskStorage, type Storage } from '@peftjs/core';
 import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
 import { ADAPTER_CONFIG, aFunction, aList, anything, aReadStorage, nodeModule } from '@peftjs/core/model';
 import * as v from 'valibot';
-import type { CheckpointFormat } from './checkpoint.js';
+import type { CheckpointFormat, FileFormat } from './checkpoint.js';
 import { joined, type Folder } from './folder.js';
-import { GGUF_ENDING, ggufFormat } from './gguf/format.js';
+import { ggufFiles } from './gguf/format.js';
 import { hubFolder, hubModel } from './hub/model-source.js';
 import { aPlainPath, hubEntries, isNode, type HubOptions } from './hub/options.js';
 import { isHubId } from './hub/request.js';
 import { useLiteFormat } from './tfjs/checkpoint.js';
-import { transformersFormat, withBuiltIn } from './transformers/checkpoint.js';
+import { transformersFormat } from './transformers/checkpoint.js';
 import type { ModelType } from './transformers/config.js';
 
 /** Returns the path of an npm package's folder. */
@@ -32,10 +32,10 @@ export interface SourceOptions extends HubOptions {
    */
   readonly modelTypes?: readonly ModelType[];
   /**
-   * Additional folder formats, tried before the built-in ones. Models on the hub always have the format of
-   * transformers.
+   * Additional formats of folders and files, tried before the built-in ones, e.g. `onnxFormats()` of
+   * `@peftjs/onnx/formats`. Default: none.
    */
-  readonly formats?: readonly CheckpointFormat[];
+  readonly formats?: readonly (CheckpointFormat | FileFormat)[];
 }
 
 /** The fields of `SourceOptions`. */
@@ -74,8 +74,15 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
       'source',
     );
   }
-  if (source.endsWith(GGUF_ENDING)) return locateGguf(source, options);
-  const formats = formatsOf(options);
+  const { files, folders: formats } = formatsOf(options);
+  const file = files.find(({ ending }) => source.endsWith(ending));
+  if (file) return locateFile(source, file, options);
+  if (source.endsWith('.onnx')) {
+    throw new ConfigError(
+      `${source} is an ONNX graph: read it with fromOnnx of @peftjs/onnx, or pass formats: onnxFormats()`,
+      'source',
+    );
+  }
   const here = await locateHere(source, subfolder, formats, options);
   if (here) return here;
   if (!isHubId(source)) throw nothingIn(joined(source, subfolder), formats);
@@ -85,21 +92,23 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
   throw nothingIn(path, formats);
 }
 
-/** Finds a GGUF file: the file with that path, else, for `organisation/name/file.gguf`, one of a repository on the hub. */
-async function locateGguf(source: string, { storage, modelTypes, ...options }: SourceOptions): Promise<Location> {
-  if (options.subfolder) {
-    throw new ConfigError("option 'subfolder' is not for a GGUF file: put the folder into its path", 'subfolder');
+/** Finds a file: the one with that path, else, for `organisation/name/..`, one of a repository on the hub. */
+async function locateFile(source: string, { ending, locate }: FileFormat, options: SourceOptions): Promise<Location> {
+  const { subfolder, storage, formats: _, modelTypes: __, ...hub } = options;
+  if (subfolder) {
+    throw new ConfigError(`option 'subfolder' is not for a ${ending} file: put the folder into its path`, 'subfolder');
   }
-  const path = source.slice(0, Math.max(0, source.lastIndexOf('/')));
-  const name = source.slice(path === '' ? 0 : path.length + 1);
-  const format = ggufFormat(name, withBuiltIn(modelTypes ?? []));
+  const { folder: path, format } = locate(source);
   const id = source.split('/', 2).join('/');
   const own = storage ?? defaultStorage(id);
   if (await own?.exists(source)) return { path, format, storage: own as Storage };
   if (!isHubId(id) || id === source) {
-    throw new CheckpointError(`there is no file ${source}; a file on the hub is organisation/name/file.gguf`, source);
+    throw new CheckpointError(
+      `there is no file ${source}; a file on the hub is organisation/name/file${ending}`,
+      source,
+    );
   }
-  return { path, format, storage: (await hubFolder(id, options)).storage };
+  return { path, format, storage: (await hubFolder(id, hub)).storage };
 }
 
 /**
@@ -150,8 +159,13 @@ function defaultStorage(source: string): Storage | undefined {
  * Returns all formats in the order in which they are tried, the most common first: a browser logs each file that is
  * missing. @throws ConfigError for an invalid option.
  */
-function formatsOf({ formats = [], modelTypes }: SourceOptions): readonly CheckpointFormat[] {
-  return [...formats, transformersFormat(modelTypes), useLiteFormat];
+function formatsOf({ formats = [], modelTypes }: SourceOptions) {
+  const files = formats.filter((format) => 'ending' in format);
+  const folders = formats.filter((format) => 'marker' in format);
+  return {
+    files: [...files, ggufFiles(modelTypes)],
+    folders: [...folders, transformersFormat(modelTypes), useLiteFormat],
+  };
 }
 
 async function modelIn(
@@ -162,14 +176,18 @@ async function modelIn(
   for (const subfolder of SUBFOLDERS) {
     for (const format of formats) {
       const candidate = subfolder === '' ? path : joined(path, subfolder);
-      if (await storage.exists(joined(candidate, format.marker))) return { storage, path: candidate, format };
+      const has = (file: string): Promise<boolean> => storage.exists(joined(candidate, file));
+      if (!(await has(format.marker))) continue;
+      const others = await Promise.all((format.unless ?? []).map(has));
+      if (!others.includes(true)) return { storage, path: candidate, format };
     }
   }
   return undefined;
 }
 
 function nothingIn(path: string, formats: readonly CheckpointFormat[]): CheckpointError {
-  const known = formats.map(({ name, marker }) => `${marker} of ${name}`).join(', or ');
+  const first = formats.filter(({ name }, index) => formats.findIndex((format) => format.name === name) === index);
+  const known = first.map(({ name, marker }) => `${marker} of ${name}`).join(', or ');
   return new CheckpointError(`no model in ${path}: expected ${known}, there or in dist`, path);
 }
 

@@ -5,15 +5,21 @@ import type { Tokenizer } from '@peftjs/models';
 import {
   batchInput,
   checkFinite,
+  ownMeaning,
   precisionOf,
+  readConfig,
+  readEmbeddingSettings,
   readTokenizer,
   readTokenizerSettings,
   sha256,
   tokenMean,
+  transformersFiles,
   type Architecture,
   type Checkpoint,
-  type CheckpointFormat,
+  type ConfigFile,
   type ModelFolder,
+  type ModelType,
+  type SourceFiles,
 } from '@peftjs/models/architectures';
 import { openModel } from './format/files.js';
 import type { ModelFile, Port } from './format/model.js';
@@ -23,17 +29,19 @@ import type { OperatorTable } from './operators/operator.js';
 import { defaultTargets } from './patterns/names.js';
 
 /** What is asked of a graph. */
-export interface GraphOptions extends Pick<HeadOptions, 'pooling' | 'head'> {
+export interface GraphOptions extends Pick<HeadOptions, 'pooling'>, Partial<Pick<HeadOptions, 'head'>> {
   /** The name of the output. */
-  readonly output: string | undefined;
-  readonly newHead: boolean | undefined;
-  readonly maxTokens: number | undefined;
+  readonly output?: string | undefined;
+  readonly newHead?: boolean | undefined;
+  readonly maxTokens?: number | undefined;
   readonly operators: OperatorTable;
 }
 
-/** How a graph is used. */
-export interface GraphUse {
-  /** The path of the file. */
+/** A graph in a file, and how a model uses it. */
+export interface GraphSource {
+  /** The folder of the model. */
+  readonly folder: ModelFolder;
+  /** The file of the graph within it. */
   readonly file: string;
   /** The name of the output. */
   readonly output: string;
@@ -41,45 +49,39 @@ export interface GraphUse {
   readonly axes: number | undefined;
   /** Whether it has a new head. */
   readonly newHead: boolean;
-}
-
-/**
- * The format of an ONNX file, with the tokenizer of transformers in the folder.
- * @param noted called with what the options leave open
- */
-export function onnxFormat(file: string, options: GraphOptions, noted: (use: GraphUse) => void): CheckpointFormat {
-  return {
-    name: 'an ONNX graph',
-    marker: file,
-    read: (folder, task, dtype) => readGraph(folder, file, { task, dtype, options, noted }),
-  };
+  /** How token embeddings become the features of a text. */
+  readonly pooling: HeadOptions['pooling'];
+  /** The task of the model. */
+  readonly task: Task;
 }
 
 interface Reading {
   readonly task: Task;
   readonly dtype: WeightDtype;
   readonly options: GraphOptions;
-  noted(use: GraphUse): void;
 }
 
-async function readGraph(
+/** Reads a graph, with the tokenizer and the settings of transformers in its folder. */
+export async function readGraph(
   folder: ModelFolder,
   file: string,
-  { task, dtype, options, noted }: Reading,
+  { task, dtype, options }: Reading,
 ): Promise<Checkpoint> {
   const path = folder.pathOf(file);
   const { model, bytes } = await openModel(folder, file);
   const output = outputOf(model, options.output);
   const network = inFile(path, () => networkOf(model, output, options.operators));
   const newHead = options.newHead ?? output.name !== LOGITS;
-  noted({ file: path, output: output.name, axes: output.shape?.length, newHead });
   const head = headOn(output, network, { ...options, task, newHead });
   const ofHead = headModules(network.modules, head.trained);
   const body = network.modules.filter((module) => !ofHead.includes(module));
   const settings = await readTokenizerSettings(folder);
+  const config = await configIn(folder);
+  const embedding = head.tokens && (await readEmbeddingSettings(folder));
+  const longest = options.maxTokens ?? embedding?.maxTokens ?? longestIn(settings[0]);
   const architecture: Architecture = {
     name: 'onnx',
-    maxTokens: Math.min(network.maxTokens, options.maxTokens ?? longestIn(settings[0])),
+    maxTokens: Math.min(network.maxTokens, longest),
     ...(network.tokenTypes !== undefined && { tokenTypes: network.tokenTypes }),
     settings: { [`output ${output.name} of ${await sha256(contentOf(model))}`]: 1 },
     sites: sitesOf(
@@ -97,12 +99,45 @@ async function readGraph(
   checkFinite({ ...own, ...headWeights }, path);
   const precision = precisionOf(dtype, architecture);
   folder.progress({ file: path, loadedBytes: bytes.byteLength, totalBytes: bytes.byteLength });
+  const graph: GraphSource = {
+    ...{ folder, file, task, newHead, pooling: options.pooling },
+    ...{ output: output.name, axes: output.shape?.length },
+  };
   return {
     architecture,
-    weights: mapValues({ ...own, ...network.others }, (weight, name) => precision.hold(name, weight)),
+    weights: {
+      ...mapValues({ ...own, ...network.others }, (weight, name) => precision.hold(name, weight)),
+      ...embedding?.weights,
+    },
     head: headWeights,
-    tokenizer: await tokenizerOf(folder, architecture, settings),
+    tokenizer: await tokenizerOf(folder, architecture, config, settings),
+    ...(embedding && { embedding }),
+    ...(!newHead && ownMeaning(config)),
+    graph,
   };
+}
+
+/** Returns config.json, which a graph does not need. */
+async function configIn(folder: ModelFolder): Promise<ConfigFile> {
+  if (await folder.exists('config.json')) return readConfig(folder);
+  return { file: folder.pathOf('config.json'), settings: {}, read: new Set() };
+}
+
+/** Returns the files beside a graph that an export copies. */
+export async function besideGraph(folder: ModelFolder): Promise<SourceFiles> {
+  if (await folder.exists('config.json')) return transformersFiles(folder, undefined, typeIn);
+  return { tokenizer: new Map([['tokenizer.json', await folder.bytes('tokenizer.json')]]) };
+}
+
+/** Returns a type that models do not know, for its name and that of its classes. */
+function typeIn({ file, settings }: ConfigFile): ModelType {
+  const { model_type: name, architectures = [] } = settings as { model_type?: string; architectures?: string[] };
+  const [own = ''] = architectures;
+  const savedBy = `${own.replace(/(?:For\w+|LMHeadModel|Model)$/, '')}Model, ${own}`;
+  const architecture = (): never => {
+    throw new UnsupportedError(`${file}: networks of type '${name ?? ''}' are only written as ONNX`, file);
+  };
+  return { name: name ?? '', savedBy, prefix: '', architecture };
 }
 
 /** The outputs that are used where none is named, the first of them that the graph has. */
@@ -160,9 +195,9 @@ function contentOf({ nodes, outputs, opset }: ModelFile): Uint8Array {
 async function tokenizerOf(
   folder: ModelFolder,
   architecture: Architecture,
+  config: ConfigFile,
   settings: readonly unknown[],
 ): Promise<Tokenizer> {
-  const config = { file: folder.pathOf('config.json'), settings: {}, read: new Set<string>() };
   if (await folder.exists('tokenizer.json')) return readTokenizer(folder, architecture, config, settings);
   const file = folder.pathOf('tokenizer.json');
   const missing = (): never => {

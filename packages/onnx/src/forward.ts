@@ -66,11 +66,20 @@ function operatorOf({ op, domain, name }: Node, own: OperatorTable): Operator {
   const key = domain === '' ? op : `${domain}:${op}`;
   const operator = Object.hasOwn(own, key) ? own[key] : domains[domain]?.[op];
   if (operator && (Object.hasOwn(own, key) || Object.hasOwn(domains[domain] ?? {}, op))) return operator;
+  if (IN_FEW_BITS.test(op)) {
+    throw new UnsupportedError(
+      `node '${name}' (${key}) has weights in few bits, which cannot be trained: read the graph in fp32 or fp16, and hold it in 8 or 4 bits with dtype: 'q8' or 'q4'`,
+      key,
+    );
+  }
   throw new UnsupportedError(
     `node '${name}' has the operator '${key}', which is not known: pass your own as operators: { '${key}': (inputs, call) => .. }`,
     key,
   );
 }
+
+/** Operators of graphs that were quantized. */
+const IN_FEW_BITS = /Quantize|^QLinear|^QAttention|Integer$|NBits$|Bnb4$/;
 
 /** Runs an operator. @throws CheckpointError naming the node, whatever the operator throws. */
 function attempted<T>({ op, name, outputs }: Node, run: () => T): T {

@@ -1,25 +1,15 @@
-import { integerFrom, parseOptions } from '@peftjs/core/method';
-import type { Storage } from '@peftjs/core';
-import { aRecord, assertArgument, assertKnownOptions, aText, aTextList, type Task } from '@peftjs/core/model';
+import { CheckpointError, integerFrom, parseOptions } from '@peftjs/core/method';
+import { aRecord, assertArgument, assertKnownOptions, aText, aTextList } from '@peftjs/core/model';
 import { fromPretrained, pretrainedOptionNames, type PretrainedModel, type PretrainedOptions } from '@peftjs/models';
 import * as v from 'valibot';
-import { onnxFormat, type GraphOptions, type GraphUse } from './checkpoint.js';
+import type { GraphOptions, GraphSource } from './checkpoint.js';
+import { graphFormats } from './graph-formats.js';
 import type { OperatorTable } from './operators/operator.js';
 
 /** A model of an ONNX graph. */
 export interface OnnxModel extends PretrainedModel {
   /** Where the graph is, and how it is used. */
   readonly graph: GraphSource;
-}
-
-/** A graph in a file, and how a model uses it. */
-export interface GraphSource extends GraphUse {
-  /** The storage of the file. Default: the disk. */
-  readonly storage?: Storage | undefined;
-  /** How token embeddings become the features of a text. */
-  readonly pooling: NonNullable<PretrainedOptions['pooling']>;
-  /** The task of the model. */
-  readonly task: Task;
 }
 
 /** Options of `fromOnnx`: those of `fromPretrained` for folders, and what is asked of the graph. */
@@ -42,6 +32,10 @@ export interface OnnxOptions extends Omit<PretrainedOptions, 'formats' | 'modelT
    * domain. Default: none.
    */
   readonly operators?: OperatorTable;
+  /** The folder of the graph within the model's, as in transformers.js. Default: 'onnx', else ''. */
+  readonly subfolder?: string;
+  /** The name of the graph's file without its ending, as in transformers.js. Default: 'model', else 'model_fp16'. */
+  readonly modelFileName?: string;
 }
 
 const graphEntries = {
@@ -50,17 +44,20 @@ const graphEntries = {
   head: v.optional(aTextList),
   maxTokens: v.optional(integerFrom(1)),
   operators: v.optional(aRecord, {}),
+  subfolder: v.optional(v.string()),
+  modelFileName: v.optional(aText),
 };
 
 /** The options of `fromPretrained` that choose another format. */
-const OTHERS: readonly string[] = ['formats', 'modelTypes', 'subfolder'] satisfies (keyof PretrainedOptions)[];
+const OTHERS: readonly string[] = ['formats', 'modelTypes'] satisfies (keyof PretrainedOptions)[];
 
 /**
  * Reads an ONNX graph as a model whose linear modules, embeddings and norms methods adapt: exports of transformers by
  * `torch.onnx`, optimum and transformers.js, of text models without caches, with float32 or float16 weights.
  *
- * @param source The path of a file, e.g. `model/onnx/model.onnx`, or of a folder that has model.onnx, there or in
- * `onnx`. The tokenizer is read from the folder of the file, or from the one around a folder `onnx`.
+ * @param source The path of a file, e.g. `model/onnx/model.onnx`, or a folder as transformers.js lays it out, with the
+ * graph in `onnx`, or beside the other files. Either may be on the hub, e.g. `organisation/name`. The tokenizer and
+ * config.json are read from the folder of the file, or from the one around a folder `onnx`.
  * @throws ConfigError for an invalid option, and for an output that the graph does not have.
  * @throws CheckpointError for a broken file, naming the node or tensor.
  * @throws UnsupportedError for an operator that is not known, naming its node, and for an output that is not for the
@@ -73,36 +70,14 @@ export async function fromOnnx(source: string, options: OnnxOptions = {}): Promi
   assertArgument('source', source, aText);
   const known = [...pretrainedOptionNames.filter((name) => !OTHERS.includes(name)), ...Object.keys(graphEntries)];
   assertKnownOptions('fromOnnx', options, known);
-  const { output, newHead, head, maxTokens, operators, ...loading } = options;
-  const asked = parseOptions('fromOnnx', graphEntries, { output, newHead, head, maxTokens, operators });
+  const { output, newHead, head, maxTokens, operators, subfolder, modelFileName, ...loading } = options;
+  const given = { output, newHead, head, maxTokens, operators, subfolder, modelFileName };
   const { pooling = 'mean', ...others } = loading;
-  const graph: GraphOptions = { ...asked, operators: asked.operators as OperatorTable, pooling } as GraphOptions;
-  const { folder, files } = placeOf(source);
-  let use: GraphUse | undefined;
-  const noted = (own: GraphUse): void => void (use = own);
-  const model = await fromPretrained(folder, {
+  const asked = parseOptions('fromOnnx', graphEntries, given);
+  const model = await fromPretrained(source, {
     ...(options.task === 'feature-extraction' ? loading : others),
-    formats: files.map((file) => onnxFormat(file, graph, noted)),
+    formats: graphFormats({ ...asked, options: { ...asked, pooling } as GraphOptions }),
   });
-  const own: GraphSource = { ...(use as unknown as GraphUse), storage: options.storage, pooling, task: model.task };
-  return named(model, source, own);
-}
-
-/** The folder of a model, and the file within it, or the files that it may be. */
-function placeOf(source: string): { readonly folder: string; readonly files: readonly string[] } {
-  const [, path = '', within = '', file] = /^(.*?\/)?(onnx\/)?([^/]+\.onnx)$/.exec(source) ?? [];
-  if (file === undefined) return { folder: source, files: ['onnx/model.onnx', 'model.onnx'] };
-  return { folder: path === '' ? '.' : path.slice(0, -1) || '/', files: [`${within}${file}`] };
-}
-
-/** Returns the model under the name of its file, also with other labels and with its original weights. */
-function named(model: PretrainedModel, name: string, graph: GraphSource): OnnxModel {
-  const { fullPrecision } = model;
-  return {
-    ...model,
-    name,
-    graph,
-    withLabels: (...given) => named(model.withLabels(...given), name, graph),
-    ...(fullPrecision && { fullPrecision: async () => named((await fullPrecision()) as PretrainedModel, name, graph) }),
-  };
+  if (model.graph) return model as OnnxModel;
+  throw new CheckpointError(`there is no onnx/model.onnx or model.onnx in ${source}; fromPretrained reads it`, source);
 }

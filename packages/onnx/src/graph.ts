@@ -2,9 +2,7 @@ import { CheckpointError, sizeOf } from '@peftjs/core/method';
 import type { ModelFile, Node } from './format/model.js';
 import type { Constant, Kind } from './format/tensor.js';
 import { kindsIn } from './kinds.js';
-
-/** The domain of the nodes that patterns put in place of others. */
-export const OWN_DOMAIN = 'peftjs';
+import { OWN_DOMAIN } from './operators/own.js';
 
 /**
  * A graph whose nodes can be replaced, output by output. Nothing is removed: nodes that no output depends on are not

@@ -14,7 +14,7 @@ export interface HeadOptions {
   /** Whether the output gets a new head. */
   readonly newHead: boolean;
   /** The modules of the graph's own head. */
-  readonly head: readonly string[] | undefined;
+  readonly head?: readonly string[] | undefined;
 }
 
 /** The module of a new head, and its output, as in transformers. */

@@ -1,6 +1,6 @@
-export { fromOnnx, type GraphSource, type OnnxModel, type OnnxOptions } from './from-onnx.js';
-export { saveOnnxGraph, type SavedGraph, type SaveGraphOptions } from './write/save.js';
-export type { GraphUse } from './checkpoint.js';
+export { fromOnnx, type OnnxModel, type OnnxOptions } from './from-onnx.js';
+export { mergedGraph, saveOnnxGraph, type MergedGraph, type SavedGraph, type SaveGraphOptions } from './write/save.js';
+export type { GraphSource } from './checkpoint.js';
 export type { Attribute } from './format/model.js';
 export type { Constant, ElementType, Kind, Place } from './format/tensor.js';
 export type { Call, Operator, OperatorTable } from './operators/operator.js';

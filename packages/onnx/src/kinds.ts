@@ -1,4 +1,5 @@
 import type { ModelFile, Node } from './format/model.js';
+import { operators } from './operators/index.js';
 import { TYPES, typeNumbered, type Constant, type Kind } from './format/tensor.js';
 
 /**
@@ -16,27 +17,13 @@ export function kindsIn({ constants, inputs }: ModelFile, nodes: readonly Node[]
   return kinds;
 }
 
-const INTEGERS: ReadonlySet<string> = new Set(['Shape', 'Size', 'ArgMax', 'ArgMin', 'NonZero']);
-const BOOLS: ReadonlySet<string> = new Set([
-  'Equal',
-  'Greater',
-  'GreaterOrEqual',
-  'Less',
-  'LessOrEqual',
-  'And',
-  'Or',
-  'Xor',
-  'Not',
-  'IsNaN',
-  'IsInf',
-]);
 /** Operators whose result has the kind of their second input. */
 const AS_SECOND: ReadonlySet<string> = new Set(['Where', 'CastLike']);
 
 function kindMade({ op, domain, inputs, attributes }: Node, kinds: ReadonlyMap<string, Kind>): Kind | undefined {
   if (domain !== '') return undefined;
-  if (INTEGERS.has(op)) return 'int';
-  if (BOOLS.has(op)) return 'bool';
+  const known = Object.hasOwn(operators, op) ? operators[op]?.kind : undefined;
+  if (known !== undefined) return known;
   if (op === 'Cast') return TYPES[typeNumbered(Number(attributes['to']), 'a Cast')].kind;
   if (op === 'ConstantOfShape') return TYPES[(attributes['value'] as Constant | undefined)?.type ?? 'float32'].kind;
   return kinds.get(inputs[AS_SECOND.has(op) ? 1 : 0] ?? '');

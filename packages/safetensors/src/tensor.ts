@@ -163,6 +163,32 @@ export function toFloat32(tensor: StoredTensor, memory?: Float32Array): Float32A
   }
 }
 
+/** Returns the bits of the nearest half of each number; of two, the even one. */
+export function toFloat16(values: ArrayLike<number>): Uint16Array<ArrayBuffer> {
+  const halves = new Uint16Array(values.length);
+  for (let i = 0; i < values.length; i++) halves[i] = halfOf(values[i] as number);
+  return halves;
+}
+
+const bits = new Uint32Array(1);
+const float = new Float32Array(bits.buffer);
+
+function halfOf(value: number): number {
+  float[0] = value;
+  const [word = 0] = bits;
+  const sign = (word >>> 16) & 0x8000;
+  const magnitude = word & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00; // NaN
+  if (magnitude >= 0x47800000) return sign | 0x7c00; // 2^16 and above
+  if (magnitude < 0x38800000) {
+    // Below 2^-14: a multiple of 2^-24. Adding 0.5 lets the addition round it to such a multiple.
+    float[0] = Math.abs(value) + 0.5;
+    return sign | ((bits[0] as number) - 0x3f000000);
+  }
+  const rounded = magnitude + 0xfff + ((magnitude >> 13) & 1);
+  return sign | ((rounded - 0x38000000) >> 13);
+}
+
 /** binary16 has 5 exponent bits with bias 15, binary32 8 with bias 127. */
 const EXPONENT_SHIFT = 2 ** (127 - 15);
 

@@ -18,7 +18,7 @@ import {
 import { openSource } from '@peftjs/pipelines';
 import { commandName } from '../registry/command-name.js';
 import { everyMethod } from '../registry/methods.js';
-import { packageFolder } from '../registry/packages.js';
+import { loading } from '../registry/loading.js';
 import { choice, count, withExample } from './flags.js';
 import { taskOf } from './inspect.js';
 import { checkOut, withOutFlags, type OutFlags } from './folders.js';
@@ -89,13 +89,14 @@ const WRITERS: Readonly<Record<Format, (exported: Exported) => Promise<string>>>
     return 'the adapter';
   },
   async merged({ peft, out }) {
-    await saveMerged(mergeAndUnload(peft), out, { resolvePackage: packageFolder });
+    await saveMerged(mergeAndUnload(peft), out, loading);
     return 'the merged model';
   },
   async onnx({ model, peft, out, dtype: wanted = 'fp32' }) {
     const isMergeable = activeAdapter(peft).method.capabilities.mergeable;
     const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // if not mergeable, the adapter's layers become part of the graph
     const maxTokens = Math.min(model.maxTokens, MAX_TOKENS);
+    if (model.graph && isMergeable && wanted === 'fp32') return writeGraph(source as Model, out, maxTokens);
     const graphs = new Map<string, Uint8Array>();
     const distances: string[] = [];
     for (const dtype of wanted === 'both' ? (['fp32', 'q8'] as const) : [wanted as OnnxDtype]) {
@@ -104,19 +105,19 @@ const WRITERS: Readonly<Record<Format, (exported: Exported) => Promise<string>>>
       for (const [file, bytes] of files) graphs.set(file, bytes);
     }
     const meant = { ...peft.model, ...outputMeaning(activeAdapter(peft)) };
-    await saveOnnx('adapters' in source ? meant : source, graphs, out, { maxTokens, resolvePackage: packageFolder });
+    await saveOnnx('adapters' in source ? meant : source, graphs, out, { ...loading, maxTokens });
     const { maxTokens: longest } = model.withPast ?? {};
     const limit = longest === undefined ? '' : ` for texts of at most ${longest} tokens, prompts included,`;
     return `the model as ONNX, ${distances.join(' and ')},${limit}`;
   },
   async gguf({ peft, out, rank }) {
-    const options = { resolvePackage: packageFolder, ...(rank !== undefined && { rank }) };
+    const options = { ...loading, ...(rank !== undefined && { rank }) };
     const error = await saveGgufAdapter(peft, join(out, GGUF_ADAPTER), options);
     const shown = `its changes of the weights differ from those of the adapter by ${(100 * error).toPrecision(2)} %`;
     return `the adapter for llama.cpp${error === 0 ? '' : ` (${shown})`}`;
   },
   async 'gguf-merged'({ peft, out, dtype = 'fp16' }) {
-    await saveGguf(peft, join(out, GGUF_MODEL), { resolvePackage: packageFolder, dtype: dtype as GgufDtype });
+    await saveGguf(peft, join(out, GGUF_MODEL), { ...loading, dtype: dtype as GgufDtype });
     return `the merged model for llama.cpp in ${dtype}`;
   },
 };
@@ -133,6 +134,18 @@ const NEXT: Readonly<Record<keyof typeof WRITERS, (out: string, task: string) =>
   onnx: (out, task) =>
     `await pipeline('${task}', '${out}') in transformers.js; ${commandName} inspect ${out} describes it`,
 };
+
+/** Writes the graph that a model was read from, with its weights. */
+async function writeGraph(merged: Model, out: string, maxTokens: number): Promise<string> {
+  const { mergedGraph } = await import('@peftjs/onnx'); // only here: most models are not from graphs
+  const { files, rounding } = await mergedGraph(merged);
+  const shown =
+    rounding > 0
+      ? `as its graph has them, rounded by at most ${rounding.toExponential(1)}`
+      : shownDistance('fp32', await checkOnnx(files, merged, { maxTokens }));
+  await saveOnnx(merged, files, out, { ...loading, maxTokens });
+  return `the model as the ONNX graph that it was read from, with merged weights ${shown},`;
+}
 
 /** Says how far the outputs of the graph are from the model's. */
 function shownDistance(dtype: OnnxDtype, distance: number): string {
@@ -165,7 +178,7 @@ async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void>
     methods: await everyMethod(),
     model: base,
     adapters: {},
-    loading: { resolvePackage: packageFolder },
+    loading,
   });
   const loaded = opened.loadedModel as PeftModel;
   const peft = labels === undefined ? loaded : labelled(loaded, labels.split(','));

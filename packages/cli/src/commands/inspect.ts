@@ -2,6 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { InferenceSession } from 'onnxruntime-node';
+import { PeftError } from '@peftjs/core';
 import { CheckpointError, grouped, sizeOf, type Site } from '@peftjs/core/method';
 import {
   ADAPTER_CONFIG,
@@ -14,7 +15,8 @@ import {
 } from '@peftjs/core/model';
 import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
 import { bytesSource, openSafetensors, type ByteSource, type SafetensorsFile } from '@peftjs/safetensors';
-import { findPackage, packageFolder } from '../registry/packages.js';
+import { loading } from '../registry/loading.js';
+import { findPackage } from '../registry/packages.js';
 import { formatCount, formatMetric, printableLines, textTable } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
 import { readResult, readSizing } from '../results/files.js';
@@ -33,7 +35,10 @@ async function inspect(path: string): Promise<void> {
   const isFile = isThere && statSync(path).isFile();
   if (path.endsWith('.safetensors') && (isFile || !isThere)) return inspectTensors(path);
   if (path.endsWith('.json') && isFile) return inspectResult(path);
-  if (path.endsWith('.onnx') && isFile) return inspectGraphs(await openFolder(dirname(path)), [basename(path)]);
+  if (path.endsWith('.onnx') && isFile) {
+    await inspectGraphs(await openFolder(dirname(path)), [basename(path)]);
+    return inspectModules(path);
+  }
   if (!isFile && (isThere || isHubId(path))) return inspectFolder(path);
   if (!isThere && findPackage(path) !== undefined) return inspectModel(path);
   throw new CheckpointError(
@@ -46,7 +51,9 @@ async function inspectFolder(path: string): Promise<void> {
   const folder = await openFolder(path);
   if (await isAdapter(folder)) return inspectAdapter(folder);
   const graphs = await exportedGraphs(folder);
-  return graphs.length > 0 ? inspectExport(folder, graphs) : inspectModel(path);
+  if (graphs.length === 0) return inspectModel(path);
+  await inspectExport(folder, graphs);
+  return inspectModules(path);
 }
 
 async function inspectAdapter(folder: Folder): Promise<void> {
@@ -102,7 +109,7 @@ async function inspectTensors(path: string): Promise<void> {
 }
 
 async function inspectModel(path: string): Promise<void> {
-  const model = await fromPretrained(path, { resolvePackage: packageFolder });
+  const model = await fromPretrained(path, loading);
   const parameters = Object.values(model.weights).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
   say(
     `${model.name}: ${formatCount(parameters)} parameters, up to ${model.maxTokens} tokens; fingerprint ${model.fingerprint.slice(0, 12)}\n${classLine(model.labels)}\n`,
@@ -110,6 +117,15 @@ async function inspectModel(path: string): Promise<void> {
   const size = ({ inFeatures, outFeatures }: Site): string => `${inFeatures} -> ${outFeatures}`;
   const rows = model.sites.map((site) => [site.path, site.kind, site.role, size(site)]);
   say(textTable(['module', 'kind', 'role', 'size'], rows, []));
+}
+
+/** Shows the modules of an ONNX graph that methods adapt, or why there are none. */
+async function inspectModules(path: string): Promise<void> {
+  say('\n');
+  await inspectModel(path).catch((error: unknown) => {
+    if (!(error instanceof PeftError)) throw error;
+    say(`cannot be trained: ${error.message}\n`);
+  });
 }
 
 async function inspectExport(folder: Folder, graphs: readonly string[]): Promise<void> {
@@ -132,14 +148,14 @@ async function inspectGraphs(folder: Folder, graphs: readonly string[]): Promise
   }
 }
 
-/** The graphs that an export writes, by their paths in its folder. */
-const GRAPHS = ['onnx/model.onnx', 'onnx/model_quantized.onnx'];
+/** The graphs of an export, by their paths in its folder. */
+const GRAPHS = ['onnx/model.onnx', 'onnx/model_fp16.onnx', 'onnx/model_quantized.onnx'];
 
 /** Weights of a model that peftjs loads: a folder that has them is more than an export. */
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
 
 /** The graphs of an ONNX export; none for any other folder. */
-export async function exportedGraphs({ path, storage }: Folder): Promise<string[]> {
+async function exportedGraphs({ path, storage }: Folder): Promise<string[]> {
   const existing = async (files: readonly string[]): Promise<string[]> => {
     const found = await Promise.all(files.map((file) => storage.exists(`${path}/${file}`)));
     return files.filter((_, index) => found[index]);
@@ -166,6 +182,11 @@ async function onnxSignature({ path, storage }: Folder, graph: string): Promise<
   } catch (cause) {
     throw new CheckpointError(`${name}: expected an ONNX file, got other or incomplete content`, name, cause);
   }
+}
+
+/** The folder of a model: for an .onnx file that around it, or the one around a folder `onnx`. */
+export function aroundGraph({ path, storage }: Folder): Folder {
+  return { path: path.endsWith('.onnx') ? dirname(path).replace(/(?:^|\/)onnx$/, '') || '.' : path, storage };
 }
 
 /** Reads the settings in a JSON file of a folder. Empty if that fails, because they are only shown. */

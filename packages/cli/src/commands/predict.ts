@@ -14,10 +14,11 @@ import {
 import { chatML, type Message } from '@peftjs/tasks';
 import { engineFromFlags, openExecutor } from '../registry/executors.js';
 import { everyMethod } from '../registry/methods.js';
-import { findPackage, packageFolder } from '../registry/packages.js';
+import { loading } from '../registry/loading.js';
+import { findPackage } from '../registry/packages.js';
 import { jsonLines, table, type Answer, type AnswerWriter } from './answers.js';
 import { choice, count, withExample } from './flags.js';
-import { exportedGraphs, isAdapter, settingsIn, taskOf } from './inspect.js';
+import { aroundGraph, isAdapter, settingsIn, taskOf } from './inspect.js';
 import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
 /** The flags of `peft-bench predict`. */
@@ -40,7 +41,7 @@ type PredictTask = Exclude<keyof Pipelines, 'text-ranking'>;
 export function addPredictCommand(program: Command): void {
   withExample(program.command('predict'), 'predict my-adapter "The soup was cold."')
     .description('predict with an adapter: labels, entities, vectors or generated text')
-    .argument('<adapter>', 'an adapter or a model: a folder or a hub id (organisation/name)')
+    .argument('<adapter>', 'an adapter or a model: a folder, an .onnx file or a hub id (organisation/name)')
     .argument('[text...]', 'texts (default: those in --file, or on stdin)')
     .option('--file <file>', 'file with one text per line')
     .option('--pairs', 'read two texts per line, separated by a tab')
@@ -100,8 +101,7 @@ interface Subject {
 
 /**
  * Finds the task of an adapter, or of a model's head.
- * @throws CheckpointError if nothing has that name, UnsupportedError for an ONNX export, ConfigError for a model that does
- * not show its task.
+ * @throws CheckpointError if nothing has that name, ConfigError for a model that does not show its task.
  */
 async function subjectOf(source: string, wanted: PredictTask | undefined): Promise<Subject> {
   const folder = await openFolder(source);
@@ -109,17 +109,12 @@ async function subjectOf(source: string, wanted: PredictTask | undefined): Promi
   if (!isOne && !(await folder.storage.exists(folder.path)) && !isHubId(source) && findPackage(source) === undefined) {
     throw new CheckpointError(`${source}: there is no such folder; expected an adapter or a model`, source);
   }
-  const config = isOne ? await readAdapterConfig(folder.path, folder.storage) : await settingsIn(folder, 'config.json');
+  const config = isOne
+    ? await readAdapterConfig(folder.path, folder.storage)
+    : await settingsIn(aroundGraph(folder), 'config.json');
   const [name]: unknown[] = [config['architectures']].flat();
   const known = CLASSES.find(([pattern]) => typeof name === 'string' && pattern.test(name))?.[1];
   const task = wanted ?? (isOne ? PIPELINES[taskOf(config['task_type'])] : known);
-  if (!isOne && (source.endsWith('.onnx') || (await exportedGraphs(folder)).length > 0)) {
-    throw new UnsupportedError(
-      `${source} is an ONNX export, which transformers.js and ONNX Runtime run: await pipeline('${task ?? 'text-classification'}', '${source}'); ` +
-        'to predict here, name the adapter that it was made from',
-      'adapter',
-    );
-  }
   if (task)
     return { source, task, isMultiLabel: problemTypeIn(config['problem_type']) === 'multi_label_classification' };
   throw new ConfigError(
@@ -179,7 +174,7 @@ async function openPredictor<T extends PredictTask>(
   const model = await pipeline(task, source, {
     methods: await everyMethod(),
     executor: await openExecutor(engine),
-    resolvePackage: packageFolder,
+    ...loading,
     ...(flags.model !== undefined && { model: flags.model }),
   });
   return { answer: answers(model, { ...flags, isMultiLabel }), dispose: model.dispose };

@@ -16,7 +16,7 @@ import { commandName } from '../registry/command-name.js';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
 import { everyMethod, isHeadOnly, resolveMethod, type ResolvedMethod } from '../registry/methods.js';
-import { packageFolder } from '../registry/packages.js';
+import { loading } from '../registry/loading.js';
 import { isForLanguage, loadTask, type LoadedTask, type DataSource } from '../registry/tasks.js';
 import { findNonJson } from '../results/json.js';
 import { fitConfig, isAuto, parseBudget } from '../study/budgets.js';
@@ -178,16 +178,14 @@ async function modelFor(tasks: readonly LoadedTask[], name: string, engine: Engi
       'task',
     );
   }
-  return fromPretrained(name, { resolvePackage: packageFolder, dtype: weightDtype(engine), task }).catch(
-    (error: unknown) => {
-      if (!(error instanceof UnsupportedError)) throw withNearestModel(error, name);
-      const way =
-        task === 'causal-lm'
-          ? `needs a language model, and ${name} is not one (${error.message}); give a decoder with --model, or files with labels`
-          : `is for ${task}, which ${name} does not support (${error.message}); give another model with --model`;
-      throw new UnsupportedError(`'${first.name}' ${way}`, 'model', error);
-    },
-  );
+  return fromPretrained(name, { ...loading, dtype: weightDtype(engine), task }).catch((error: unknown) => {
+    if (!(error instanceof UnsupportedError)) throw withNearestModel(error, name);
+    const way =
+      task === 'causal-lm'
+        ? `needs a language model, and ${name} is not one (${error.message}); give a decoder with --model, or files with labels`
+        : `is for ${task}, which ${name} does not support (${error.message}); give another model with --model`;
+    throw new UnsupportedError(`'${first.name}' ${way}`, 'model', error);
+  });
 }
 
 /** Adds to the error of a model that is not found the model of a preset with nearly that name, if there is one. */

@@ -29,7 +29,7 @@ import {
 } from '@peftjs/tasks';
 import { counted } from '../format.js';
 import { weightDtype } from '../registry/executors.js';
-import { packageFolder } from '../registry/packages.js';
+import { loading } from '../registry/loading.js';
 import {
   isForLanguage,
   loadTask,
@@ -84,9 +84,7 @@ export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
     if (network !== kept.key) kept = { key: network, tasks: new Map(), networks: new Map() };
     const { tasks, networks } = kept;
     const load: LoadNetwork = (task) =>
-      keptIn(networks, task, () =>
-        fromPretrained(trial.model, { task, resolvePackage: packageFolder, dtype: weightDtype(trial.engine) }),
-      );
+      keptIn(networks, task, () => fromPretrained(trial.model, { ...loading, task, dtype: weightDtype(trial.engine) }));
     const key = JSON.stringify([trial.task, trial.data, trial.protocol]);
     const shared = keptIn(tasks, key, async () => {
       const task = await loadTask(trial.task, trial.data, trial.protocol.split);

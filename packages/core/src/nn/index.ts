@@ -17,5 +17,5 @@ export { dropout } from './dropout.js';
 export type { AttentionInputs, AttentionSettings, FusedKernels, QuantizedInputs } from './fused.js';
 export { embedding, fromRows, frozenLinear, linear, toRows } from './linear.js';
 export { frozenLayerNorm, frozenRmsNorm, l2Normalize, layerNorm, rmsNorm } from './norms.js';
-export { dequantized, quantizedEmbedding, quantizedLinear, type QuantizedWeight } from './quantized.js';
+export { dequantized, isTable, quantizedEmbedding, quantizedLinear, type QuantizedWeight } from './quantized.js';
 export { rotary, type RotaryOptions } from './rotary.js';

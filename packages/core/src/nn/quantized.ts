@@ -72,9 +72,9 @@ function quantizedProduct(x: Tensor, weight: QuantizedWeight): Tensor {
   return withGradient([x], (x) => ({ value: product(x), saved: [] }), gradient);
 }
 
-/** Whether rows, not columns, have a scale each. */
-function isTable({ scale }: QuantizedWeight): boolean {
-  return scale.rank === 2;
+/** Whether rows, not columns, of a matrix in 8 bits have a scale each. */
+export function isTable({ scale }: { readonly scale: { readonly shape: readonly number[] } }): boolean {
+  return scale.shape.length === 2;
 }
 
 function outputsOf({ step }: QuantizedWeight): number {

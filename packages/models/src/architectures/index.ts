@@ -15,6 +15,7 @@ export {
   precisionOf,
   type Checkpoint,
   type CheckpointFormat,
+  type FileFormat,
   type Precision,
   type SourceFiles,
 } from '../checkpoint.js';
@@ -62,6 +63,8 @@ export { ropeSettings, type RopeConfig, type RopeDefaults } from '../rope.js';
 export type { DecoderDropout, RotaryDecoderConfig, RotaryLayer } from '../rotary-config.js';
 export { rotaryDecoder } from '../rotary-decoder.js';
 export { createTokenizer, type TokenizerDefinition } from '../tokenizer.js';
+export { ownMeaning, transformersFiles } from '../transformers/checkpoint.js';
+export { readEmbeddingSettings } from '../transformers/sentence-transformers.js';
 export { readTokenizer, readTokenizerSettings } from '../transformers/tokenizer.js';
 export {
   activation,
@@ -75,6 +78,7 @@ export {
   positiveNumberOrNull,
   assertSetting,
   section,
+  readConfig,
   setting,
   nonNegativeInteger,
   padTokenIdOf,

@@ -25,7 +25,9 @@ const aGraph = objectLike<object>(
 /** The folder in which transformers.js looks for graphs. */
 const GRAPH_FOLDER = 'onnx';
 const GRAPH_FILE = 'model.onnx';
-const QUANTIZED_FILE = 'model_quantized.onnx';
+
+/** The names of graphs in transformers.js, by its dtypes. */
+const GRAPHS = { fp32: GRAPH_FILE, fp16: 'model_fp16.onnx', q8: 'model_quantized.onnx' } as const;
 const TOKENIZER_FILE = 'tokenizer.json';
 const TOKENIZER_CONFIG = 'tokenizer_config.json';
 
@@ -61,6 +63,7 @@ export async function saveOnnx(
   const { storage = diskStorage(), maxTokens } = options;
   refuseUnpooled(model);
   const graphs = graph instanceof Uint8Array ? new Map([[GRAPH_FILE, graph]]) : graph;
+  refuseOddFiles([...graphs.keys()]);
   await refuseOlderGraphs(storage, folder, graphs);
   const source = await readSource(model, options);
   const own = tokenizerSettings(source, model, Math.min(maxTokens, model.withPast?.maxTokens ?? Infinity));
@@ -72,13 +75,24 @@ export async function saveOnnx(
   });
 }
 
+/** @throws UnsupportedError for weights beside a graph whose name transformers.js does not look for. */
+function refuseOddFiles(files: readonly string[]): void {
+  const graphs = files.filter((file) => file.endsWith('.onnx'));
+  const odd = files.find((file) => !graphs.some((graph) => file === graph || file.startsWith(`${graph}_data`)));
+  if (odd === undefined) return;
+  throw new UnsupportedError(
+    `weights are in '${odd}'; transformers.js looks for '${graphs[0] ?? GRAPH_FILE}_data': save the graph with that name for them`,
+    'graph',
+  );
+}
+
 /** @throws ConfigError when a graph of another dtype from an earlier save would remain. */
 async function refuseOlderGraphs(
   storage: Storage,
   folder: string,
   graphs: ReadonlyMap<string, Uint8Array>,
 ): Promise<void> {
-  for (const file of [GRAPH_FILE, QUANTIZED_FILE].filter((name) => !graphs.has(name))) {
+  for (const file of Object.values(GRAPHS).filter((name) => !graphs.has(name))) {
     const path = joined(folder, `${GRAPH_FOLDER}/${file}`);
     if (!(await storage.exists(path))) continue;
     throw new ConfigError(
@@ -123,10 +137,10 @@ function graphSettings(files: readonly string[]): Record<string, unknown> {
     (graph) => [graph, files.filter((file) => file.startsWith(`${graph}_data`)).length] as const,
   );
   const external = counts.filter(([, count]) => count > 0);
-  const dtype = graphs.includes(GRAPH_FILE) ? 'fp32' : 'q8';
+  const [dtype] = Object.entries(GRAPHS).find(([, file]) => graphs.includes(file)) ?? [];
   const own = {
     // With both graphs, transformers.js uses float32 in Node and 8 bits in a web page.
-    ...(graphs.length === 1 && { dtype }),
+    ...(graphs.length === 1 && dtype !== undefined && { dtype }),
     ...(external.length > 0 && { use_external_data_format: Object.fromEntries(external) }),
   };
   return Object.keys(own).length > 0 ? { 'transformers.js_config': own } : {};

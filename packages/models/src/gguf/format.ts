@@ -1,10 +1,10 @@
 /** Models in a GGUF file of llama.cpp, presented as the folder of transformers that it was made from. */
 import { CheckpointError } from '@peftjs/core/method';
 import { GgufError, openGguf, type GgufFile, type GgufTensor } from '@peftjs/gguf';
-import type { CheckpointFormat, GgufContent } from '../checkpoint.js';
+import type { CheckpointFormat, FileFormat, GgufContent } from '../checkpoint.js';
 import type { ModelFolder } from '../folder.js';
 import { encodeJson } from '../json.js';
-import { readTransformers, transformersFiles } from '../transformers/checkpoint.js';
+import { readTransformers, transformersFiles, withBuiltIn } from '../transformers/checkpoint.js';
 import type { ModelType } from '../transformers/config.js';
 import { configOf } from './config.js';
 import { ROPE_FACTORS } from './rope.js';
@@ -14,8 +14,20 @@ import { tokenizerFilesOf } from './tokenizer.js';
 /** The ending of the files' names. */
 export const GGUF_ENDING = '.gguf';
 
+/** GGUF files, of these networks besides the built-in ones. */
+export function ggufFiles(modelTypes: readonly ModelType[] = []): FileFormat {
+  return {
+    ending: GGUF_ENDING,
+    locate(path) {
+      const folder = path.slice(0, Math.max(0, path.lastIndexOf('/')));
+      const name = path.slice(folder === '' ? 0 : folder.length + 1);
+      return { folder, format: ggufFormat(name, withBuiltIn(modelTypes)) };
+    },
+  };
+}
+
 /** Returns the format of the file with this name in a folder. */
-export function ggufFormat(marker: string, modelTypes: readonly ModelType[]): CheckpointFormat {
+function ggufFormat(marker: string, modelTypes: readonly ModelType[]): CheckpointFormat {
   return {
     name: 'llama.cpp',
     marker,

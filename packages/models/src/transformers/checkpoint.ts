@@ -114,7 +114,7 @@ function cutTo(maxTokens = Infinity, architecture: Architecture): Architecture {
  * Returns what config.json says about the outputs. LABEL_0, .. do not count as labels: they are transformers'
  * placeholders.
  */
-function ownMeaning({ settings }: ConfigFile): Pick<Checkpoint, 'labels' | 'problemType'> {
+export function ownMeaning({ settings }: ConfigFile): Pick<Checkpoint, 'labels' | 'problemType'> {
   const labels = labelsIn(field(settings, 'id2label'));
   const isPlaceholder = labels?.every((label, index) => label === `LABEL_${index}`) ?? true;
   return outputMeaning({
@@ -137,20 +137,32 @@ function isFor({ settings }: ConfigFile, task: Task): boolean {
   return known === undefined || known[1] === task;
 }
 
-/** Reads the files that an export of a folder of transformers copies. */
-export async function transformersFiles(folder: ModelFolder, known: readonly ModelType[]): Promise<SourceFiles> {
+/**
+ * Reads the files that an export of a folder of transformers copies.
+ * @param known The networks by their `model_type`; of another one, `otherwise` returns the type.
+ */
+export async function transformersFiles(
+  folder: ModelFolder,
+  known: readonly ModelType[] = modelTypes,
+  otherwise?: (config: ConfigFile) => ModelType,
+): Promise<SourceFiles> {
   const config = { ...(await readConfig(folder)), floats: floatFields(await folder.bytes(CONFIG_FILE)) };
   const tokenizer = new Map<string, Uint8Array>();
   for (const file of [...TOKENIZER_FILES, PROMPTS_FILE]) {
     if (await folder.exists(file)) tokenizer.set(file, await folder.bytes(file));
   }
-  return { tokenizer, transformers: { config, type: modelTypeOf(config, known) } };
+  return { tokenizer, transformers: { config, type: modelTypeOf(config, known, otherwise) } };
 }
 
 /** Returns the model type in config.json. @throws CheckpointError when it is unknown. */
-function modelTypeOf({ file, settings }: ConfigFile, known: readonly ModelType[]): ModelType {
+function modelTypeOf(
+  config: ConfigFile,
+  known: readonly ModelType[],
+  otherwise?: (config: ConfigFile) => ModelType,
+): ModelType {
+  const { file, settings } = config;
   const name = field(settings, 'model_type');
-  const modelType = known.find((type) => type.name === name);
+  const modelType = known.find((type) => type.name === name) ?? otherwise?.(config);
   if (modelType) return modelType;
   const names = known.map((type) => shown(type.name)).join(', ');
   throw fileError(file, `unknown 'model_type' ${shown(name)}; known ones are ${names}; pass others as modelTypes`);

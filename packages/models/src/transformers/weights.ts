@@ -112,8 +112,11 @@ function withPooler(
 async function weightsFile(folder: ModelFolder): Promise<string> {
   if (folder.weights) return folder.weights.name;
   for (const name of [WEIGHTS_FILE, INDEX_FILE]) if (await folder.exists(name)) return name;
+  const hint = (await folder.exists('onnx/model.onnx'))
+    ? 'the ONNX graph is read by fromOnnx of @peftjs/onnx'
+    : 'save the model as safetensors; pickled weights are not read';
   throw new CheckpointError(
-    `there is no ${folder.pathOf(WEIGHTS_FILE)} or ${INDEX_FILE}: save the model as safetensors; pickled weights are not read`,
+    `there is no ${folder.pathOf(WEIGHTS_FILE)} or ${INDEX_FILE}: ${hint}`,
     folder.pathOf(WEIGHTS_FILE),
   );
 }

@@ -13,19 +13,17 @@ export interface OpenedModel {
   readonly beside: ReadonlyMap<string, Uint8Array>;
 }
 
-/** What is needed of a folder. */
-export type Files = Pick<ModelFolder, 'source' | 'checkMemory' | 'pathOf'>;
-
 /**
  * Reads a model file and the files beside it.
  * @throws CheckpointError for a broken file, one that is too large, and data outside of its folder.
  */
-export async function openModel(folder: Files, file: string): Promise<OpenedModel> {
+export async function openModel(folder: ModelFolder, file: string): Promise<OpenedModel> {
   const bytes = await whole(folder, file);
   const path = file.slice(0, file.lastIndexOf('/') + 1);
   try {
     const beside = new Map<string, Uint8Array>();
-    for (const name of namesBeside(bytes)) beside.set(name, await whole(folder, `${path}${name}`));
+    const proto = new Message(bytes);
+    for (const name of namesBeside(proto)) beside.set(name, await whole(folder, `${path}${name}`));
     const external = ({ file: name, offset, length }: Piece): Uint8Array => {
       const all = beside.get(name) ?? new Uint8Array();
       const end = length === undefined ? all.byteLength : offset + length;
@@ -36,7 +34,7 @@ export async function openModel(folder: Files, file: string): Promise<OpenedMode
         name,
       );
     };
-    return { model: readModel(bytes, external), bytes, beside };
+    return { model: readModel(proto, external), bytes, beside };
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
     throw new CheckpointError(`${folder.pathOf(file)}: ${error.message}`, error.path ?? folder.pathOf(file), error);
@@ -46,7 +44,7 @@ export async function openModel(folder: Files, file: string): Promise<OpenedMode
 /** The largest file: a message of Protocol Buffers has at most 2 GB, and files beside it are read whole. */
 const MAX_BYTES = 2 ** 32;
 
-async function whole(folder: Files, file: string): Promise<Uint8Array> {
+async function whole(folder: ModelFolder, file: string): Promise<Uint8Array> {
   const source = await folder.source(file);
   try {
     if (source.size > MAX_BYTES)
@@ -62,9 +60,9 @@ async function whole(folder: Files, file: string): Promise<Uint8Array> {
 const MAX_FILES = 1000;
 
 /** Returns the names of the files that hold tensors of a model. @throws CheckpointError for one outside of its folder. */
-function namesBeside(bytes: Uint8Array): Set<string> {
+function namesBeside(proto: Message): Set<string> {
   const names = new Set<string>();
-  for (const tensor of new Message(bytes).message(7).messages(5)) {
+  for (const tensor of proto.message(7).messages(5)) {
     for (const entry of tensor.messages(13)) if (entry.text(1) === 'location') names.add(entry.text(2));
   }
   const odd = [...names].find((name) => !/^[\w.-]+(?:\/[\w.-]+)*$/.test(name) || name.split('/').includes('..'));

@@ -4,9 +4,8 @@ import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/met
 import { describe, expect, it, test } from 'vitest';
 import { fromOnnx, type OnnxOptions } from '../index.js';
 import { nodeProto, floatsProto, intsProto, portProto } from '../write/protos.js';
-import { joined, sized, written } from './message.js';
-
-type Fields = readonly (readonly [field: number, value: number | string | Uint8Array])[];
+import { modelProto } from '../../test/model-proto.js';
+import { written, type Fields } from './message.js';
 
 const table = floatsProto('words.weight', [4, 2], new Float32Array(8).fill(1));
 const read = nodeProto('Gather', ['words.weight', 'input_ids'], 'x');
@@ -21,37 +20,19 @@ function model(
   more: Fields = [],
   opset = 17,
 ): Uint8Array {
-  const graph = written([
-    ...nodes.map((node) => [1, node] as const),
-    ...tensors.map((tensor) => [5, tensor] as const),
-    [11, ids],
-    [12, out],
-    ...more,
-  ]);
-  return joined([
-    written([
-      [1, 8],
-      [
-        8,
-        written([
-          [1, ''],
-          [2, opset],
-        ]),
-      ],
-    ]),
-    ...sized(7, [graph]),
-  ]);
+  const own = [...nodes.map((node) => [1, node] as const), ...tensors.map((tensor) => [5, tensor] as const)];
+  return modelProto([...own, [11, ids], [12, out], ...more], opset);
 }
 
 /** A tensor of float32 whose numbers are in another file. */
 function external(location: string, entries: Readonly<Record<string, string>> = {}): Uint8Array {
   const all = Object.entries({ location, ...entries });
-  const fields: Fields = all.map(([key, value]) => [
+  const fields = all.map(([key, value]): Fields[number] => [
     13,
-    written([
+    [
       [1, key],
       [2, value],
-    ]),
+    ],
   ]);
   return written([[1, 4], [1, 2], [2, 1], [8, 'words.weight'], ...fields, [14, 1]]);
 }

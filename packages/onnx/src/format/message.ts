@@ -6,10 +6,11 @@ type Wire = number | Uint8Array;
 
 /**
  * The fields of a Protocol Buffers message, by number. Nothing is copied: bytes are views of the file, and messages
- * within are parsed when they are asked for.
+ * within are parsed when they are first asked for.
  */
 export class Message {
   readonly #fields = new Map<number, Wire[]>();
+  readonly #messages = new Map<number, Message[]>();
 
   /** @throws CheckpointError when the bytes are not a message. */
   constructor(bytes: Uint8Array) {
@@ -32,7 +33,7 @@ export class Message {
 
   /** Returns the bytes of numbers of a fixed size, packed or not, one after the other. */
   fixed(field: number): Uint8Array<ArrayBuffer> {
-    return joined(this.bytes(field));
+    return written(this.bytes(field));
   }
 
   /** Returns a text, the last one if there are several. */
@@ -47,12 +48,14 @@ export class Message {
 
   /** Returns the messages of a field. */
   messages(field: number): Message[] {
-    return this.bytes(field).map((bytes) => new Message(bytes));
+    const known = this.#messages.get(field) ?? this.bytes(field).map((bytes) => new Message(bytes));
+    this.#messages.set(field, known);
+    return known;
   }
 
   /** Returns the last message of a field, which is empty if there is none. */
   message(field: number): Message {
-    return new Message(this.bytes(field).at(-1) ?? new Uint8Array());
+    return this.messages(field).at(-1) ?? new Message(new Uint8Array());
   }
 
   /** Returns the values of a field as bytes. @throws CheckpointError when one is a number. */
@@ -126,32 +129,20 @@ function parsed<T>(parse: () => T): T {
   }
 }
 
-/** Returns parts as one array. */
-export function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
-  let end = 0;
-  for (const part of parts) {
-    bytes.set(part, end);
-    end += part.byteLength;
-  }
-  return bytes;
-}
+/** Fields of a message with their numbers: integers, texts, bytes, and messages as fields of their own. */
+export type Fields = readonly (readonly [field: number, value: number | string | Uint8Array | Fields])[];
 
-/** Returns the bytes of a field that holds a message or a text, given its content in parts. */
-export function sized(field: number, parts: readonly Uint8Array[]): Uint8Array[] {
-  const length = parts.reduce((sum, part) => sum + part.byteLength, 0);
-  return [new BinaryWriter().tag(field, WireType.LengthDelimited).uint32(length).finish(), ...parts];
-}
-
-/** Returns the bytes of a message: numbers, texts, and messages or bytes, each with its number. */
-export function written(
-  fields: readonly (readonly [field: number, value: number | string | Uint8Array])[],
-): Uint8Array {
+/** Returns the bytes of a message. A field that is bytes itself is written as it is, its number included. */
+export function written(fields: Fields | readonly (Fields[number] | Uint8Array)[]): Uint8Array<ArrayBuffer> {
   const writer = new BinaryWriter();
-  for (const [field, value] of fields) {
-    if (typeof value === 'number') writer.tag(field, WireType.Varint).int64(value);
-    else if (typeof value === 'string') writer.tag(field, WireType.LengthDelimited).string(value);
-    else writer.tag(field, WireType.LengthDelimited).bytes(value);
+  for (const one of fields) {
+    if (one instanceof Uint8Array) writer.raw(one);
+    else if (typeof one[1] === 'number') writer.tag(one[0], WireType.Varint).int64(one[1]);
+    else if (typeof one[1] === 'string') writer.tag(one[0], WireType.LengthDelimited).string(one[1]);
+    else {
+      const [field, value] = one as readonly [number, Uint8Array | Fields];
+      writer.tag(field, WireType.LengthDelimited).bytes(value instanceof Uint8Array ? value : written(value));
+    }
   }
   return writer.finish();
 }

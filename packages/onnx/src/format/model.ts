@@ -1,5 +1,5 @@
 import { CheckpointError, UnsupportedError } from '@peftjs/core/method';
-import { Message, textIn } from './message.js';
+import { type Message, textIn } from './message.js';
 import { readTensor, typeNumbered, type Constant, type ElementType, type Piece } from './tensor.js';
 
 /** The value of an attribute; undefined for a graph and other values that are not read. */
@@ -56,8 +56,7 @@ const MAX_NODES = 200_000;
  * @param external returns the bytes of a piece of another file
  * @throws CheckpointError for a broken file, naming the node or tensor; UnsupportedError for another opset.
  */
-export function readModel(bytes: Uint8Array, external: (piece: Piece) => Uint8Array): ModelFile {
-  const proto = new Message(bytes);
+export function readModel(proto: Message, external: (piece: Piece) => Uint8Array): ModelFile {
   if (!proto.has(7)) throw new CheckpointError('expected an ONNX model: the file has no graph');
   const graph = proto.message(7);
   const opset = opsetOf(proto);

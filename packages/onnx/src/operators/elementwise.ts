@@ -4,7 +4,17 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { TYPES, typeNumbered, type Kind } from '../format/tensor.js';
 import { dtypeOf, isHost, kindOf, tensorOf, zipped, type Value } from '../values.js';
-import { hosts, input, numberIn, tensor, textIn, type Inputs, type OperatorTable, type Operator } from './operator.js';
+import {
+  hosts,
+  input,
+  made,
+  numberIn,
+  tensor,
+  textIn,
+  type Inputs,
+  type OperatorTable,
+  type Operator,
+} from './operator.js';
 
 /** Operators on each element; operands broadcast. */
 export const elementwise: OperatorTable = {
@@ -29,7 +39,7 @@ export const elementwise: OperatorTable = {
   And: zip((a, b) => a * b, tf.logicalAnd, 'bool'),
   Or: zip(Math.max, tf.logicalOr, 'bool'),
   Xor: zip((a, b) => Number(a !== b), tf.notEqual, 'bool'),
-  Not: map((x) => 1 - x, tf.logicalNot),
+  Not: map((x) => 1 - x, tf.logicalNot, 'bool'),
   IsNaN: map((x) => Number(Number.isNaN(x)), tf.isNaN, 'bool'),
   IsInf: map((x) => Number(Math.abs(x) === Infinity), tf.isInf, 'bool'),
   Where: where,
@@ -77,18 +87,19 @@ function zip(
   compute: (a: Tensor, b: Tensor) => Tensor,
   kind?: Kind,
 ): (inputs: Inputs) => Value {
-  return (inputs) => {
+  const operator = (inputs: Inputs): Value => {
     const both = hosts(inputs);
     return both ? zipped(both, kind ?? kindOf(input(both, 0)), onHost) : compute(tensor(inputs, 0), tensor(inputs, 1));
   };
+  return Object.assign(operator, { kind });
 }
 
 /** An operator of one operand; computed on the host if the operand is a host array. */
 function map(onHost: (x: number) => number, compute: (x: Tensor) => Tensor, kind?: Kind): Operator {
-  return (inputs) => {
+  return made(kind, (inputs) => {
     const x = input(inputs, 0);
     return isHost(x) ? zipped([x], kind ?? x.kind, onHost) : compute(x);
-  };
+  });
 }
 
 /** An operator of one operand that is only computed as a tensor. */

@@ -1,7 +1,6 @@
-import { OWN_DOMAIN } from '../graph.js';
 import { elementwise } from './elementwise.js';
 import type { OperatorTable } from './operator.js';
-import { own } from './own.js';
+import { own, OWN_DOMAIN } from './own.js';
 import { products } from './products.js';
 import { reductions } from './reductions.js';
 import { shape } from './shape.js';

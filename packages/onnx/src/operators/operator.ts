@@ -2,6 +2,7 @@ import type { Scope } from '@peftjs/core/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { UnsupportedError } from '@peftjs/core/method';
 import type { Attribute } from '../format/model.js';
+import type { Kind } from '../format/tensor.js';
 import { isHost, tensorOf, type HostArray, type Value } from '../values.js';
 
 /** What an operator reads besides its inputs. */
@@ -23,10 +24,19 @@ export type Inputs = readonly (Value | undefined)[];
  * Computes the outputs of a node from its inputs, of which optional ones may be undefined. Values that are known while
  * tracing are host arrays: `tensorOf` makes a tensor of one.
  */
-export type Operator = (inputs: Inputs, call: Call) => Value | readonly Value[];
+export interface Operator {
+  (inputs: Inputs, call: Call): Value | readonly Value[];
+  /** The kind of its outputs, where that is not the kind of an input. */
+  readonly kind?: Kind | undefined;
+}
 
 /** Operators by name. */
 export type OperatorTable = Readonly<Record<string, Operator>>;
+
+/** Notes the kind of an operator's outputs. */
+export function made(kind: Kind | undefined, operator: Operator): Operator {
+  return Object.assign(operator, { kind });
+}
 
 /** Returns an attribute that is a number. */
 export function numberIn({ attributes }: Pick<Call, 'attributes'>, name: string, fallback: number): number {

@@ -4,7 +4,8 @@ import type { Scope } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs-core';
 import * as ort from 'onnxruntime-node';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { sized, written, joined } from '../format/message.js';
+import { modelProto } from '../../test/model-proto.js';
+import { Message, written, type Fields } from '../format/message.js';
 import { readModel } from '../format/model.js';
 import { TYPES, type ElementType } from '../format/tensor.js';
 import { dtypeOf, isHost, tensorOf, type HostArray, type Value } from '../values.js';
@@ -209,59 +210,30 @@ function modelOf([op, inputs, attributes = {}, { opset = 20, outputs = 1 } = {}]
     [4, op],
     ...own,
   ]);
-  const ports = inputs.flatMap((given, index) => {
-    if (!given) return [];
-    const dims = written(given.shape.map((dim) => [1, written([[1, dim]])] as const));
-    return [
-      [
-        11,
-        port(
-          `x${index}`,
-          written([
-            [1, TYPES[given.type].id],
-            [2, dims],
-          ]),
-        ),
-      ] as const,
-    ];
-  });
-  const graph = written([[1, node], [2, 'one'], ...ports, ...results.map((name) => [12, port(name)] as const)]);
-  return joined([
-    written([
-      [1, 8],
-      [
-        8,
-        written([
-          [1, ''],
-          [2, opset],
-        ]),
-      ],
-    ]),
-    ...sized(7, [graph]),
-  ]);
+  const ports = inputs.flatMap((given, index): Fields => (given ? [[11, port(`x${index}`, given)]] : []));
+  return modelProto([[1, node], [2, 'one'], ...ports, ...results.map((name) => [12, port(name)] as const)], opset);
 }
 
 /** Without a type, ONNX Runtime finds it. */
-function port(name: string, tensor?: Uint8Array): Uint8Array {
-  return written([[1, name], ...(tensor ? [[2, written([[1, tensor]])] as const] : [])]);
+function port(name: string, given?: Given): Fields {
+  const dims = given?.shape.map((dim): Fields[number] => [1, [[1, dim]]]);
+  const tensor: Fields =
+    given && dims
+      ? [
+          [1, TYPES[given.type].id],
+          [2, dims],
+        ]
+      : [];
+  return [[1, name], ...(given ? [[2, [[1, tensor]]] as const] : [])];
 }
 
 function attribute(name: string, value: Attributes[string]): Uint8Array {
-  if (typeof value === 'number')
-    return written([
-      [1, name],
-      [3, value],
-      [20, 2],
-    ]);
-  if (typeof value === 'string')
-    return written([
-      [1, name],
-      [4, value],
-      [20, 3],
-    ]);
-  if (!('float' in value)) return written([[1, name], ...value.map((item) => [8, item] as const), [20, 7]]);
-  const fixed = joined([Uint8Array.of((2 << 3) | 5), new Uint8Array(Float32Array.of(value.float).buffer)]);
-  return joined([written([[1, name]]), fixed, written([[20, 1]])]);
+  const typed = (type: number, ...own: Fields): Uint8Array => written([[1, name], ...own, [20, type]]);
+  if (typeof value === 'number') return typed(2, [3, value]);
+  if (typeof value === 'string') return typed(3, [4, value]);
+  if (!('float' in value)) return typed(7, ...value.map((item) => [8, item] as const));
+  const fixed = [Uint8Array.of((2 << 3) | 5), new Uint8Array(Float32Array.of(value.float).buffer)];
+  return written([[1, name], ...fixed, [20, 1]]);
 }
 
 async function inRuntime(bytes: Uint8Array, inputs: Case[1]): Promise<ort.Tensor[]> {
@@ -287,7 +259,7 @@ function ours(bytes: Uint8Array, inputs: Case[1], onHost: boolean): readonly Val
   const {
     nodes: [node],
     opset,
-  } = readModel(bytes, () => new Uint8Array());
+  } = readModel(new Message(bytes), () => new Uint8Array());
   const given = inputs.map((each) => each && (onHost || each.known ? hostOf(each) : tensorOf(hostOf(each))));
   const { attributes = {}, outputs = [], op = '' } = node ?? {};
   const operator = operators[op] ?? expect.fail(op);

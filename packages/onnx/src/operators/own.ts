@@ -5,6 +5,9 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { isHost, tensorOf, type Value } from '../values.js';
 import { input, numberIn, tensor, textIn, type Call, type Inputs, type OperatorTable } from './operator.js';
 
+/** The domain of the nodes that patterns put in place of others. */
+export const OWN_DOMAIN = 'peftjs';
+
 /** The nodes that patterns put in place of others. */
 export const own: OperatorTable = {
   Linear: (inputs, call) => call.scope.linear(textIn(call, 'path', ''), tensor(inputs, 0)),

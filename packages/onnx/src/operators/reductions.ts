@@ -5,6 +5,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { axisOf, isHost, numbersOf, tensorOf } from '../values.js';
 import {
   input,
+  made,
   numberIn,
   numbersIn,
   tensor,
@@ -56,12 +57,12 @@ function reduce(compute: Reduction, onHost?: (numbers: readonly number[]) => num
 }
 
 function arg(compute: (x: Tensor, axis: number) => Tensor): Operator {
-  return (inputs, call) => {
+  return made('int', (inputs, call) => {
     const x = tensor(inputs, 0);
     const axis = axisOf(numberIn(call, 'axis', 0), x.rank);
     const found = compute(x, axis);
     return numberIn(call, 'keepdims', 1) === 1 ? tf.expandDims(found, axis) : found;
-  };
+  });
 }
 
 function cumSum(inputs: Inputs, call: Call): Tensor {

@@ -21,6 +21,7 @@ import {
 import {
   hosts,
   input,
+  made,
   numberIn,
   numbersIn,
   tensor,
@@ -32,8 +33,12 @@ import {
 
 /** Operators that measure, make and rearrange tensors. */
 export const shape: OperatorTable = {
-  Shape: shapeOf,
-  Size: (inputs) => ({ ...sizesOf(input(inputs, 0)), shape: [], data: [sizeOf(input(inputs, 0).shape)] }),
+  Shape: made('int', shapeOf),
+  Size: made('int', (inputs) => ({
+    ...sizesOf(input(inputs, 0)),
+    shape: [],
+    data: [sizeOf(input(inputs, 0).shape)],
+  })),
 
   // of the same elements
   Reshape: reshape,

@@ -1,5 +1,5 @@
 import { UnsupportedError, type HostTensors } from '@peftjs/core/method';
-import type { GraphSource } from '../from-onnx.js';
+import type { GraphSource } from '../checkpoint.js';
 import { LOGITS, NEW_HEAD as HEAD } from '../heads.js';
 import { floatsProto, intsProto, nodeProto, portProto } from './protos.js';
 

@@ -1,20 +1,20 @@
-import { fromFloat32 } from '@peftjs/gguf';
 import { UnsupportedError } from '@peftjs/core/method';
-import { written } from '../format/message.js';
+import { toFloat16 } from '@peftjs/safetensors';
+import { written, type Fields } from '../format/message.js';
 import { TYPES, type ElementType } from '../format/tensor.js';
 
 /** Returns the bytes of float32 numbers in a type of a file; float16 is rounded to nearest. */
 export function encoded(type: ElementType, numbers: Float32Array): Uint8Array {
   if (type === 'float32') return bytesOf(numbers);
   if (type === 'float64') return bytesOf(Float64Array.from(numbers));
-  if (type === 'float16') return fromFloat32('F16', [numbers.length], numbers).data;
+  if (type === 'float16') return bytesOf(toFloat16(numbers));
   throw new UnsupportedError(
     `a changed weight cannot be written as ${type}: export the model in float32 or float16`,
     type,
   );
 }
 
-function bytesOf({ buffer, byteOffset, byteLength }: Float32Array | Float64Array | BigInt64Array): Uint8Array {
+function bytesOf({ buffer, byteOffset, byteLength }: Exclude<ArrayBufferView, DataView>): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
@@ -44,29 +44,26 @@ export function nodeProto(
   attributes: Readonly<Record<string, number>> = {},
   name = output,
 ): Uint8Array {
-  const own = Object.entries(attributes).map(
-    ([key, value]) =>
-      [
-        5,
-        written([
-          [1, key],
-          [3, value],
-          [20, INT],
-        ]),
-      ] as const,
-  );
+  const own = Object.entries(attributes).map(([key, value]): Fields[number] => [
+    5,
+    [
+      [1, key],
+      [3, value],
+      [20, INT],
+    ],
+  ]);
   return written([...inputs.map((input) => [1, input] as const), [2, output], [3, name], [4, op], ...own]);
 }
 
 /** Returns a ValueInfoProto of a float32 tensor; a named axis has any size. */
 export function portProto(name: string, shape: readonly (number | string)[]): Uint8Array {
-  const dims = shape.map((dim) => [1, written([[typeof dim === 'number' ? 1 : 2, dim]])] as const);
-  const tensor = written([
+  const dims = shape.map((dim): Fields[number] => [1, [[typeof dim === 'number' ? 1 : 2, dim]]]);
+  const tensor: Fields = [
     [1, TYPES.float32.id],
-    [2, written(dims)],
-  ]);
+    [2, dims],
+  ];
   return written([
     [1, name],
-    [2, written([[1, tensor]])],
+    [2, [[1, tensor]]],
   ]);
 }

@@ -1,11 +1,13 @@
 import { diskStorage, type Model, type Storage } from '@peftjs/core';
 import { ConfigError, UnsupportedError, type HostTensor } from '@peftjs/core/method';
+import { saveOnnx } from '@peftjs/models';
 import { aModel, assertArgument, assertFullPrecision, assertKnownOptions, aStorage, aText } from '@peftjs/core/model';
-import { bytesSource } from '@peftjs/safetensors';
-import { openModel, type Files, type OpenedModel } from '../format/files.js';
-import { fieldsIn, joined, Message, sized } from '../format/message.js';
+import { openModel, type OpenedModel } from '../format/files.js';
+import { fieldsIn, Message, written, type Fields } from '../format/message.js';
 import { decoded, type Constant } from '../format/tensor.js';
-import type { GraphSource, OnnxModel } from '../from-onnx.js';
+import type { GraphSource } from '../checkpoint.js';
+import { graphFormat } from '../graph-formats.js';
+import type { OnnxModel } from '../from-onnx.js';
 import { transposed } from '@peftjs/core/linalg';
 import { modulesIn, weightsOf } from '../network.js';
 import { headNodes, type Added } from './head.js';
@@ -13,7 +15,7 @@ import { encoded, portProto, tensorProto } from './protos.js';
 
 /** Options of `saveOnnxGraph`. */
 export interface SaveGraphOptions {
-  /** The storage of the new file. Default: the one that the model was read from. */
+  /** The storage of the new file or folder. Default: the disk. */
   readonly storage?: Storage;
 }
 
@@ -33,41 +35,68 @@ export interface SavedGraph {
  * Large tensors in files beside the source are written beside the new file, under the same names.
  *
  * @param model A model of `fromOnnx`, without adapters.
- * @param path The path of the new file.
+ * @param path The path of the new file, which ends in `.onnx`, or of a folder for transformers.js: then config.json, the
+ * tokenizer and a model card are written too, and the graph is in `onnx`.
  * @throws ConfigError for another model.
  * @throws UnsupportedError when weights are held in few bits, when two modules that share a tensor were changed
  * differently, and for a head whose pooling has no nodes.
  * @throws CheckpointError when the source has changed or writing fails.
  * @example
- * const { rounding } = await saveOnnxGraph(mergeAndUnload(peft), 'tuned/onnx/model.onnx');
+ * const { rounding } = await saveOnnxGraph(mergeAndUnload(peft), 'tuned');
  */
 export async function saveOnnxGraph(model: Model, path: string, options: SaveGraphOptions = {}): Promise<SavedGraph> {
-  assertArgument('model', model, aModel);
   assertArgument('path', path, aText);
   assertKnownOptions('saveOnnxGraph', options, ['storage']);
-  const { graph } = model as Partial<OnnxModel>;
-  if (!graph)
-    throw new ConfigError(`model '${model.name}' is not from an ONNX graph; expected one of fromOnnx`, 'model');
-  assertFullPrecision(model);
-  const { storage = graph.storage ?? diskStorage() } = options;
-  if (options.storage) assertArgument('storage', storage, aStorage);
-  const source = await openModel(filesOf(graph.storage ?? diskStorage()), graph.file);
-  const changes = changesOf(model, source);
-  const head = graph.newHead && model.task !== 'feature-extraction' ? headNodes(graph, model.weights) : undefined;
+  if (options.storage) assertArgument('storage', options.storage, aStorage);
+  const { files, changed, rounding } = await mergedGraph(model);
+  const { storage = diskStorage() } = options;
+  if (!path.endsWith('.onnx')) {
+    const { graph, maxTokens } = model as OnnxModel;
+    const source = { source: graph.folder.path || '.', sourceStorage: graph.folder.storage };
+    await saveOnnx(model, files, path, { storage, ...source, maxTokens, formats: [graphFormat(graph.file)] });
+    return { changed, rounding };
+  }
   const folder = path.slice(0, path.lastIndexOf('/') + 1);
-  for (const [name, bytes] of patched(source.beside, changes)) await storage.write(`${folder}${name}`, bytes);
-  await storage.write(path, rewritten(source, changes, head ?? relabelled(graph, source, model.outputs)));
-  const roundings = Array.from(changes.values(), ({ rounding }) => rounding);
-  return { changed: [...changes.keys()], rounding: Math.max(0, ...roundings) };
+  for (const [name, bytes] of files) await storage.write(name.endsWith('.onnx') ? path : `${folder}${name}`, bytes);
+  return { changed, rounding };
 }
 
-/** Files by their paths in a storage. */
-function filesOf(storage: Storage): Files {
+/** A graph with merged weights. */
+export interface MergedGraph extends SavedGraph {
+  /**
+   * The files that hold large tensors, by the names that the graph has for them, then the graph: 'model.onnx', unless
+   * its own name is one of transformers.js, e.g. 'model_fp16.onnx'.
+   */
+  readonly files: ReadonlyMap<string, Uint8Array>;
+}
+
+/**
+ * Returns the graph that `saveOnnxGraph` writes, and the files beside it.
+ * @throws ConfigError and UnsupportedError like `saveOnnxGraph`; CheckpointError when the source has changed.
+ * @example
+ * const { files } = await mergedGraph(merged);
+ * console.log(await checkOnnx(files, merged, { maxTokens: 128 })); // of @peftjs/engine
+ */
+export async function mergedGraph(model: Model): Promise<MergedGraph> {
+  assertArgument('model', model, aModel);
+  const use = sourceOf(model);
+  assertFullPrecision(model);
+  const source = await openModel(use.folder, use.file);
+  const changes = changesOf(model, source);
+  const head = use.newHead && model.task !== 'feature-extraction' ? headNodes(use, model.weights) : undefined;
+  const graph = rewritten(source, changes, head ?? relabelled(use, source, model.outputs));
+  const [own = 'model.onnx'] = /model(?:_\w+)?\.onnx$/.exec(use.file) ?? [];
   return {
-    source: async (path) => storage.open?.(path) ?? bytesSource(await storage.read(path)),
-    checkMemory: () => undefined,
-    pathOf: (path) => path,
+    files: new Map([...patched(source.beside, changes), [own, graph]]),
+    changed: [...changes.keys()],
+    rounding: Math.max(0, ...Array.from(changes.values(), ({ rounding }) => rounding)),
   };
+}
+
+/** @throws ConfigError for a model of no graph. */
+function sourceOf({ name, graph }: Model & Partial<Pick<OnnxModel, 'graph'>>): GraphSource {
+  if (graph) return graph;
+  throw new ConfigError(`model '${name}' is not from an ONNX graph; expected one of fromOnnx`, 'model');
 }
 
 /** New numbers of an initializer. */
@@ -157,30 +186,28 @@ const [GRAPH, NODE, INITIALIZER, OUTPUT] = [7, 1, 5, 12];
 
 /** Returns a model file with new numbers, and with nodes that are added: their outputs replace those of the graph. */
 function rewritten({ bytes }: OpenedModel, changes: ReadonlyMap<string, Change>, added?: Added): Uint8Array {
-  return joined(
-    fieldsIn(bytes).flatMap(({ field, value, whole }) =>
-      field === GRAPH && typeof value !== 'number' ? sized(GRAPH, graphParts(value, changes, added)) : [whole],
+  return written(
+    fieldsIn(bytes).map(({ field, value, whole }) =>
+      field === GRAPH && typeof value !== 'number' ? [GRAPH, graphOf(value, changes, added)] : whole,
     ),
   );
 }
 
-function graphParts(bytes: Uint8Array, changes: ReadonlyMap<string, Change>, added?: Added): Uint8Array[] {
-  const kept = fieldsIn(bytes).flatMap(({ field, value, whole }) => {
+function graphOf(bytes: Uint8Array, changes: ReadonlyMap<string, Change>, added?: Added): Uint8Array {
+  const kept = fieldsIn(bytes).flatMap(({ field, value, whole }): (Fields[number] | Uint8Array)[] => {
     if (field === OUTPUT && added) return [];
     const change =
       field === INITIALIZER && typeof value !== 'number' ? changes.get(new Message(value).text(8)) : undefined;
     if (!change || staysBeside(change)) return [whole];
     const { constant, shape, bytes } = change;
-    return sized(INITIALIZER, [tensorProto(constant.name, constant.type, shape, bytes)]);
+    return [[INITIALIZER, tensorProto(constant.name, constant.type, shape, bytes)]];
   });
-  if (!added) return kept;
-  const { nodes, initializers, outputs } = added;
-  const all = [
-    ...nodes.map((node) => [NODE, node] as const),
-    ...initializers.map((one) => [INITIALIZER, one] as const),
-  ];
-  return [
+  const { nodes = [], initializers = [], outputs = [] } = added ?? {};
+  const numbered = (field: number, all: readonly Uint8Array[]): Fields => all.map((one) => [field, one]);
+  return written([
     ...kept,
-    ...[...all, ...outputs.map((one) => [OUTPUT, one] as const)].flatMap(([field, one]) => sized(field, [one])),
-  ];
+    ...numbered(NODE, nodes),
+    ...numbered(INITIALIZER, initializers),
+    ...numbered(OUTPUT, outputs),
+  ]);
 }

@@ -9,7 +9,7 @@
  * bytes right before each product, so that those of one module at a time are in memory: in time, about as much as three
  * rows of x per unit of work of the product.
  */
-import type { QuantizedInputs } from '@peftjs/core/nn';
+import { isTable, type QuantizedInputs } from '@peftjs/core/nn';
 import type { GraphBuilder, Value } from '../graph.js';
 import type { FusedTable } from './kernel.js';
 
@@ -92,11 +92,6 @@ function inBytes(g: GraphBuilder, weight: Weight, pass: Pass): ByteWeight {
 function outputScale(g: GraphBuilder, weight: Weight): Value {
   if (isFourBits(weight)) return weight.step;
   return isTable(weight) ? g.reshape(weight.scale, weight.values.shape.slice(0, 1)) : weight.scale;
-}
-
-/** Whether rows, not columns, have a scale each. */
-function isTable({ scale }: Weight): boolean {
-  return scale.shape.length === 2;
 }
 
 type FourBits = Required<Weight>;
