@@ -82,7 +82,7 @@ const TAG = /^(\d+)-(\w+)-(\w+)-(\w+)-(\w+)-(\w+)$/;
 
 /** Returns the identity of this process as part of a file name. Only in Node. */
 export async function ownTag(): Promise<string> {
-  const { pid, host, machine, boot, namespace, start } = await shortened(await ownIdentity());
+  const { pid, host, machine, boot, namespace, start } = shortened(await ownIdentity());
   return [pid, host, machine, boot, namespace, start].map((part) => part ?? UNKNOWN).join('-');
 }
 
@@ -93,13 +93,13 @@ export async function isDeadTag(tag: string): Promise<boolean> {
   const [machine = null, boot = null, namespace = null, start = null] = others.map((part) =>
     part === UNKNOWN ? null : part,
   );
-  return isDead({ pid: Number(pid), host, machine, boot, namespace, start }, await shortened(await ownIdentity()));
+  return isDead({ pid: Number(pid), host, machine, boot, namespace, start }, shortened(await ownIdentity()));
 }
 
 /**
  * Shortens an identity for file names. A process ID alone is ambiguous: containers that share a folder may reuse it.
  */
-async function shortened(identity: ProcessIdentity): Promise<ProcessIdentity> {
+function shortened(identity: ProcessIdentity): ProcessIdentity {
   const { createHash } = inNode('node:crypto');
   const short = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
   const [machine, boot, namespace] = [identity.machine, identity.boot, identity.namespace].map((text) =>
