@@ -18,7 +18,6 @@ let shown = 0;
 await train(peft, data.train, {
   executor,
   epochs: Number(EPOCHS),
-  learningRate: 4e-3,
   selection: { data: data.selection },
   onStep({ step, totalSteps, storedParameters }) {
     const tenth = Math.floor((10 * step) / totalSteps);

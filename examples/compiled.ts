@@ -17,7 +17,6 @@ async function timed(name: string, executor: Executor) {
   const { compileMs } = await train(peft, data.train, {
     executor,
     epochs: 1,
-    learningRate: 2e-3,
     onStep(event) {
       milliseconds.push(event.milliseconds);
       loss = event.loss;

@@ -23,7 +23,7 @@ import {
 const { EPOCHS = '3' } = process.env;
 const { TEACHER = 'google-bert/bert-base-uncased', STUDENT = 'sentence-transformers/all-MiniLM-L6-v2' } = process.env;
 const executor = compiled();
-const settings = { executor, epochs: Number(EPOCHS), learningRate: 1e-3 };
+const settings = { executor, epochs: Number(EPOCHS) };
 const order = { batchSize: 16, seed: 1 };
 
 const task = await readTask({ train: 'data/fields-train.tsv', dev: 'data/fields-dev.tsv', storage: diskStorage() });

@@ -27,7 +27,6 @@ const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 
 await train(peft, trainingData(encode(task.train), { batchSize: 16, seed: 1 }), {
   executor,
   epochs: Number(EPOCHS),
-  learningRate: 2e-3,
 });
 console.log(await evaluate(peft, evaluationData(encode(task.dev), { batchSize: 32 }), { executor }));
 await savePretrained(peft, 'name-tagger');

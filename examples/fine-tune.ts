@@ -23,7 +23,6 @@ export async function fineTune(reviews: readonly Review[], folder: string) {
   await train(peft, trainingData(encode(split.train), { batchSize: 16, seed: 1 }), {
     executor: compiled(),
     epochs: 3,
-    learningRate: 2e-3,
     selection: { data: heldOut },
   });
 

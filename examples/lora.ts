@@ -23,7 +23,6 @@ console.log('before', await evaluate(peft, data.reported, { executor }));
 await train(peft, data.train, {
   executor,
   epochs: Number(EPOCHS),
-  learningRate: 2e-3,
   selection: { data: data.selection },
   onEvaluation: ({ step, metrics }) => {
     console.log(`step ${step}`, metrics);
@@ -33,7 +32,7 @@ console.log('after', await evaluate(peft, data.reported, { executor }));
 
 await savePretrained(peft, 'my-adapter');
 const classify = await pipeline('text-classification', 'my-adapter');
-for (const text of ['The food was cold and so were the people.', 'I could not put it down.']) {
+for (const text of ['The food was cold and so were the people.', 'The service was great.']) {
   for (const { label, score } of await classify(text)) console.log(label.padEnd(4), score.toFixed(2), text);
 }
 await classify.dispose();

@@ -48,6 +48,5 @@ const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 
 await train(peft, trainingData(encode(mined), { batchSize: 32, seed: 1 }), {
   executor,
   epochs: Number(EPOCHS),
-  learningRate: 1e-3,
 });
 console.log(await evaluate(peft, heldOut, { executor }));

@@ -26,7 +26,6 @@ const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 
 await train(peft, trainingData(data, { batchSize: 16, seed: 1 }), {
   executor,
   epochs: Number(EPOCHS),
-  learningRate: 1e-3,
 });
 await savePretrained(peft, 'reranker');
 

@@ -31,7 +31,6 @@ console.log('before', await evaluate(peft, heldOut, { executor })); // a new ada
 await train(peft, trainingData(encode(task.train), { batchSize: 32, seed: 1 }), {
   executor,
   epochs: Number(EPOCHS),
-  learningRate: 1e-3,
   loss: multipleNegativesRanking({ scale: 20 }),
 });
 console.log('after', await evaluate(peft, heldOut, { executor }));

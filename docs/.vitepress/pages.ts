@@ -24,6 +24,8 @@ const contents: readonly Contents[] = [
     text: 'Guides',
     folder: 'guides',
     first: [
+      'guides/choose',
+      'guides/where-it-runs',
       'guides/serve',
       'guides/retrieval',
       'guides/rerank',
@@ -36,6 +38,7 @@ const contents: readonly Contents[] = [
       'guides/own-model',
       'guides/own-layers-model',
       'guides/adapter-to-transformers-js',
+      'guides/tune-served',
       'guides/long-training',
     ],
   },

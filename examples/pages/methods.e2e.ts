@@ -41,7 +41,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
 
       const method = adalora({ initR: 12, targetR: 8, orthRegWeight: 0, targetModules: 'all-linear' });
       const peft = attach(model, method, { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 4e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LORA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion adalora
@@ -58,7 +58,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, alora({ r: 4, rounds: 2, targetModules: 'all-linear' }), { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LORA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion alora
@@ -75,7 +75,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, ia3(), { seed: 1 }); // or head(), full(), bitfit(), houlsby(), pfeiffer()
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 1e-2 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's IA3
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion baselines
@@ -92,7 +92,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, bayesLora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LORA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion bayes-lora
@@ -109,7 +109,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, dynamicDora({ r: 12, targetR: 8, targetModules: 'all-linear' }), { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LORA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion dynamic-dora
@@ -127,7 +127,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
 
       const method = elaLora({ r: 8, rankUpdateRatio: 0.2, orthRegWeight: 0, targetModules: 'all-linear' });
       const peft = attach(model, method, { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LORA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion ela-lora
@@ -146,7 +146,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const configured = gora({ r: 8, targetModules: 'all-linear' });
       const calibration = await calibrate(model, configured, data, { executor: compiled(), seed: 1 });
       const peft = attach(model, configured, { calibration, seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LORA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion gora
@@ -163,7 +163,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, l1ra({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LORA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion l1ra
@@ -180,7 +180,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, lnTuning(), { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 1e-2 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LN_TUNING
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion ln-tuning
@@ -197,7 +197,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, loha({ r: 4, targetModules: 'all-linear' }), { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LOHA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion loha
@@ -214,7 +214,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, lokr({ r: 4, decomposeFactor: 2, targetModules: 'all-linear' }), { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LOKR
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion lokr
@@ -231,7 +231,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LORA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion lora
@@ -248,7 +248,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, oft({ oftBlockSize: 4, targetModules: 'all-linear' }), { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's OFT
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion oft
@@ -265,7 +265,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, sora({ r: 8, budget: 10_000, targetModules: 'all-linear' }), { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's LORA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion sora
@@ -282,7 +282,7 @@ const programs: readonly (readonly [name: string, type: string, program: () => P
       const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
       const peft = attach(model, vera({ r: 256, targetModules: 'all-linear' }), { seed: 1 });
-      await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-2 });
+      await train(peft, data, { executor: compiled(), epochs: 3 });
       await savePretrained(peft, 'my-adapter'); // PEFT's VERA
       console.log(countParameters(peft).stored); // the adapter's parameters
       // #endregion vera

@@ -250,7 +250,7 @@ describe('the engine', () => {
     const { peft, data } = await adapted();
     const before = activeAdapter(peft).values;
     // #region compiled
-    await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 1e-3 }); // or: executor: await eager()
+    await train(peft, data, { executor: compiled(), epochs: 3 }); // or: executor: await eager()
     // #endregion compiled
     expect(activeAdapter(peft).values).not.toEqual(before);
   });
@@ -260,7 +260,7 @@ describe('the engine', () => {
     const before = activeAdapter(peft).values;
     // #region worker
     const executor = compiled({ worker: true });
-    await train(peft, data, { executor, epochs: 3, learningRate: 1e-3 }); // this thread stays free to answer requests
+    await train(peft, data, { executor, epochs: 3 }); // this thread stays free to answer requests
     // #endregion worker
     expect(activeAdapter(peft).values).not.toEqual(before);
   });

@@ -2,6 +2,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { attach, mergeAndUnload } from '@peftjs/core';
 import { lora } from '@peftjs/lora';
+import { fromPretrained } from '@peftjs/models';
+import { onnxFormats } from '@peftjs/onnx/formats';
 import { fromOnnx, saveOnnxGraph, tensorOf, type Operator, type Value } from '@peftjs/onnx';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
@@ -24,6 +26,13 @@ it('onnx adapts a graph and writes it', async () => {
   // #endregion onnx
   expect(log.mock.calls[0]?.[0]).toContain('transformer.layer.0.attention.q_lin');
   expect(await fromOnnx('tuned')).toMatchObject({ head: ['classifier'], outputs: 2 });
+});
+
+it('a folder is opened by fromPretrained', async () => {
+  // #region formats
+  const loaded = await fromPretrained('model', { formats: onnxFormats() });
+  // #endregion formats
+  expect(loaded.graph).toMatchObject({ file: 'onnx/model.onnx' });
 });
 
 it('an operator of your own', async () => {

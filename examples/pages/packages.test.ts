@@ -25,7 +25,7 @@ it('core trains, saves and loads an adapter, with which pipelines predicts', asy
   const data = trainingData(rows, { batchSize: 16, seed: 1 });
 
   const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
-  await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 2e-3 });
+  await train(peft, data, { executor: compiled(), epochs: 3 });
   await savePretrained(peft, 'my-adapter'); // adapter_config.json and adapter_model.safetensors
 
   const loaded = await loadPretrained(model, 'my-adapter', { methods: [lora] });

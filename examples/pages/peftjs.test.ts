@@ -32,7 +32,7 @@ it('trains on a file, saves and classifies', async () => {
   const data = trainingData(inTokens(task.train), { batchSize: 16, seed: 1 });
 
   const peft = attach(model, sora({ budget: 50_000, targetModules: 'all-linear' }), { seed: 1 });
-  await train(peft, data, { executor: compiled(), epochs: 5, learningRate: 2e-3 });
+  await train(peft, data, { executor: compiled(), epochs: 5 });
   await savePretrained(peft, 'my-adapter'); // adapter_config.json, with the labels, and adapter_model.safetensors
 
   const classify = await pipeline('text-classification', 'my-adapter'); // finds the base model, tokenizer and labels

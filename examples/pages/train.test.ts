@@ -32,11 +32,23 @@ describe('training', () => {
     const { model, data } = await adapted();
     // #region first
     const peft = attach(model, lora({ r: 2 }), { seed: 1 });
-    await train(peft, data, { executor: compiled(), epochs: 3, learningRate: 1e-3 });
+    await train(peft, data, { executor: compiled(), epochs: 3 });
     // #endregion first
     const trained = Object.entries(activeAdapter(peft).values).filter(([name]) => name.endsWith('loraB')); // 0 before
     expect(trained.length).toBeGreaterThan(0);
     expect(trained.every(([, { data: numbers }]) => numbers.some((value) => value !== 0))).toBe(true);
+  });
+
+  it('takes the rates of the method and of a new head where none are named', async () => {
+    const { model, data, validation } = await adapted();
+    // #region choose
+    const peft = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
+    await train(peft, data, { executor: compiled(), epochs: 5, selection: { data: validation } });
+    // #endregion choose
+    const named = attach(model, lora({ r: 8, targetModules: 'all-linear' }), { seed: 1 });
+    const rates = { learningRate: 1e-3, learningRates: { head: 2e-3 } };
+    await train(named, data, { executor: compiled(), epochs: 5, selection: { data: validation }, ...rates });
+    expect(activeAdapter(peft).values).toEqual(activeAdapter(named).values);
   });
 
   it('has options for the training step', async () => {
@@ -72,7 +84,6 @@ describe('training', () => {
     const { selected, last, totalSteps } = await train(peft, data, {
       executor,
       epochs: 10,
-      learningRate: 1e-3,
       finalRatio: 0.5, // candidates come from the second half of the steps, where budgets are met
       selection: { data: validation, evaluations: 5 }, // five candidates
     });
@@ -89,7 +100,6 @@ describe('training', () => {
     await train(peft, data, {
       executor,
       epochs: 3,
-      learningRate: 1e-3,
       selection: { data: validation },
       evaluateEvery: { epochs: 1 }, // or a number of steps
       onEvaluation: ({ step, metrics }) => curve.push([step, metrics.accuracy]),
@@ -106,7 +116,6 @@ describe('training', () => {
     const { stoppedEarly, selected, last } = await train(peft, data, {
       executor,
       epochs: 50, // at most
-      learningRate: 1e-3,
       selection: { data: validation },
       evaluateEvery: { epochs: 1 },
       earlyStopping: { patience: 3, metric: 'accuracy', minDelta: 0.005 },
@@ -138,7 +147,6 @@ describe('training', () => {
       await train(peft, data, {
         executor,
         epochs: 3,
-        learningRate: 1e-3,
         signal: stop.signal, // stops after the current step, with a last snapshot
         saveEvery: 2, // steps between snapshots, or { epochs: 1 }
         onSnapshot: (snapshot) => storage.write(file, writeSnapshot(snapshot)),
@@ -171,7 +179,6 @@ describe('training', () => {
     await train(peft, data, {
       executor,
       epochs: 3,
-      learningRate: 1e-3,
       selection: { data: validation },
       async onStep(event) {
         progress.onStep(event);

@@ -60,7 +60,6 @@ describe('options of train that are objects or functions', () => {
     await train(peft, data, {
       executor,
       epochs: 3,
-      learningRate: 1e-3,
       loss: crossEntropy({ labelSmoothing: 0.1 }), // default: the loss for the kind of data
       optimizer: adamW({ weightDecay: 0.01 }), // or sgd({ momentum: 0.9 }), lion(), adafactor(), or your own
       schedule: linear({ warmup: 'transformers' }), // or 'linear', 'cosine', 'constant', or your own
@@ -85,13 +84,13 @@ describe('options of train that are objects or functions', () => {
     const onStep = ({ loss }: StepEvent) => {
       losses.push(loss);
     };
-    await train(peft, data, { executor, epochs: 1, learningRate: 1e-3, loss: smallLogits, onStep });
+    await train(peft, data, { executor, epochs: 1, loss: smallLogits, onStep });
     // #endregion loss-function
     expect(losses.every(Number.isFinite)).toBe(true);
     const plain = (await adapted()).peft;
     const [first] = losses;
     losses.length = 0;
-    await train(plain, data, { executor, epochs: 1, learningRate: 1e-3, onStep });
+    await train(plain, data, { executor, epochs: 1, onStep });
     expect(first).toBeGreaterThan(losses[0] ?? Infinity);
   });
 
@@ -114,7 +113,7 @@ describe('options of train that are objects or functions', () => {
     }
     // #endregion optimizer
     const before = activeAdapter(peft).values;
-    await train(peft, data, { executor, epochs: 1, learningRate: 1e-3, optimizer: adagrad() });
+    await train(peft, data, { executor, epochs: 1, optimizer: adagrad() });
     expect(activeAdapter(peft).values).not.toEqual(before);
     const at = {
       value: tf.scalar(1),

@@ -1,12 +1,17 @@
 // An ONNX folder, tuned by the command line, in transformers.js.
-import { mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { relativeDistance } from '@peftjs/conformance';
+import { fromOnnx, saveOnnxGraph } from '@peftjs/onnx';
+import type { BrowserContext } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { isMissing, place, TEXTS, transformersJs } from '../export/transformers-js.js';
+import { inChromium, openBrowser, visit, withoutChromium } from '../docs/browser.js';
+import { originOf, serve } from '../docs/serve.js';
+import { installed, isMissing, place, TEXTS, transformersJs } from '../export/transformers-js.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { fixture } from '../models/onnx.js';
+import { root } from '../workspace/repository.js';
 import { peftBench } from './in-process.js';
 import { served } from './served.js';
 import { tinyTask } from './tiny-task.js';
@@ -46,4 +51,37 @@ describe(`in transformers.js itself (${place})`, () => {
       expect(relativeDistance(scores(theirs), scores(ours))).toBeLessThan(1e-4);
     },
   );
+
+  it.skipIf(isMissing || withoutChromium)(
+    `the page of the guide classifies with an exported folder (${inChromium})`,
+    async () => {
+      await served(path('page/model'), { 'model.onnx': fixture('bert-traced.onnx') });
+      const merged = await fromOnnx(path('page/model'), { labels: ['bad', 'good'] });
+      await saveOnnxGraph(merged, path('page/web'));
+      await copyFile(join(root, 'examples/served.html'), path('page/index.html'));
+      const [server, browser] = await Promise.all([serve(path('page')), openBrowser()]);
+      try {
+        const { page } = await visit(browser, originOf(server), fromCdn);
+        const answer = page.locator('#answer', { hasText: /^(?:bad|good) 0\.\d{3}$/ });
+        await answer.waitFor();
+        const [text] = (await output('predict', path('page/web'), 'A wonderful film.', '--json')).trim().split('\n');
+        const { label, score } = (JSON.parse(text ?? '') as { labels: [{ label: string; score: number }] }).labels[0];
+        expect(await answer.textContent()).toBe(`${label} ${score.toFixed(3)}`);
+      } finally {
+        await Promise.all([browser.close(), server.close()]);
+      }
+    },
+  );
 });
+
+/** Answers requests to the network for packages from those that are installed. */
+async function fromCdn(context: BrowserContext): Promise<void> {
+  await context.route('https://cdn.jsdelivr.net/npm/**', async (route) => {
+    const [, name = '', file = ''] =
+      /\/npm\/((?:@[^/]+\/)?[^@/]+)(?:@[^/]+)?(\/.*)?$/.exec(new URL(route.request().url()).pathname) ?? [];
+    await route.fulfill({
+      path: join(installed, 'node_modules', name, file === '' ? 'dist/transformers.min.js' : file),
+      headers: { 'access-control-allow-origin': '*' },
+    });
+  });
+}

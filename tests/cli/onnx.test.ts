@@ -9,6 +9,7 @@ import { fromOnnx } from '@peftjs/onnx';
 import { onnxFormats } from '@peftjs/onnx/formats';
 import { nodeProto, portProto } from '../../packages/onnx/src/write/protos.js';
 import { modelProto } from '../../packages/onnx/test/model-proto.js';
+import { compiled, fromPretrained as open, pipeline } from 'peftjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
 import { fixture } from '../models/onnx.js';
@@ -71,6 +72,13 @@ describe('a folder with an ONNX graph', () => {
     expect(scores(tuned as never)).toHaveLength(3);
     expect(relativeDistance(scores(tuned as never), scores(adapter as never))).toBeLessThan(1e-5);
     expect(file?.stdout).toEqual(tuned?.stdout);
+  });
+
+  it('is opened by peftjs, as the base of its adapter too', async () => {
+    expect((await open(path('model'))).graph).toMatchObject({ file: 'onnx/model.onnx' });
+    const classify = await pipeline('text-classification', path('adapter'), { executor: compiled({ threads: 1 }) });
+    expect((await classify('a cat'))[0]?.label).toMatch(/^(?:bad|good)$/);
+    await classify.dispose();
   });
 
   it('is described by inspect, with the modules that methods adapt', async () => {
@@ -179,6 +187,7 @@ describe('fromOnnx', () => {
   });
 });
 
-it('fromPretrained alone says how to open a folder with a graph', async () => {
+it('fromPretrained alone says how to open a graph', async () => {
+  await expect(fromPretrained('model.onnx')).rejects.toThrow(/read it with fromOnnx of @peftjs\/onnx/);
   await expect(fromPretrained(path('model'))).rejects.toThrow(/the ONNX graph is read by fromOnnx of @peftjs\/onnx/);
 });

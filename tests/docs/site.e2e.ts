@@ -147,19 +147,27 @@ describe(`every page, ${inChromium}`, () => {
       await page.locator('.VPNavBarSearch button').first().click();
     });
 
-    it.each(['install', 'predict', 'embedding', 'budget', 'onnx', 'rank'])(
+    const foundFor = async (words: string): Promise<string[]> => {
+      const results = page.locator('.VPLocalSearchBox a.result');
+      await page.locator('.VPLocalSearchBox input').fill('');
+      await results.first().waitFor({ state: 'detached' }); // those of other words
+      await page.locator('.VPLocalSearchBox input').fill(words);
+      await results.first().waitFor();
+      return page.evaluate<string[]>(resultLinks);
+    };
+
+    it.each(['install', 'predict', 'budget', 'rank'])(
       'for %s finds a guide or a method first, and the API after them',
       async (word) => {
-        const results = page.locator('.VPLocalSearchBox a.result');
-        await page.locator('.VPLocalSearchBox input').fill('');
-        await results.first().waitFor({ state: 'detached' }); // those of another word
-        await page.locator('.VPLocalSearchBox input').fill(word);
-        await results.first().waitFor();
-        const links = await page.evaluate<string[]>(resultLinks);
+        const links = await foundFor(word);
         expect(links[0]).toMatch(/^\/(?:install|tutorials|guides|concepts|methods|reference(?!\/api))/);
         expect(links.map(isOfApi)).toEqual(links.map(isOfApi).sort());
       },
     );
+
+    it.each(Object.entries(ANSWERS))('for %s finds %s first', async (words, answer) => {
+      expect((await foundFor(words))[0]?.split(/[#.]/)[0]).toBe(answer);
+    });
   });
 
   function leadsNowhere({ href, pathname, hash }: URL): boolean {
@@ -171,6 +179,28 @@ describe(`every page, ${inChromium}`, () => {
     return hash !== '' && !target.ids.includes(decodeURIComponent(hash.slice(1)));
   }
 });
+
+/** The page that answers what people search for. */
+const ANSWERS = {
+  'which method': '/guides/choose',
+  'which rank': '/guides/choose',
+  'which learning rate': '/guides/choose',
+  'does not learn': '/guides/choose',
+  'my CSV': '/reference/tasks',
+  chat: '/guides/chat',
+  pictures: '/guides/images',
+  browser: '/guides/where-it-runs',
+  'Next.js': '/guides/where-it-runs',
+  Bun: '/guides/where-it-runs',
+  Deno: '/guides/where-it-runs',
+  Electron: '/guides/where-it-runs',
+  GPU: '/guides/gpu',
+  serve: '/guides/serve',
+  Ollama: '/guides/gguf',
+  production: '/guides/where-it-runs',
+  embedding: '/guides/retrieval',
+  ONNX: '/reference/onnx',
+} as const;
 
 function isOfApi(path: string): boolean {
   return /^\/?reference\/api\//.test(path);

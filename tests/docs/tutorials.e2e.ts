@@ -3,7 +3,9 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fromPretrained, saveGguf } from '@peftjs/models';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { served } from '../cli/served.js';
 import { characterDecoder } from '../models/characters.js';
+import { fixture } from '../models/onnx.js';
 import { filesBelow, root } from '../workspace/repository.js';
 import { follow, type Variables } from './followed.js';
 
@@ -29,6 +31,7 @@ const seen: Readonly<Record<string, RegExp>> = {
     /^lola \{"error":".*\(did you mean 'lora'\?\).*\none by one: p50 [\d.]+ ms, p99 [\d.]+ ms\nat once: \d+ requests a second$/m,
   sora: /^ +6 +\d+ +\d+ /m,
   'tag-entities': /entityF1: \d/,
+  'tune-served': /^\d+ tensors of the graph changed, rounded by at most 0$/m,
   'write-a-method': /trainable params: [\d,]+/,
 };
 
@@ -48,6 +51,7 @@ const variables: Readonly<Record<string, Variables>> = {
   rerank: { MODEL: encoder },
   serve: { PORT: '0' },
   'tag-entities': { MODEL: encoder },
+  'tune-served': { MODEL: 'model' },
 };
 
 /** Prepares the files that a tutorial expects in its folder, such as the reader's own model. */
@@ -59,6 +63,7 @@ const given: Readonly<Record<string, (folder: string) => Promise<void>>> = {
     const model = await fromPretrained(join(folder, 'small-decoder'), { task: 'causal-lm' });
     await saveGguf(model, join(folder, 'small.gguf'));
   },
+  'tune-served': (folder) => served(join(folder, 'model'), { 'model.onnx': fixture('bert-dynamo.onnx') }),
   'own-model': (folder) =>
     cp(join(root, 'tests/models/fixtures/bert-tiny'), join(folder, 'models/my-bert'), { recursive: true }),
 };

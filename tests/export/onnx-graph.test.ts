@@ -2,6 +2,7 @@ import {
   activeAdapter,
   attach,
   fullPrecision,
+  memoryStorage,
   mergeAndUnload,
   predict,
   type Batch,
@@ -16,6 +17,7 @@ import { lora } from '@peftjs/lora';
 import { fromOnnx, mergedGraph, saveOnnxGraph, type OnnxOptions } from '@peftjs/onnx';
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
+import { bertFiles } from '../models/bert-tiny.js';
 import { exported, exporters, featuresInMemory, graphInMemory, loadGraph, type Features } from '../models/onnx.js';
 import { batchOf, load, tiny, tokenRows } from '../models/tiny.js';
 import { trainingData } from '../peft/bert.js';
@@ -78,7 +80,7 @@ describe('a graph with its own head', () => {
     const model = await fromOnnx('graph/model.onnx', { storage });
     const peft = adapted(model);
     const merged = mergeAndUnload(peft);
-    const { changed, rounding } = await saveOnnxGraph(merged, 'tuned/model.onnx');
+    const { changed, rounding } = await saveOnnxGraph(merged, 'tuned/model.onnx', { storage });
     const saved = storage.files.get('tuned/model.onnx') ?? expect.fail('none');
     expect(relativeDistance((await inRuntime(saved)).values, await outputs(peft))).toBeLessThan(1e-5);
     expect(rounding).toBe(0);
@@ -92,7 +94,7 @@ describe('a graph with its own head', () => {
   });
 
   it('is saved unchanged without changes', async () => {
-    expect(await saveOnnxGraph(await fromOnnx('graph/model.onnx', { storage }), 'same.onnx')).toEqual({
+    expect(await saveOnnxGraph(await fromOnnx('graph/model.onnx', { storage }), 'same.onnx', { storage })).toEqual({
       changed: [],
       rounding: 0,
     });
@@ -101,7 +103,7 @@ describe('a graph with its own head', () => {
 
   it('may get another number of labels', async () => {
     const peft = attach(await fromOnnx('graph/model.onnx', { storage, labels: ['a', 'b', 'c', 'd'] }), lora({ r: 2 }));
-    await saveOnnxGraph(mergeAndUnload(peft), 'four.onnx');
+    await saveOnnxGraph(mergeAndUnload(peft), 'four.onnx', { storage });
     const { values } = await inRuntime(storage.files.get('four.onnx') ?? expect.fail('none'));
     expect(values).toHaveLength(3 * 4);
     expect(relativeDistance(values, await outputs(peft))).toBeLessThan(1e-5);
@@ -123,6 +125,25 @@ it.each(graphs)('the saved graph gives the merged outputs: %s, %s', async (netwo
   expect(relativeDistance(rows(await outputs(model, own)), rows(values))).toBeGreaterThan(0.01);
 });
 
+it('a folder for transformers.js is written beside nothing else', async () => {
+  const storage = memoryStorage(
+    new Map([
+      ['at/onnx/model.onnx', graphInMemory('bert', 'traced').files.get('graph/model.onnx') ?? expect.fail('none')],
+      ...Object.entries(bertFiles).flatMap(([name, bytes]) =>
+        name === 'model.safetensors' ? [] : [[`at/${name}`, bytes] as const],
+      ),
+    ]),
+  );
+  await saveOnnxGraph(await fromOnnx('at', { storage }), 'web', { storage });
+  const written = [...storage.files.keys()].filter((name) => name.startsWith('web/')).sort();
+  expect(written).toEqual(
+    ['README.md', 'config.json', 'onnx/model.onnx', 'tokenizer.json', 'tokenizer_config.json'].map(
+      (name) => `web/${name}`,
+    ),
+  );
+  expect(storage.files.get('web/onnx/model.onnx')).toEqual(storage.files.get('at/onnx/model.onnx'));
+});
+
 describe('hidden states', () => {
   it('have the embeddings of the checkpoint', async () => {
     const model = await features('features', { task: 'feature-extraction' }).model;
@@ -135,7 +156,7 @@ describe('hidden states', () => {
     const { storage, model } = features('features', { numLabels: 2, pooling });
     const peft = adapted(await model);
     const merged = mergeAndUnload(peft);
-    await saveOnnxGraph(merged, 'tuned/model.onnx');
+    await saveOnnxGraph(merged, 'tuned/model.onnx', { storage });
     const { names, values } = await inRuntime(storage.files.get('tuned/model.onnx') ?? expect.fail('none'));
     expect(names).toEqual(['logits']);
     expect(relativeDistance(values, await outputs(peft))).toBeLessThan(1e-5);
@@ -147,7 +168,7 @@ describe('hidden states', () => {
   it('in half precision are computed in float32, and merged weights are rounded', async () => {
     const { storage, model } = features('half', { numLabels: 2 });
     const peft = adapted(await model);
-    const { rounding } = await saveOnnxGraph(mergeAndUnload(peft), 'tuned/model.onnx');
+    const { rounding } = await saveOnnxGraph(mergeAndUnload(peft), 'tuned/model.onnx', { storage });
     expect(rounding).toBeGreaterThan(0);
     expect(rounding).toBeLessThan(1e-3);
     const again = await fromOnnx('tuned/model.onnx', { storage });
@@ -157,7 +178,7 @@ describe('hidden states', () => {
   it('with weights in another file are saved beside one', async () => {
     const { storage, model } = features('external', { numLabels: 2 });
     const peft = adapted(await model);
-    await saveOnnxGraph(mergeAndUnload(peft), 'tuned/model.onnx');
+    await saveOnnxGraph(mergeAndUnload(peft), 'tuned/model.onnx', { storage });
     const [graph, data] = ['tuned/model.onnx', 'tuned/model.onnx_data'].map((path) => storage.files.get(path));
     const { values } = await inRuntime(graph ?? expect.fail('none'), data);
     expect(relativeDistance(values, await outputs(peft))).toBeLessThan(1e-5);
@@ -167,9 +188,11 @@ describe('hidden states', () => {
   it('held in 8 bits are refused; their original weights are saved', async () => {
     const { storage, model } = features('features', { numLabels: 2, dtype: 'q8' });
     const peft = adapted(await model);
-    await expect(saveOnnxGraph((await model) as Model, 'tuned/model.onnx')).rejects.toThrow(/held in 8 bits/);
+    await expect(saveOnnxGraph((await model) as Model, 'tuned/model.onnx', { storage })).rejects.toThrow(
+      /held in 8 bits/,
+    );
     const whole = await fullPrecision(peft);
-    await saveOnnxGraph(mergeAndUnload(whole), 'tuned/model.onnx');
+    await saveOnnxGraph(mergeAndUnload(whole), 'tuned/model.onnx', { storage });
     const { values } = await inRuntime(storage.files.get('tuned/model.onnx') ?? expect.fail('none'));
     expect(relativeDistance(values, await outputs(whole))).toBeLessThan(1e-5);
   });

@@ -40,7 +40,7 @@ it.each<readonly [string, string, OnnxOptions]>([
   );
   replaceAdapter(peft, { values: moved });
   const expected = await predict(peft, [batch], { executor: compiled({ threads: 1 }) });
-  await saveOnnxGraph(mergeAndUnload(peft), 'tuned.onnx');
+  await saveOnnxGraph(mergeAndUnload(peft), 'tuned.onnx', { storage });
   const session = await ort.InferenceSession.create(storage.files.get('tuned.onnx') ?? expect.fail('none'), {
     logSeverityLevel: 4,
   });

@@ -61,7 +61,8 @@ export interface Auto<T> {
   from_pretrained(folder: string): Promise<T>;
 }
 
-const installed = process.env.PEFTJS_TRANSFORMERS_JS ?? '';
+/** The folder in which the library is installed. */
+export const installed = process.env.PEFTJS_TRANSFORMERS_JS ?? '';
 
 /** Whether the library is missing. */
 export const isMissing = installed === '';

@@ -2,6 +2,7 @@ import { execFile, execFileSync } from 'node:child_process';
 import { cp, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { arch, platform } from 'node:process';
 import { promisify } from 'node:util';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -108,11 +109,24 @@ describe.skipIf(missing !== undefined)(`an empty project with only peftjs${skipp
     expect(installed.sort()).toEqual(['tfjs-backend-cpu', 'tfjs-backend-wasm', 'tfjs-core']);
   });
 
-  it('trains, saves and classifies with one import', async () => {
+  const expectClassified = async (program: string, flags: readonly string[] = []): Promise<void> => {
     await writeFile(join(project, 'start.js'), START);
-    const { stdout } = await run(process.execPath, ['start.js'], { cwd: project });
+    const { stdout } = await run(program, [...flags, 'start.js'], { cwd: project });
     const [good, bad] = JSON.parse(stdout) as { label: string }[][];
     expect([good, bad].flat().map((answer) => answer?.label)).toEqual(['good', 'bad']);
+  };
+
+  it('trains, saves and classifies with one import', () => expectClassified(process.execPath));
+
+  it.skipIf(platform !== 'linux' || arch !== 'x64').each([
+    ['Bun', '@oven/bun-linux-x64@1.4.5', 'bin/bun', []],
+    ['Deno', '@deno/linux-x64-glibc@2.9.6', 'deno', ['run', '--allow-all']],
+  ])('does so in %s, if this is Linux on x64', async (_, spec, program, flags) => {
+    const folder = await mkdtemp(join(tmpdir(), 'peftjs-runtime-'));
+    await writeFile(join(folder, 'package.json'), '{ "private": true }\n');
+    await npmInstall(folder, [spec]);
+    await expectClassified(join(folder, 'node_modules', spec.slice(0, spec.lastIndexOf('@')), program), flags);
+    await rm(folder, { recursive: true });
   });
 
   it('has the command peftjs, which says what to install for what it lacks', async () => {

@@ -14,6 +14,7 @@ import { compiled } from '@peftjs/engine';
 import { referenceExecutor } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
+import { sora } from '@peftjs/sora';
 import { encodePreferences, languageSet, preferenceEvaluation, splitCausal, trainingData } from '@peftjs/tasks';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { characterDecoder, sonnet } from '../models/characters.js';
@@ -94,6 +95,21 @@ it('a reference that the data have already is kept', async () => {
   losses.length = 0;
   await train(attached(), withInputs(data, { referenceLogps: known }), { ...options, epochs: 1, onStep });
   expect(losses[0]).toBeCloseTo(Math.log(2), 5);
+});
+
+it('a run in stages computes one reference, and scores every stage against it', async () => {
+  const references = new Set<unknown>();
+  const peft = attach(model, sora({ budget: 'auto', targetModules: 'all-linear' }), { seed: 1 });
+  const { sizing, selected } = await train(peft, data, {
+    ...options,
+    epochs: 1,
+    selection: { data: judged, margin: 0.1 },
+    saveEvery: 1,
+    onSnapshot: ({ reference }) => void references.add(reference),
+  });
+  expect(sizing?.stages.length).toBeGreaterThan(1);
+  expect(references.size).toBe(1);
+  expect(sizing?.stages[sizing.chosen]?.score).toBe(selected.metrics[judged.primaryMetric]);
 });
 
 describe('a run that is resumed', () => {

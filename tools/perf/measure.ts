@@ -116,7 +116,7 @@ export function onnxRuntime(
 }
 
 /** Counts the nodes of an ONNX model: field 7 of a model is its graph, field 1 of a graph a node (onnx.proto3). */
-function nodesIn(model: Uint8Array): number {
+export function nodesIn(model: Uint8Array): number {
   return messagesIn(model, 7).reduce((sum, graph) => sum + messagesIn(graph, 1).length, 0);
 }
 

@@ -1,5 +1,14 @@
 /* What a package that adds commands to the program needs beside the trials and their results. */
-export { amount, count, studyFromFlags, withStudyFlags, type StudyFlags } from './commands/flags.js';
+export {
+  amount,
+  count,
+  listPresets,
+  MOST_USED,
+  studyFromFlags,
+  withExample,
+  withStudyFlags,
+  type StudyFlags,
+} from './commands/flags.js';
 export {
   assertInputs,
   CHECKPOINT_EVERY,

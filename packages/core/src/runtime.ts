@@ -44,6 +44,7 @@ export type { AdafactorOptions } from './optimizers/adafactor.js';
 export type { AdamWOptions } from './optimizers/adamw.js';
 export type { LionOptions } from './optimizers/lion.js';
 export type { SgdOptions } from './optimizers/sgd.js';
+export { HEAD_LEARNING_RATE, LEARNING_RATE } from './train/plan.js';
 export {
   resolveSchedule,
   type Schedule,

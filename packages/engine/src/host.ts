@@ -1,3 +1,5 @@
+import { nodeModule } from '@peftjs/core/model';
+
 /**
  * Imports a package that may not be installed. The name is an argument so that bundlers leave the import alone and
  * pages never request packages that only run in Node.
@@ -11,7 +13,6 @@ type Listener = (...details: unknown[]) => void;
 
 interface NodeProcess {
   readonly env: Record<string, string | undefined>;
-  getBuiltinModule?(name: string): object | undefined;
   listeners?(event: string): Listener[];
   removeListener?(event: string, listener: Listener): void;
 }
@@ -30,20 +31,6 @@ export function isPage(): boolean {
 /** Whether threads of this page may share memory. */
 export function isIsolated(): boolean {
   return host.crossOriginIsolated === true;
-}
-
-/** The built-in modules of Node that the engine uses. */
-interface NodeModules {
-  readonly 'node:module': typeof import('node:module');
-  readonly 'node:os': typeof import('node:os');
-  readonly 'node:path': typeof import('node:path');
-  readonly 'node:util': typeof import('node:util');
-  readonly 'node:worker_threads': typeof import('node:worker_threads');
-}
-
-/** A built-in module of Node; undefined in a page. */
-export function nodeModule<K extends keyof NodeModules>(name: K): NodeModules[K] | undefined {
-  return host.process?.getBuiltinModule?.(name) as NodeModules[K] | undefined;
 }
 
 /** An environment variable; undefined in a page. */

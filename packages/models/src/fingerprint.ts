@@ -1,5 +1,5 @@
 import { UnsupportedError, type HostTensor, type HostTensors } from '@peftjs/core/method';
-import { isQuantized } from '@peftjs/core/model';
+import { isQuantized, nodeModule } from '@peftjs/core/model';
 import type { Network } from './architecture.js';
 
 /**
@@ -38,8 +38,9 @@ export function sha256(bytes: Bytes): Promise<string> {
 /** Returns a hash in hexadecimal. @throws UnsupportedError without Web Crypto, i.e. in a page without HTTPS. */
 export async function hexDigest(algorithm: 'SHA-256' | 'SHA-1', bytes: Bytes): Promise<string> {
   const view = new Uint8Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
-  const crypto = nodeCrypto();
-  if (crypto) return crypto.createHash(algorithm).update(view).digest('hex');
+  const crypto = nodeModule('node:crypto'); // reads bytes in place; Web Crypto would copy even the largest weight
+  // Deno does not know 'SHA-256'.
+  if (crypto) return crypto.createHash(algorithm.replace('-', '')).update(view).digest('hex');
   const subtle = (globalThis.crypto as Partial<typeof globalThis.crypto>).subtle;
   if (!subtle) {
     throw new UnsupportedError(
@@ -48,10 +49,4 @@ export async function hexDigest(algorithm: 'SHA-256' | 'SHA-1', bytes: Bytes): P
   }
   const digest = new Uint8Array(await subtle.digest(algorithm, view));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
-}
-
-/** Returns Node's hashes, which read bytes in place. Web Crypto would copy even the largest weight. */
-function nodeCrypto(): typeof import('node:crypto') | undefined {
-  const { process } = globalThis as { process?: Partial<NodeJS.Process> };
-  return process?.getBuiltinModule?.('node:crypto');
 }

@@ -153,7 +153,7 @@ const DEFAULT_LABELS = 2;
  */
 export async function fromPretrained(source: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
   const wanted = wantedHead(options);
-  const { onProgress, dtype = 'fp32', memoryLimit = await freeMemory() } = options;
+  const { onProgress, dtype = 'fp32', memoryLimit = freeMemory() } = options;
   const { path, format, storage } = await locate(source, options, memoryLimit);
   const checkpoint = await format.read(modelFolder(path, storage, { onProgress, memoryLimit }), wanted.task, dtype);
   const { architecture, weights, tokenizer } = checkpoint;

@@ -1,6 +1,6 @@
 import { diskStorage, type Storage } from '@peftjs/core';
 import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
-import { ADAPTER_CONFIG, aFunction, aList, anything, aReadStorage } from '@peftjs/core/model';
+import { ADAPTER_CONFIG, aFunction, aList, anything, aReadStorage, nodeModule } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { CheckpointFormat, FileFormat } from './checkpoint.js';
 import { joined, type Folder } from './folder.js';
@@ -77,6 +77,12 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
   const { files, folders: formats } = formatsOf(options);
   const file = files.find(({ ending }) => source.endsWith(ending));
   if (file) return locateFile(source, file, options);
+  if (source.endsWith('.onnx')) {
+    throw new ConfigError(
+      `${source} is an ONNX graph: read it with fromOnnx of @peftjs/onnx, or pass formats: onnxFormats()`,
+      'source',
+    );
+  }
   const here = await locateHere(source, subfolder, formats, options);
   if (here) return here;
   if (!isHubId(source)) throw nothingIn(joined(source, subfolder), formats);
@@ -191,7 +197,7 @@ function nothingIn(path: string, formats: readonly CheckpointFormat[]): Checkpoi
  * @throws UnsupportedError outside Node.
  */
 async function installedPackage(name: string): Promise<string> {
-  const createRequire = await requireFactory();
+  const createRequire = requireFactory();
   const disk = diskStorage();
   for (const origin of [`${globalThis.process.cwd()}/`, import.meta.url]) {
     for (const modules of createRequire(origin).resolve.paths(name) ?? []) {
@@ -204,14 +210,8 @@ async function installedPackage(name: string): Promise<string> {
   );
 }
 
-async function requireFactory(): Promise<typeof import('node:module').createRequire> {
-  try {
-    return (await import(/* @vite-ignore */ 'node:module')).createRequire;
-  } catch (cause) {
-    throw new UnsupportedError(
-      'npm packages are only found on a disk: pass `resolvePackage`, or a folder in `storage`',
-      undefined,
-      cause,
-    );
-  }
+function requireFactory(): typeof import('node:module').createRequire {
+  const module = nodeModule('node:module');
+  if (module) return module.createRequire;
+  throw new UnsupportedError('npm packages are only found on a disk: pass `resolvePackage`, or a folder in `storage`');
 }

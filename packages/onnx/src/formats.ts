@@ -1,6 +1,5 @@
-// The formats of ONNX models. The reader is loaded when a model is opened, so that others do not pay for it.
 import type { CheckpointFormat, FileFormat } from '@peftjs/models/architectures';
-import type { GraphOptions } from './checkpoint.js';
+import { DEFAULTS, graphFormats } from './graph-formats.js';
 
 /**
  * Returns the formats of ONNX models, for the option `formats` of `fromPretrained`: folders as transformers.js lays them
@@ -9,52 +8,7 @@ import type { GraphOptions } from './checkpoint.js';
  * const model = await fromPretrained('Xenova/all-MiniLM-L6-v2', { formats: onnxFormats() });
  */
 export function onnxFormats(): (CheckpointFormat | FileFormat)[] {
-  return graphFormats({ options: { pooling: 'mean', operators: {} }, unless: SAFETENSORS });
+  return graphFormats({ options: DEFAULTS, unless: SAFETENSORS });
 }
-
-/** What is asked of a model in a folder. */
-interface Asked {
-  readonly options: GraphOptions;
-  /** The folder of the graph within the model's, as in transformers.js. Default: onnx, else none. */
-  readonly subfolder?: string | undefined;
-  /** The name of the graph's file, without its ending, as in transformers.js. Default: model, else model_fp16. */
-  readonly modelFileName?: string | undefined;
-  /** Files that a folder must not have. */
-  readonly unless?: readonly string[];
-}
-
-/** Returns the formats of ONNX models that are read with these options. */
-export function graphFormats({ options, subfolder, modelFileName, unless = [] }: Asked) {
-  const folders = subfolder === undefined ? ['onnx/', ''] : [subfolder === '' ? '' : `${subfolder}/`];
-  const names = modelFileName === undefined ? SUFFIXES.map((suffix) => `model${suffix}`) : [modelFileName];
-  const markers = folders.flatMap((folder) => names.map((name) => `${folder}${name}.onnx`));
-  const file: FileFormat = {
-    ending: '.onnx',
-    locate(path) {
-      const [, folder = '', marker = path] = /^(.*?\/)??((?:onnx\/)?[^/]+)$/.exec(path) ?? [];
-      return { folder: folder.slice(0, -1) || folder, format: graphFormat(marker, options) };
-    },
-  };
-  return [file, ...markers.map((marker): CheckpointFormat => ({ ...graphFormat(marker, options), unless }))];
-}
-
-/** What transformers.js adds to the names of graphs, by dtype. Those in few bits are refused when they are read. */
-const SUFFIXES = ['', '_fp16', '_quantized', '_int8', '_uint8', '_q4', '_q4f16', '_bnb4'];
 
 const SAFETENSORS = ['model.safetensors', 'model.safetensors.index.json'];
-
-/** The format of one file. */
-function graphFormat(marker: string, options: GraphOptions): CheckpointFormat {
-  return {
-    name: 'an ONNX graph',
-    marker,
-    async read(folder, task, dtype) {
-      const { readGraph } = await import('./checkpoint.js');
-      return readGraph(folder, marker, { task, dtype, options });
-    },
-    async files(folder) {
-      const { besideGraph } = await import('./checkpoint.js');
-      return besideGraph(folder);
-    },
-  };
-}

@@ -3,7 +3,7 @@ import { aRecord, assertArgument, assertKnownOptions, aText, aTextList } from '@
 import { fromPretrained, pretrainedOptionNames, type PretrainedModel, type PretrainedOptions } from '@peftjs/models';
 import * as v from 'valibot';
 import type { GraphOptions, GraphSource } from './checkpoint.js';
-import { graphFormats } from './formats.js';
+import { graphFormats } from './graph-formats.js';
 import type { OperatorTable } from './operators/operator.js';
 
 /** A model of an ONNX graph. */

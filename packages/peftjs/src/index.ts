@@ -84,8 +84,8 @@ export { oft } from '@peftjs/oft';
 export { lnTuning } from '@peftjs/ln-tuning';
 export { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
 export { methods } from './methods.js';
+export { fromPretrained } from './models.js';
 export {
-  fromPretrained,
   generate,
   generateChat,
   generateText,

@@ -10,6 +10,7 @@ import {
   type PipelineSource,
 } from '@peftjs/pipelines';
 import { methods as ownMethods } from './methods.js';
+import { withGraphs } from './models.js';
 
 /** The options of a pipeline: those of @peftjs/pipelines, none of which is required in Node. */
 export interface PipelineOptions extends Omit<AllOptions, 'methods' | 'executor'> {
@@ -24,7 +25,7 @@ export interface PipelineOptions extends Omit<AllOptions, 'methods' | 'executor'
 
 /**
  * Loads a model, or an adapter with its base model, as a function for a task. This is `pipeline` of @peftjs/pipelines
- * with all methods of this package and, in Node, `compiled()`.
+ * with all methods of this package, ONNX graphs as base models and, in Node, `compiled()`.
  *
  * @param task 'text-classification', 'token-classification', 'feature-extraction', 'text-generation' or 'text-ranking'.
  * @param source the folder or hub id of an adapter or a model, a model object, or a model with adapters attached.
@@ -43,7 +44,7 @@ export async function pipeline<T extends keyof Pipelines>(
 ): Promise<Pipelines[T]> {
   assertArgument('options', options, aRecord);
   const { methods = [], executor = usualExecutor(), ...others } = options;
-  return openPipeline(task, source, { ...others, methods: withOurs(methods), executor });
+  return openPipeline(task, source, { ...withGraphs(others), methods: withOurs(methods), executor });
 }
 
 /**

@@ -146,7 +146,7 @@ export function bytesSource(bytes: Uint8Array): ByteSource {
 
 /** Returns a source for a file on the disk (in Node). @throws SafetensorsError when it is missing or not a file. */
 export async function fileSource(path: string): Promise<ByteSource> {
-  const { open, stat } = await fileSystem();
+  const { open, stat } = fileSystem();
   try {
     // Opening a pipe would wait for its writer.
     const status = await stat(path);
@@ -205,10 +205,9 @@ async function fill(
   return at;
 }
 
-async function fileSystem(): Promise<typeof import('node:fs/promises')> {
-  try {
-    return await import(/* @vite-ignore */ 'node:fs/promises');
-  } catch (cause) {
-    throw new SafetensorsError('there is no disk here: pass a ByteSource instead of a path', undefined, cause);
-  }
+function fileSystem(): typeof import('node:fs/promises') {
+  const { process } = globalThis as { process?: Partial<NodeJS.Process> };
+  const fs = process?.getBuiltinModule?.('node:fs/promises'); // an import would fail in bundles for pages
+  if (fs) return fs;
+  throw new SafetensorsError('there is no disk here: pass a ByteSource instead of a path');
 }

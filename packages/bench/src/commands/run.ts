@@ -12,9 +12,12 @@ import {
   count,
   FORCE,
   inClaimedFolder,
+  listPresets,
+  MOST_USED,
   INTERRUPTED,
   studyFromFlags,
   untilSignal,
+  withExample,
   withStudyFlags,
   type CheckpointFlags,
   type OutFlags,
@@ -71,10 +74,16 @@ interface Flags extends StudyFlags, OutFlags, CheckpointFlags, PlanFlags {
 
 /** `peft-bench run`: runs every trial of a study and writes its report. */
 export function addRunCommand(program: Command): void {
-  withStudyFlags(program.command('run').description('compare methods at equal parameter budgets'))
+  const command = program.command('run').description('compare methods at equal parameter budgets');
+  const example = 'run --train reviews.csv --budget r=4 --seeds 3 --out comparison';
+  withStudyFlags(listPresets(withExample(command, example)))
     .option('--seeds <n>', 'number of seeds: trains with seeds 1 to n', count)
     .option('--reference <arm>', "arm that differences are taken against (default: the study's)")
+    .optionsGroup(MOST_USED)
     .requiredOption('--out <folder>', 'folder for results and the report')
+    .option(...FORCE)
+    .option('--json', 'print one line of JSON per finished trial, or for the plan')
+    .optionsGroup('Computing:')
     .option(
       '--workers <n>',
       'trials at a time, one process each (default: one per core, or one for a device); 0 runs them in this process',
@@ -89,7 +98,7 @@ export function addRunCommand(program: Command): void {
     )
     .option('--shard <i/n>', 'run one share of the trials: 0/4, 1/4, 2/4 and 3/4 together run all of them', parseShard)
     .option(...CHECKPOINT_EVERY)
-    .option(...FORCE)
+    .optionsGroup('Planning:')
     .addOption(
       new Option(
         '--plan',
@@ -105,7 +114,6 @@ export function addRunCommand(program: Command): void {
       '--spread-from <folder>',
       'for --plan: an earlier run to estimate it from (default: --out, if it holds results)',
     )
-    .option('--json', 'print one line of JSON per finished trial, or for the plan')
     .action(async (flags: Flags) => {
       process.exitCode = await untilSignal((signal) => run(flags, signal));
     });
@@ -252,8 +260,7 @@ interface ReportOptions {
 
 /** `peft-bench report`: writes the summary and the reports of existing results. */
 export function addReportCommand(program: Command): void {
-  program
-    .command('report')
+  withExample(program.command('report'), 'report comparison')
     .description('regenerate the summary and the reports of a results folder')
     .argument('<folder>', 'the --out folder of a run')
     .option('--reference <arm>', "arm that differences are taken against (default: the run's)")

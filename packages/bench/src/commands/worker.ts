@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { diskStorage } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
-import { commandName, count, INTERRUPTED, untilSignal } from '@peftjs/cli';
+import { commandName, count, INTERRUPTED, untilSignal, withExample } from '@peftjs/cli';
 import { assertInstalled, parseAddress } from '../run/queue/contract.js';
 import { queueOption } from './run.js';
 
@@ -18,8 +18,7 @@ interface WorkerFlags {
 
 /** `peft-bench worker`: runs trials that others queue. */
 export function addWorkerCommand(program: Command): void {
-  program
-    .command('worker')
+  withExample(program.command('worker'), 'worker --queue redis://localhost:6379')
     .description(`run the trials of every \`${commandName} run --queue\` on the same Redis, until Ctrl-C`)
     .addOption(queueOption('address of the Redis: redis://host:port').makeOptionMandatory())
     .option('--workers <n>', 'trials at a time, one process each', count, availableParallelism())

@@ -18,6 +18,8 @@ const SAME_SIZE = 1.02;
 export interface Contender extends Pick<SummaryRow, 'label' | 'baseline' | 'score' | 'budget'> {
   /** The stored parameters. */
   readonly stored: number;
+  /** The fewest evaluated rows of a task; null if the result files lack them. */
+  readonly judgedOn: number | null;
   /** Why it is not ranked: it missed its budget, or lacks seeds of its rivals. Null if it is, and for the baseline. */
   readonly unranked: string | null;
 }
@@ -129,7 +131,18 @@ function entryOf(row: ScoredRow, rows: readonly SummaryRow[]): Entry {
   );
   const unranked = budget.requested === null ? null : (reasons[0] ?? null);
   const seeds = onTasks.map((each) => each.seeds.length);
-  return { row, label, budget, baseline, score, stored: storedOf(row), unranked, seeds };
+  const known = onTasks.map(({ resampledRows }) => resampledRows).filter((count) => count > 0);
+  return {
+    row,
+    label,
+    budget,
+    baseline,
+    score,
+    stored: storedOf(row),
+    judgedOn: known.length > 0 ? Math.min(...known) : null,
+    unranked,
+    seeds,
+  };
 }
 
 /** The arms of a model that have rows on some of its tasks, but not on all. */

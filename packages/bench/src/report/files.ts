@@ -22,7 +22,7 @@ import {
 import { scopeOf, panelsOf } from './contents.js';
 import { printable, fitted, textTable } from '@peftjs/cli/format';
 import { reportBlocks } from './sections.js';
-import { verdictParagraphs } from './verdict.js';
+import { verdictParagraphs } from './findings.js';
 import { overallTable, resultsTable } from './results.js';
 import { grouped } from './statistics/comparisons.js';
 import { twoRunsBlocks } from './two-runs.js';

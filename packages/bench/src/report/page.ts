@@ -7,7 +7,7 @@ import { element, html, name, trusted, type Markup } from './html.js';
 import { reportBlocks } from './sections.js';
 import type { Summary } from './statistics/summary.js';
 import { STYLE } from './style.js';
-import { verdictParagraphs } from './verdict.js';
+import { verdictParagraphs } from './findings.js';
 
 /** The style block, kept whole: the policy identifies its content by a hash. */
 const STYLE_BLOCK = trusted(`<style>${STYLE}</style>`);

@@ -2,7 +2,8 @@ import { expect, it } from 'vitest';
 import { around, failedTrial, trialsOf } from '../../../cli/test/synthetic-results.js';
 import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { summarise, type AnalysisPlan } from './statistics/summary.js';
-import { mainVerdicts, verdictParagraphs, type Verdict } from './verdict.js';
+import { verdictParagraphs } from './findings.js';
+import { mainVerdicts, type Verdict } from './verdict.js';
 
 const stated: AnalysisPlan = { reference: 'lora', margin: 0.01 };
 
@@ -20,7 +21,7 @@ it('names the reliable winner, and its lead', () => {
   );
   expect(verdict).toMatchObject({ best: 'sora', isReliable: true, worse: ['lora'], open: [], smallest: 'sora' });
   expect(verdict.sentences).toEqual([
-    'sora is the reliable winner at r = 4, over 2 tasks: mean accuracy 0.850, ahead of lora by 0.050 (adjusted p ≤ 0.0015).',
+    'Use sora, the reliable winner at r = 4, over 2 tasks: mean accuracy 0.850, ahead of lora by 0.050 (adjusted p ≤ 0.0015).',
     'Each of them beats head (0.700) by 0.100 to 0.150.',
   ]);
 });
@@ -30,9 +31,11 @@ it('never calls arms equal that are merely not reliably different', () => {
     trialsOf({ head: HEAD, lora: { scores: around(0.8, 0.04) }, sora: { scores: around(0.805, 0.04, -1) } }),
   );
   expect(verdict).toMatchObject({ isReliable: false, equivalent: [], open: ['lora'], worse: [] });
-  expect(verdict.sentences[0]).toBe('No reliable winner at r = 4, over 2 tasks.');
+  expect(verdict.sentences[0]).toBe(
+    'We cannot tell these methods apart at r = 4, over 2 tasks; use lora, which the others are compared with.',
+  );
   expect(verdict.sentences[2]).toMatch(
-    /^lora is not significantly different from sora; by the 95 % interval, the difference may be up to 0\.0[2-6]\d\.$/,
+    /^The lead of sora over lora lies between −0\.0\d\d and \+0\.0[2-6]\d \(95 %\)\.$/,
   );
   expect(verdict.sentences.join(' ')).not.toMatch(/equal|equivalent|no difference|the same/);
 });
@@ -54,9 +57,10 @@ it('counts the arms that are not reliably different if there are many, after tho
   );
   const { sentences } = verdictOf(trialsOf({ ...Object.fromEntries(arms), oft: { scores: around(0.6, 0.002) } }));
   expect(sentences[2]).toMatch(/^oft is reliably worse than \w+, by 0\.\d{3}\.$/);
-  expect(sentences[3]).toMatch(
-    /^5 other arms are not significantly different from \w+; by the 95 % intervals, the difference may be up to/,
+  expect(sentences[0]).toMatch(
+    /^We cannot tell the best methods apart .*; use lora, which the others are compared with\.$/,
   );
+  expect(sentences[3]).toMatch(/^The lead of \w+ over 5 other arms lies between −0\.\d{3} and \+0\.\d{3} \(95 %\)\.$/);
 });
 
 it('groups equivalent arms, and names the smallest method that is no worse', () => {
@@ -71,11 +75,11 @@ it('groups equivalent arms, and names the smallest method that is no worse', () 
   );
   expect(verdict.equivalent).toEqual([['sora', 'lora', 'ia3']]);
   expect(verdict.sentences).toEqual([
-    'No reliable winner at r = 4, over 2 tasks.',
+    'Several methods are equally good at r = 4, over 2 tasks; use lora, which the others are compared with.',
     'sora has the highest mean accuracy, 0.800.',
     'sora, lora and ia3 are equivalent within 0.01.',
     'Each of them beats head (0.700) by 0.099 to 0.101.',
-    'Smallest method shown to be no worse than sora by 0.01 or more: ia3 (5,376 parameters).',
+    'The smallest that loses less than 0.01 to sora: ia3 (5,376 parameters).',
     'Above the budget, full (6,800,000 parameters) is reliably better than sora, by 0.080.',
   ]);
 });
@@ -85,7 +89,7 @@ it('says so if a difference is both reliable and small', () => {
     trialsOf({ lora: { scores: around(0.8, 0.002) }, sora: { scores: around(0.803, 0.0015) } }),
   );
   expect(isReliable).toBe(true);
-  expect(sentences[0]).toContain('sora is the reliable winner');
+  expect(sentences[0]).toContain('Use sora, the reliable winner');
   expect(sentences[1]).toBe('sora and lora are equivalent within 0.01 all the same: the lead is reliable but small.');
 });
 
@@ -97,6 +101,7 @@ it('says if nothing beats the head, and, without a margin, that equivalence was 
     vera: { scores: around(0.8, 0.05) },
   });
   const { sentences } = verdictOf(trials, { reference: 'lora' });
+  expect(sentences[0]).toBe('Use head: nothing is reliably better at r = 4, over 2 tasks.');
   expect(sentences).toContain('Nothing is reliably better than head (0.800).');
   expect(sentences).toContain('sora is reliably worse than head (0.800), by 0.200.');
   expect(sentences.join(' ')).not.toMatch(/equivalent|no worse/);
@@ -107,12 +112,12 @@ it('says if nothing beats the head, and, without a margin, that equivalence was 
 it('says how many seeds are needed, and names a single task', () => {
   const few = trialsOf({ head: { scores: [0.7, 0.71] }, lora: { scores: [0.8, 0.81] }, sora: { scores: [0.9, 0.91] } });
   expect(verdictOf(few).sentences[1]).toBe(
-    'Too few seeds: with 2 seeds on 2 tasks the least possible p, corrected for 3 pairs, is 0.38; 4 seeds are needed.',
+    'With 2 seeds on 2 tasks the least possible p, corrected for 3 pairs, is 0.38; 4 seeds are needed.',
   );
   const onOne = verdictOf(few.filter(({ task }) => task === 'uci-sentiment'));
   expect(onOne.sentences.slice(0, 2)).toEqual([
-    'No reliable winner at r = 4, on uci-sentiment.',
-    'Too few seeds: with 2 seeds on 1 task the least possible p, corrected for 3 pairs, is 1; 7 seeds are needed.',
+    'Too few seeds to tell these methods apart at r = 4, on uci-sentiment; use lora, which the others are compared with.',
+    'With 2 seeds on 1 task the least possible p, corrected for 3 pairs, is 1; 7 seeds are needed.',
   ]);
 });
 
@@ -144,14 +149,14 @@ it('does not rank arms without a budget that lack a seed, however good the other
   const verdict = verdictOf(trials);
   expect(verdict.best).toBe('lora');
   expect(verdict.sentences.at(-1)).toBe('Not ranked: ia3 (4 of 6 seeds on uci-sentiment).');
-  expect(verdict.sentences.join(' ')).not.toMatch(/Too few seeds|not significantly different/);
+  expect(verdict.sentences.join(' ')).not.toMatch(/Too few seeds|The lead of/);
   const [alone] = verdictParagraphs(
     summarise(
       trials.filter(({ arm, seed }) => arm === 'ia3' || seed === 1),
       stated,
     ),
   );
-  expect(alone?.[0]).toMatch(/^No reliable winner/); // more seeds than its rival are no reason against an arm
+  expect(alone?.[0]).toMatch(/^Too few seeds to tell/); // more seeds than its rival are no reason against an arm
 });
 
 it('says which arms were trained under other conditions, instead of comparing them', () => {
@@ -167,7 +172,7 @@ it('says which arms were trained under other conditions, instead of comparing th
   const verdict = verdictOf(trials);
   expect(verdict).toMatchObject({ best: 'sora', isReliable: false, open: ['lora'], worse: [] });
   expect(verdict.sentences).toContain('vera and dora are not compared with sora: trained under other conditions.');
-  expect(verdict.sentences.join(' ')).toMatch(/lora is not significantly different from sora; .* up to 0\.0[2-4]\d/);
+  expect(verdict.sentences.join(' ')).toMatch(/The lead of sora over lora lies between .* and \+0\.0[2-4]\d/);
 });
 
 it('names the arms and budgets without results on every task', () => {
@@ -181,7 +186,7 @@ it('names the arms and budgets without results on every task', () => {
     .filter(({ arm, task }) => arm === 'lora' && task !== 'uci-sentiment')
     .map((trial) => ({ ...trial, id: `${trial.id}-8`, budget: { ...trial.budget, spec: 'r=8', requested: 9e5 } }));
   const [atFour, alone] = verdictParagraphs(summarise([...trials.filter((each) => !isLost(each)), ...atEight], stated));
-  expect(atFour?.[0]).toMatch(/^lora is the reliable winner at r = 4/);
+  expect(atFour?.[0]).toMatch(/^Use lora, the reliable winner at r = 4/);
   expect(atFour?.at(-1)).toBe('Not ranked: sora (no result on uci-sentiment).');
   expect(alone).toEqual([
     'No arm can be ranked at r = 8, over 2 tasks.',
@@ -216,7 +221,7 @@ it('prefers the lowest mean if less is better', () => {
     selection: { ...trial.selection, lowerIsBetter: true },
   }));
   const { sentences } = verdictOf(trials, { ...stated, margin: 0.1 });
-  expect(sentences[0]).toMatch(/^sora is the reliable winner .* mean accuracy 4\.000, ahead of lora by 1\.000/);
+  expect(sentences[0]).toMatch(/^Use sora, the reliable winner .* mean accuracy 4\.000, ahead of lora by 1\.000/);
 });
 
 it('says for each claim stated before the run whether it is shown', () => {
@@ -227,13 +232,44 @@ it('says for each claim stated before the run whether it is shown', () => {
   expect(kept).toEqual([
     'Stated before the run and confirmed:',
     expect.stringMatching(
-      /^sora at r = 4 is not worse than lora at r = 4 by 0\.01 or more \(difference 0\.000 \[.*\], adjusted p .*, over 2 tasks\)\.$/,
+      /^sora at r = 4 loses less than 0\.01 to lora at r = 4 \(difference 0\.000 \[.*\], adjusted p .*, over 2 tasks\)\.$/,
     ) as string,
   ]);
   expect(open?.[0]).toBe('Stated before the run but not confirmed:');
-  expect(open?.at(-1)).toBe('This does not show the opposite.');
+  expect(open?.at(-1)).toBe('Nor is the opposite shown.');
   expect(untested).toEqual([
     'Stated before the run but not tested:',
-    'vera at r = 4 is not worse than lora at r = 4 by 0.01 or more; vera has no result on uci-sentiment.',
+    'vera at r = 4 loses less than 0.01 to lora at r = 4; vera has no result on uci-sentiment.',
+  ]);
+});
+
+it('calls a tie a tie, and advises the arm that is best on average where the reference is worse', () => {
+  const scores = around(0.8, 0.03);
+  const { sentences } = verdictOf(
+    trialsOf({ sora: { scores }, gora: { scores }, lora: { scores: around(0.5, 0.01) } }),
+    { reference: 'lora' },
+  );
+  expect(sentences).toContain(
+    'We cannot tell the best methods apart at r = 4, over 2 tasks; use gora, which is best on average.',
+  );
+  expect(sentences).toContain('sora ties with gora.');
+});
+
+it('names no winner on fewer than 50 rows', () => {
+  const scores = (score: number) => ({ scores: Array<number>(6).fill(score) });
+  const on = (count: number) =>
+    verdictOf(
+      trialsOf({ lora: scores(0.5), sora: scores(0.9) }).map((trial) => {
+        const predicted = Array.from({ length: count }, (_, row) =>
+          Number(row < count * (trial.metrics.accuracy ?? 0)),
+        );
+        return { ...trial, rows: { actual: Array<number>(count).fill(1), predicted } };
+      }),
+    );
+  expect(on(50)).toMatchObject({ best: 'sora', isReliable: true });
+  expect(on(40)).toMatchObject({ best: 'sora', isReliable: false });
+  expect(on(40).sentences.slice(0, 2)).toEqual([
+    'Too few rows to tell these methods apart at r = 4, over 2 tasks; use sora, which is best on average.',
+    'The scores rest on 40 rows: to rank methods takes 50 or more.',
   ]);
 });

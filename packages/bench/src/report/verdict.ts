@@ -12,18 +12,14 @@ import {
 import {
   counted,
   formatCount,
-  formatInterval,
   formatMetric,
   formatPlainP,
   formatSigned,
   formatSmall,
   listed,
 } from '@peftjs/cli/format';
-import type { ClaimOutcome } from './statistics/claims.js';
-import { grouped } from './statistics/comparisons.js';
 import { LEVEL } from './statistics/equivalence.js';
 import { seedsToReach } from './statistics/estimates.js';
-import type { Failure } from './statistics/rows.js';
 
 /** The verdict on one budget, on one task or over all tasks. */
 export interface Verdict extends Pick<Contest, 'model' | 'task'> {
@@ -51,8 +47,16 @@ export interface Verdict extends Pick<Contest, 'model' | 'task'> {
 }
 
 /** The verdicts of a run, by budget: over the tasks, if there are several, and for each task. */
-export function verdictsOf({ margin, ...summary }: Compared & { readonly margin: number | null }): Verdict[] {
-  return contestsOf(summary).map((contest) => verdictOn(contest, margin));
+export function verdictsOf({ margin, reference, ...summary }: Compared & Stated): Verdict[] {
+  return contestsOf(summary).map((contest) => verdictOn(contest, { margin, reference }));
+}
+
+/** What a study states before its run. */
+interface Stated {
+  /** The equivalence margin; null if none was stated. */
+  readonly margin: number | null;
+  /** The arm that the others are compared with: the one to use as long as no other is shown to be better. */
+  readonly reference: string;
 }
 
 /** The verdicts on the whole run: over all tasks for each model with several, else on its tasks. */
@@ -69,79 +73,14 @@ export function isOnTop(verdicts: readonly Verdict[], label: string, budget: str
   });
 }
 
-/**
- * The findings of a run as paragraphs of sentences: on each budget, on claims stated before the run, and on failures.
- */
-export function verdictParagraphs({ verdicts, margin, claims, failed }: Findings): string[][] {
-  const main = mainVerdicts(verdicts);
-  const severalModels = new Set(main.map(({ model }) => model)).size > 1;
-  const withModel = (model: string, [first = '', ...others]: readonly string[]): string[] => [
-    severalModels ? `${model}: ${first}` : first,
-    ...others,
-  ];
-  const isOpen = margin === null && main.some(({ open }) => open.length > 0);
-  return [
-    ...main.map(({ model, sentences }) => withModel(model, sentences)),
-    ...(isOpen ? [UNTESTED] : []),
-    ...claims.map((claim) => withModel(claim.model, claimSentences(claim))),
-    ...failureSentences(failed),
-  ];
-}
-
-/** The parts of a summary that the paragraphs are about. */
-export interface Findings {
-  /** The verdicts, by budget: over the tasks, if there are several, and on each. */
-  readonly verdicts: readonly Verdict[];
-  /** The equivalence margin, in units of the primary metric, stated before the run; null if none was. */
-  readonly margin: number | null;
-  /** The claims stated before the run, with their outcomes. */
-  readonly claims: readonly ClaimOutcome[];
-  /** The failed trials. */
-  readonly failed: readonly Failure[];
-}
-
-/** Added if arms could not be separated and no margin was stated. */
-const UNTESTED = [
-  'Equivalence was not tested:',
-  'no margin was stated before the run. A study file can state one, in units of the primary metric.',
-];
-
-/** A claim stated before the run, and whether it is shown. */
-function claimSentences(claim: ClaimOutcome): string[] {
-  const { arm, budget, noWorseThan, itsBudget, margin, tasks, difference, test, shown, untested } = claim;
-  const at = (label: string, spec: string | null): string =>
-    spec === null || spec === label ? label : `${label} at ${budgetName(spec)}`; // an arm may be named after its budget
-  const what = `${at(arm, budget)} is not worse than ${at(noWorseThan, itsBudget)}${margin === null ? '' : ` by ${formatSmall(margin)} or more`}`;
-  if (untested !== null || !difference || !test) {
-    return ['Stated before the run but not tested:', `${what}; ${untested ?? 'there is no difference'}.`];
-  }
-  const interval = difference.interval ? ` ${formatInterval(difference.interval, formatSigned)}` : '';
-  const seen = `difference ${formatSigned(difference.mean)}${interval}, adjusted p ${formatPlainP(test.pHolm)}, over ${counted(tasks.length, 'task')}`;
-  return shown
-    ? ['Stated before the run and confirmed:', `${what} (${seen}).`]
-    : ['Stated before the run but not confirmed:', `${what} (${seen}).`, 'This does not show the opposite.'];
-}
-
-/** The arms with failed trials; empty if there are none. */
-function failureSentences(failed: readonly Failure[]): string[][] {
-  if (failed.length === 0) return [];
-  const arms = grouped(failed, ({ arm, budget }) => [arm, budget]).map(
-    (trials) =>
-      `${trials[0].arm}${trials[0].budget === 'none' ? '' : ` at ${budgetName(trials[0].budget)}`} (${trials.length})`,
-  );
-  return [
-    [
-      `${counted(failed.length, 'trial')} failed and ${failed.length === 1 ? 'is' : 'are'} excluded from all numbers: ${listed(arms)}.`,
-    ],
-  ];
-}
-
 /** A contest with everything that its sentences need. */
-interface Judged {
+interface Judged extends Pick<Stated, 'margin'> {
   /** The contest. */
   readonly contest: Contest;
-  /** The equivalence margin; null if none was stated. */
-  readonly margin: number | null;
+  /** The arm to use: the best one, or the reference as long as it is not shown to be worse. */
+  readonly advised: Contender;
+  /** Whether that is the reference. */
+  readonly isReference: boolean;
   /** The arm with the best mean. */
   readonly best: Contender;
   /** The other candidates at the budget, best mean first. */
@@ -164,7 +103,7 @@ interface Judged {
   readonly smallest: Contender | undefined;
 }
 
-function verdictOn(contest: Contest, margin: number | null): Verdict {
+function verdictOn(contest: Contest, stated: Stated): Verdict {
   const { model, task, budget } = contest;
   const [best, ...others] = candidatesOf(contest);
   const base = { model, task, budget: budget.spec };
@@ -172,13 +111,13 @@ function verdictOn(contest: Contest, margin: number | null): Verdict {
     const sentences = [`No arm can be ranked${placeOf(contest)}.`, ...unranked(contest)];
     return { ...base, ...NOTHING, sentences };
   }
-  const judged = judge(contest, margin, best, others);
-  const { groups, open, worse, behind, above, smallest } = judged;
+  const judged = judge(contest, stated, best, others);
+  const { groups, open, worse, above, smallest } = judged;
   const labels = (arms: readonly Contender[]): string[] => arms.map(({ label }) => label);
   return {
     ...base,
     best: best.label,
-    isReliable: others.length > 0 && behind.length === others.length,
+    isReliable: wins(judged),
     equivalent: groups.map(labels),
     open: labels(open),
     worse: labels(worse),
@@ -202,7 +141,7 @@ const NOTHING = {
   ...{ best: null, isReliable: false, equivalent: [], open: [], worse: [], aboveBaseline: [], smallest: null },
 };
 
-function judge(contest: Contest, margin: number | null, best: Contender, others: readonly Contender[]): Judged {
+function judge(contest: Contest, { margin, reference }: Stated, best: Contender, others: readonly Contender[]): Judged {
   const groups = equivalentGroups(contest, [best, ...others]);
   const equal: readonly Contender[] = groups.find((group) => group.includes(best)) ?? [];
   const behind = others.filter((arm) => advantage(contest, arm, best)?.isWorse);
@@ -219,7 +158,25 @@ function judge(contest: Contest, margin: number | null, best: Contender, others:
   );
   const least = [best, ...noWorse].reduce((smallest, arm) => (isSmaller(arm, smallest) ? arm : smallest));
   const smallest = margin === null ? undefined : least;
-  return { contest, margin, best, others, groups, behind, worse, open, apart, baseline, above, smallest };
+  const tied = [best, ...open, ...equal].filter((arm) => !isSmaller(best, arm));
+  const known = tied.find(({ label }) => label === reference);
+  const advised = known ?? best;
+  return {
+    contest,
+    margin,
+    advised,
+    isReference: known !== undefined,
+    best,
+    others,
+    groups,
+    behind,
+    worse,
+    open,
+    apart,
+    baseline,
+    above,
+    smallest,
+  };
 }
 
 /** Where a verdict holds, e.g. ` at r = 4, over 4 tasks`. */
@@ -230,33 +187,65 @@ function placeOf({ task, tasks, budget: { spec, requested } }: Contest): string 
 }
 
 /** Formats a budget, e.g. `r = 4` or `50,000 parameters`. */
-function budgetName(spec: string): string {
+export function budgetName(spec: string): string {
   const count = Number(spec);
   return Number.isInteger(count) ? `${formatCount(count)} parameters` : spec.replace(/^r=/, 'r = ');
 }
 
-/** The winner, or why there is none. */
+/** Whether the best arm is reliably better than all others, on enough rows. */
+function wins({ contest, others, behind }: Judged): boolean {
+  return others.length > 0 && behind.length === others.length && tooFewRows(contest).length === 0;
+}
+
+/** What to use, and why. */
 function headline(judged: Judged): string[] {
-  const { contest, best, others, behind } = judged;
+  const { contest, best, others } = judged;
   const place = placeOf(contest);
   const mean = formatMetric(best.score.mean);
   if (others.length === 0) {
     const isAlone = contest.absent.length === 0 && contest.arms.every(({ unranked }) => unranked === null);
     return [`Only ${best.label} ${isAlone ? 'was trained' : 'can be ranked'}${place}: mean ${contest.metric} ${mean}.`];
   }
-  if (behind.length === others.length) {
+  if (wins(judged)) {
     const advantages = others.flatMap((arm) => advantage(contest, best, arm) ?? []);
     const p = Math.max(...advantages.map(({ pHolm }) => pHolm));
     const rivals = others.length === 1 ? (others[0]?.label ?? '') : `each of the other ${others.length} methods`;
     return [
-      `${best.label} is the reliable winner${place}: mean ${contest.metric} ${mean}, ahead of ${rivals} by ${rangeOf(advantages)} (adjusted p ${atMost(p)}).`,
+      `Use ${best.label}, the reliable winner${place}: mean ${contest.metric} ${mean}, ahead of ${rivals} by ${rangeOf(advantages)} (adjusted p ${atMost(p)}).`,
     ];
   }
   return [
-    `No reliable winner${place}.`,
+    advice(judged),
+    ...tooFewRows(contest),
     ...tooFewSeeds(contest),
     `${best.label} has the ${contest.lowerIsBetter ? 'lowest' : 'highest'} mean ${contest.metric}, ${mean}.`,
   ];
+}
+
+/** What to use where no arm wins. */
+function advice({ contest, advised, isReference, behind, open, baseline, above }: Judged): string {
+  const place = placeOf(contest);
+  const few = tooFewRows(contest).length > 0 ? 'rows' : tooFewSeeds(contest).length > 0 ? 'seeds' : null;
+  if (baseline && above.length === 0 && !few) return `Use ${baseline.label}: nothing is reliably better${place}.`;
+  const who = behind.length === 0 || few === 'rows' ? 'these methods' : 'the best methods';
+  const found = few
+    ? `Too few ${few} to tell ${who} apart`
+    : open.length === 0
+      ? 'Several methods are equally good'
+      : `We cannot tell ${who} apart`;
+  const why = isReference ? 'which the others are compared with' : 'which is best on average';
+  return `${found}${place}; use ${advised.label}, ${why}.`;
+}
+
+/** Scores of fewer rows than this move by .02 and more with a single row. */
+const ENOUGH_ROWS = 50;
+
+/** Says if the scores of a contest rest on too few rows to rank methods; empty otherwise. */
+function tooFewRows({ arms }: Contest): string[] {
+  const rows = Math.min(...arms.map((arm) => arm.judgedOn ?? Infinity));
+  return rows < ENOUGH_ROWS
+    ? [`The scores rest on ${counted(rows, 'row')}: to rank methods takes ${ENOUGH_ROWS} or more.`]
+    : [];
 }
 
 /** Says if no pair of a contest could be found different, for lack of seeds; empty otherwise. */
@@ -269,7 +258,7 @@ function tooFewSeeds({ pairs, tasks }: Contest): string[] {
   const needed = Math.ceil(seedsToReach(pairs.length) / tasks.length);
   const correction = pairs.length === 1 ? '' : `, corrected for ${pairs.length} pairs,`;
   return [
-    `Too few seeds: with ${counted(seeds, 'seed')} on ${counted(tasks.length, 'task')} the least possible p${correction} is ${formatPlainP(least)}; ${needed} seeds are needed.`,
+    `With ${counted(seeds, 'seed')} on ${counted(tasks.length, 'task')} the least possible p${correction} is ${formatPlainP(least)}; ${needed} seeds are needed.`,
   ];
 }
 
@@ -287,17 +276,19 @@ const MAX_NAMED = 4;
 
 /** Says which arms may or may not differ from the best. */
 function openSentence({ contest, best, open }: Judged): string[] {
-  const advantages = open.flatMap((arm) => advantage(contest, arm, best) ?? []);
-  const ends = advantages.flatMap(({ interval }) =>
-    interval ? [Math.abs(interval.low), Math.abs(interval.high)] : [],
-  );
-  if (open.length === 0) return [];
-  const bound =
-    ends.length === 0
-      ? ''
-      : `; by the 95 % ${open.length === 1 ? 'interval' : 'intervals'}, the difference may be up to ${formatMetric(Math.max(...ends))}`;
-  const who = open.length > MAX_NAMED ? `${open.length} other arms` : named(open);
-  return [`${who} ${are(open)} not significantly different from ${best.label}${bound}.`];
+  const gaps = open.map((arm) => ({ arm, interval: advantage(contest, best, arm)?.interval ?? null }));
+  const ties = gaps.filter(({ interval }) => interval?.low === 0 && interval.high === 0).map(({ arm }) => arm);
+  const rest = gaps.filter(({ arm }) => !ties.includes(arm));
+  const ends = rest.flatMap(({ interval }) => (interval ? [interval] : []));
+  const [low, high] = [Math.min(...ends.map((end) => end.low)), Math.max(...ends.map((end) => end.high))];
+  const who = rest.length > MAX_NAMED ? `${rest.length} other arms` : named(rest.map(({ arm }) => arm));
+  const span = ends.length === 0 ? 'is unknown' : `lies between ${formatSigned(low)} and ${formatSigned(high)}`;
+  return [
+    ...(ties.length === 0 ? [] : [`${named(ties)} ${ties.length === 1 ? 'ties' : 'tie'} with ${best.label}.`]),
+    ...(rest.length === 0
+      ? []
+      : [`The lead of ${best.label} over ${who} ${span}${ends.length === 0 ? '' : ' (95 %)'}.`]),
+  ];
 }
 
 /** Names the arms that no test compares with the best. */
@@ -334,10 +325,8 @@ function baselineSentences({ contest, best, others, baseline, above }: Judged): 
 
 function smallestSentence({ best, margin, smallest }: Judged): string[] {
   if (!smallest || margin === null || smallest === best) return [];
-  const than = `than ${best.label} by ${formatSmall(margin)} or more`;
-  return [
-    `Smallest method shown to be no worse ${than}: ${smallest.label} (${formatCount(smallest.stored)} parameters).`,
-  ];
+  const loses = `loses less than ${formatSmall(margin)} to ${best.label}`;
+  return [`The smallest that ${loses}: ${smallest.label} (${formatCount(smallest.stored)} parameters).`];
 }
 
 /** Arms over the budget that are reliably better than the best within it. */

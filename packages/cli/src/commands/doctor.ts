@@ -9,12 +9,12 @@ import { checkGpus } from '../run/check-gpus.js';
 import { FLOAT32 } from '../run/parity.js';
 import { assertStarts } from '../run/processes.js';
 import { numericVersions } from '../study/trials.js';
+import { withExample } from './flags.js';
 import { gpuText, gpuVerdict, oneLine, reasonWithCure, section, type Verdict } from './gpu-report.js';
 
 /** `peft-bench doctor`: prints a verdict, then what this machine can run and what is missing. */
 export function addDoctorCommand(program: Command): void {
-  program
-    .command('doctor')
+  withExample(program.command('doctor'), 'doctor --gpu')
     .description('show what this machine can run and what is missing')
     .option('--gpu', 'check and time a training step on every GPU backend, for a report')
     .option('--json', 'with --gpu: the report as JSON')

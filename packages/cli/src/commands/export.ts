@@ -19,7 +19,7 @@ import { openSource } from '@peftjs/pipelines';
 import { commandName } from '../registry/command-name.js';
 import { everyMethod } from '../registry/methods.js';
 import { loading } from '../registry/loading.js';
-import { choice, count } from './flags.js';
+import { choice, count, withExample } from './flags.js';
 import { taskOf } from './inspect.js';
 import { checkOut, withOutFlags, type OutFlags } from './folders.js';
 import { PIPELINES } from './predict.js';
@@ -43,8 +43,7 @@ const DTYPES: Readonly<Partial<Record<keyof typeof WRITERS, readonly string[]>>>
 
 /** `peft-bench export`: writes an adapter in another format, or the model with the adapter merged. */
 export function addExportCommand(program: Command): void {
-  const command = program
-    .command('export')
+  const command = withExample(program.command('export'), 'export my-adapter --format onnx --dtype q8 --out my-model')
     .description(
       'convert an adapter for PEFT or llama.cpp, or merge it and write the model for transformers, transformers.js or llama.cpp',
     )

@@ -4,6 +4,7 @@ import { ConfigError, mapValues } from '@peftjs/core/method';
 import { didYouMean, WEIGHT_DTYPES } from '@peftjs/core/model';
 import { taskKinds } from '@peftjs/tasks';
 import { textTable } from '../format.js';
+import { commandName } from '../registry/command-name.js';
 import { engineFromFlags } from '../registry/executors.js';
 import { availableMethods } from '../registry/methods.js';
 import {
@@ -59,27 +60,32 @@ const PROTOCOL_FLAGS = [
   'split',
 ] as const;
 
-/** Adds the shared flags to a command, and returns it. */
+/** The group of the flags that most trainings need. */
+export const MOST_USED = 'Most used:';
+
+/** Adds the shared flags to a command in groups, those that most trainings need first, and returns it. */
 export function withStudyFlags(command: Command): Command {
   return command
-    .addHelpText('after', () => {
-      const lines = presets().map(({ name, about }) => [`  ${name}`, about]);
-      return `\n${textTable(['Presets:', ''], lines, []).trimEnd()}`;
-    })
-    .option('--preset <name>', 'a built-in study, listed below', 'quick')
-    .option('--full', "the preset's full size, if it has one")
-    .option('--config <file>', 'a study in JSON, which overrides the preset')
+    .optionsGroup(MOST_USED)
+    .option(
+      '--train <file>',
+      'your training file: TSV, CSV or JSONL with the columns text (or text_a, text_b) and label, or anchor and positive, or ' +
+        'tokens and ner_tags; CoNLL; for a language model .txt, or JSONL with text, or prompt and completion, or messages',
+    )
     .option('--model <name>', 'pretrained model: a folder, an npm package or a hub id (organisation/name)')
-    .option('--task <names>', 'tasks, separated by commas: built-in ones, or those in --data')
     .option('--method <names>', 'methods or arms of the study, separated by commas')
     .option(
       '--budget <budgets>',
       'stored parameters, separated by commas: 60000, 0.8% of the base, r=4, or auto for a method that chooses its size',
     )
+    .option('--epochs <n>', 'passes over the training rows', count)
+    .optionsGroup('Your data:')
+    .option('--dev <file>', 'the file that results are reported on (default: a tenth of the training rows)')
     .option(
       '--data <folder>',
       'a folder with the train and dev files of a GLUE task or of TREC as published, or a folder of such folders',
     )
+    .option('--task <names>', 'tasks, separated by commas: built-in ones, or those in --data')
     .addOption(
       choice('--split <name>', "half-dev: split a published task's dev set in half, as the SoRA paper does", [
         'official',
@@ -87,15 +93,9 @@ export function withStudyFlags(command: Command): Command {
       ]),
     )
     .option(
-      '--train <file>',
-      'your training file: TSV, CSV or JSONL with the columns text (or text_a, text_b) and label, or anchor and positive, or ' +
-        'tokens and ner_tags; CoNLL; for a language model .txt, or JSONL with text, or prompt and completion, or messages',
-    )
-    .option(
       '--images <folder>',
       'your PNG and JPEG images, in a folder for each class, or in such folders within train and dev',
     )
-    .option('--dev <file>', 'the file that results are reported on (default: a tenth of the training rows)')
     .addOption(choice('--kind <name>', 'kind of task, if the columns do not show it', taskKinds))
     .option('--text-column <name>', 'column of the text, or of the first text of two (default: text, text_a)')
     .option('--pair-column <name>', 'column of the second text (default: text_b)')
@@ -104,13 +104,14 @@ export function withStudyFlags(command: Command): Command {
     .option('--score-scale <number>', 'divisor of the scores of pairs, e.g. 5 (default: 1)', amount)
     .option('--skip-unlabelled', 'leave out the rows of your files that have no label')
     .addOption(choice('--document-end <what>', 'what ends a document of a .txt file (default: file)', documentEnds))
-    .option('--epochs <n>', 'passes over the training rows', count)
-    .option('--batch-size <n>', 'rows per batch', count)
+    .option('--rows <n>', 'seeded sample of n training rows; a tenth of it selects unless selectionRows is set', count)
     .option(
       '--max-tokens <n>',
       'most tokens of a row (default: enough for 99 % of your training rows, up to 512, or what the preset says)',
       count,
     )
+    .optionsGroup('Training:')
+    .option('--batch-size <n>', 'rows per batch', count)
     .option(
       '--learning-rate <rate>',
       'peak learning rate of every arm and of the head (default: what the preset says; for your own data, what suits the method)',
@@ -126,7 +127,7 @@ export function withStudyFlags(command: Command): Command {
       'compute layers again in the backward pass: less memory, longer steps, the same results (default: if memory is short)',
     )
     .option('--no-gradient-checkpointing', 'never do')
-    .option('--rows <n>', 'seeded sample of n training rows; a tenth of it selects unless selectionRows is set', count)
+    .optionsGroup('Computing:')
     .addOption(
       choice('--engine <name>', 'engine that runs the training step', ['compiled', 'eager']).default('compiled'),
     )
@@ -137,7 +138,24 @@ export function withStudyFlags(command: Command): Command {
     )
     .addOption(
       choice('--dtype <name>', 'frozen weights: float32, 8 or 4 bits (default: what the preset says)', WEIGHT_DTYPES),
-    );
+    )
+    .optionsGroup('Studies:')
+    .option('--preset <name>', `a built-in study, listed by ${commandName} run --help`, 'quick')
+    .option('--full', "the preset's full size, if it has one")
+    .option('--config <file>', 'a study in JSON, which overrides the preset');
+}
+
+/** Lists the presets below a command's flags. */
+export function listPresets(command: Command): Command {
+  return command.addHelpText('after', () => {
+    const lines = presets().map(({ name, about }) => [`  ${name}`, about]);
+    return `\n${textTable(['Presets:', ''], lines, []).trimEnd()}`;
+  });
+}
+
+/** Shows how a command is used, below its flags. */
+export function withExample(command: Command, line: string): Command {
+  return command.addHelpText('after', `\nExample:\n  ${commandName} ${line}`);
 }
 
 /**

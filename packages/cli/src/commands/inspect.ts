@@ -20,11 +20,11 @@ import { findPackage } from '../registry/packages.js';
 import { formatCount, formatMetric, printableLines, textTable } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
 import { readResult, readSizing } from '../results/files.js';
+import { withExample } from './flags.js';
 
 /** `peft-bench inspect`: shows the contents of an adapter, a model, an ONNX export, a safetensors file or a result. */
 export function addInspectCommand(program: Command): void {
-  program
-    .command('inspect')
+  withExample(program.command('inspect'), 'inspect my-adapter')
     .description("show the contents of an adapter, a model, an ONNX export, a safetensors file or a trial's result")
     .argument('<path>', 'a folder, a file, an npm package with a model, or a hub id (organisation/name)')
     .action(inspect);

@@ -17,7 +17,7 @@ import { everyMethod } from '../registry/methods.js';
 import { loading } from '../registry/loading.js';
 import { findPackage } from '../registry/packages.js';
 import { jsonLines, table, type Answer, type AnswerWriter } from './answers.js';
-import { choice, count } from './flags.js';
+import { choice, count, withExample } from './flags.js';
 import { aroundGraph, isAdapter, settingsIn, taskOf } from './inspect.js';
 import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
@@ -39,8 +39,7 @@ type PredictTask = Exclude<keyof Pipelines, 'text-ranking'>;
 
 /** `peft-bench predict`: prints the predictions of an adapter, or a model, for texts. */
 export function addPredictCommand(program: Command): void {
-  program
-    .command('predict')
+  withExample(program.command('predict'), 'predict my-adapter "The soup was cold."')
     .description('predict with an adapter: labels, entities, vectors or generated text')
     .argument('<adapter>', 'an adapter or a model: a folder, an .onnx file or a hub id (organisation/name)')
     .argument('[text...]', 'texts (default: those in --file, or on stdin)')

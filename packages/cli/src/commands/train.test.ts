@@ -11,15 +11,24 @@ interface Case {
   readonly head?: number;
   readonly epochs?: number;
   readonly hasPairs?: boolean;
+  readonly rows?: number;
 }
 
-const lines = ({ steps = 180, requested = 50_000, met = true, head = 1026, epochs, hasPairs = false }: Case = {}) =>
+const lines = ({
+  steps = 180,
+  requested = 50_000,
+  met = true,
+  head = 1026,
+  epochs,
+  hasPairs = false,
+  rows = 60,
+}: Case = {}) =>
   closingLines({
     result: {
       parameters: { stored: 49_920 },
       budget: { requested, met },
       history: [{ step: steps }],
-      protocol: { epochs: 2 },
+      protocol: { epochs: 2, data: { rows: { dev: rows } } },
     },
     head,
     hasPairs,
@@ -36,6 +45,11 @@ describe('the last lines of train', () => {
     ]);
     expect(lines({ requested: null, head: 0 })).toEqual(['stored params: 49,920 in the adapter', USE]);
     expect(lines({ met: false })[0]).toContain('for a budget of 50,000 (not met)');
+  });
+
+  it('say that the score rests on few rows', () => {
+    expect(lines({ rows: 49 })[1]).toBe('the score rests on 49 rows only; give more with --dev, or do not rely on it');
+    expect(lines({ rows: 50 })).toHaveLength(2);
   });
 
   it('say how to predict for pairs', () => {

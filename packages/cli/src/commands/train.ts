@@ -5,7 +5,7 @@ import { commandName } from '../registry/command-name.js';
 import { lossNames, type LossName } from '../registry/losses.js';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
-import { formatCount } from '../format.js';
+import { counted, formatCount } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
 import { checkpointOwners, removeCheckpoints, trainingFolders, unfinishedFolder } from '../results/folder.js';
 import type { DoneTrial } from '../results/schema.js';
@@ -16,7 +16,7 @@ import { withProgress } from '../run/progress.js';
 import { runTrial, type RunTrialOptions } from '../run/trial.js';
 import { MAX_SEEDS } from '../study/study.js';
 import { planTrials, type Trial } from '../study/trials.js';
-import { choice, count, studyFromFlags, withStudyFlags, type StudyFlags } from './flags.js';
+import { choice, count, MOST_USED, studyFromFlags, withExample, withStudyFlags, type StudyFlags } from './flags.js';
 import {
   assertInputs,
   CHECKPOINT_EVERY,
@@ -38,9 +38,12 @@ interface TrainFlags extends StudyFlags, OutFlags, CheckpointFlags {
 export function addTrainCommand(program: Command): void {
   const command = withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'));
   command.options.find(({ long }) => long === '--method')?.makeOptionMandatory();
+  command.optionsGroup('Training:');
   command.addOption(choice('--loss <name>', 'loss to minimise (default: the one that suits the rows)', lossNames));
   command.option('--seed <n>', `seed of the initial values and the order of rows, up to ${MAX_SEEDS}`, seedIn, 1);
-  withOutFlags(command.option(...CHECKPOINT_EVERY), 'folder for the adapter').action(async (flags: TrainFlags) => {
+  withExample(command, 'train --train reviews.csv --method sora --budget 50000 --out my-adapter');
+  command.option(...CHECKPOINT_EVERY).optionsGroup(MOST_USED);
+  withOutFlags(command, 'folder for the adapter').action(async (flags: TrainFlags) => {
     process.exitCode = await untilSignal((signal) => trainOne(flags, signal));
   });
 }
@@ -170,10 +173,13 @@ interface Ended {
 /** Fewer steps than this rarely change a model much. */
 const FEW_STEPS = 100;
 
+/** With fewer rows than this, a single one moves the score by .02 or more. */
+const FEW_ROWS = 50;
+
 /** What `predict` takes for pairs. */
 const PAIRS = '--pairs --file FILE, with two texts per line, separated by a tab';
 
-/** Returns the lines that say what was stored, whether the training was very short, and how to use the adapter. */
+/** Returns the lines that say what was stored, whether training or evaluation was very short, and how to use the adapter. */
 export function closingLines({ result, head, hasPairs, hasImages, flags: { out, epochs: asked } }: Ended): string[] {
   const { parameters, budget, history, protocol } = result;
   const { requested, met } = budget;
@@ -181,11 +187,15 @@ export function closingLines({ result, head, hasPairs, hasImages, flags: { out, 
   const ofHead = head === 0 ? '' : `, and ${formatCount(head)} in the head`;
   const steps = history.at(-1)?.step ?? 0;
   const { epochs } = protocol;
+  const { dev: rows = Infinity } = protocol.data.rows;
   const enough = Math.ceil((epochs * FEW_STEPS) / steps);
   return [
     `stored params: ${formatCount(parameters.stored)} in the adapter${asBudgeted}${ofHead}`,
     ...(asked === undefined && steps > 0 && steps < FEW_STEPS
       ? [`trained for only ${steps} steps (--epochs ${epochs}); if the score is low, try --epochs ${enough}`]
+      : []),
+    ...(rows < FEW_ROWS
+      ? [`the score rests on ${counted(rows, 'row')} only; give more with --dev, or do not rely on it`]
       : []),
     `saved to ${out}; to use it: npx ${commandName} predict ${out} ${hasPairs ? PAIRS : hasImages ? 'photo.jpg' : '"some text"'}`,
   ];

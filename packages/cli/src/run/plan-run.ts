@@ -9,7 +9,7 @@ import {
   type PeftMethod,
 } from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
-import { assertLossReads } from '@peftjs/core/runtime';
+import { assertLossReads, LEARNING_RATE } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { isChatSet, isTextSet, chatML, encodeRows, chooseMaxTokens, rowLength, type DataSet } from '@peftjs/tasks';
 import { commandName } from '../registry/command-name.js';
@@ -198,9 +198,6 @@ function withNearestModel(error: unknown, name: string): unknown {
   return hint === '' ? error : new CheckpointError(`--model ${name}${hint}: ${error.message}`, name, error);
 }
 
-/** An adapter's peak learning rate where neither the study nor the method names one. */
-const METHOD_RATE = 1e-3;
-
 /**
  * Fills in what a study leaves to its methods: each arm's learning rate, unless the protocol has one for all, and, for
  * the user's own data, the options that a method recommends for short runs. An arm that trains only the head keeps the
@@ -217,7 +214,7 @@ export function withMethodDefaults(
     const hasProtocolRate = study.protocol.learningRate !== null || isHeadOnly(method);
     return {
       ...settings,
-      learningRate: settings.learningRate ?? (hasProtocolRate ? null : (method.defaultLearningRate ?? METHOD_RATE)),
+      learningRate: settings.learningRate ?? (hasProtocolRate ? null : (method.defaultLearningRate ?? LEARNING_RATE)),
       options: { ...(kind !== 'embedded' && method.shortRunOptions), ...settings.options },
     };
   });

@@ -170,12 +170,24 @@ describe('plainDisplay', () => {
     expect(lines.map((line) => line.trim().split('  ').at(1))).toEqual([
       'preparing',
       'compiling the training step, about 5 s',
-      'step 10/100',
-      'step 20/100',
+      'step 10 of 100',
+      'step 20 of 100',
       'sora r=4 uci-sentiment seed 1',
       expect.any(String),
     ]);
     expect(lines.at(-1)).toContain('1/2 done');
+  });
+
+  it('numbers trials in the order in which they begin', () => {
+    const lines: string[] = [];
+    const display = plainDisplay(3, { write: (text) => lines.push(String(text)) > 0 });
+    display.emit({ type: 'trial-skipped', id: 'a' });
+    display.emit({ type: 'trial-start', id: 'b', label });
+    display.emit({ type: 'trial-start', id: 'c', label });
+    expect(lines.slice(1).map((line) => line.split('  ')[0])).toEqual([
+      'trial 2 of 3 · sora r=4 uci-sentiment seed 1',
+      'trial 3 of 3 · sora r=4 uci-sentiment seed 1',
+    ]);
   });
 });
 

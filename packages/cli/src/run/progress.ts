@@ -55,7 +55,11 @@ export type ProgressEvent =
 export type StepEvent = TrialProgress & { readonly type: 'step'; readonly id: string };
 
 /** A running trial. */
-type RunningTrial = Steps & { readonly label: TrialLabel };
+type RunningTrial = Steps & {
+  readonly label: TrialLabel;
+  /** Its place in the order in which trials begin, from 1; those of an earlier run come first. */
+  readonly number: number;
+};
 
 /** Everything that a display shows. Times are in milliseconds. */
 export interface ProgressState {
@@ -92,11 +96,12 @@ export function advance(before: ProgressState, event: ProgressEvent, now: number
   if (event.type === 'trial-skipped') return { ...state, skipped: state.skipped + 1 };
   const running = new Map(state.running);
   const trial = running.get(event.id);
-  if (event.type === 'trial-start') running.set(event.id, { label: event.label });
+  const begun = state.done + state.failed + state.skipped + running.size;
+  if (event.type === 'trial-start') running.set(event.id, { label: event.label, number: begun + 1 });
   else if (event.type === 'compiling') {
     if (trial) running.set(event.id, { ...trial, compileSeconds: event.seconds });
   } else if (event.type !== 'step') running.delete(event.id);
-  else if (trial) running.set(event.id, { label: trial.label, ...stepped(trial, event, now) });
+  else if (trial) running.set(event.id, { ...trial, ...stepped(trial, event, now) });
   const { step = 0, totalSteps = 0 } = trial?.last ?? {};
   return {
     ...state,
@@ -264,7 +269,7 @@ export function plainDisplay(
     const isNew = event.type === 'trial-start' || event.type === 'compiling';
     const isDue = isNew || (event.type === 'step' && state.now >= quietUntil);
     if (!trial || !isDue) return undefined;
-    const place = `[${state.done + state.failed + state.skipped}/${state.total}] ${nameOf(trial.label)}`;
+    const place = `trial ${trial.number} of ${state.total} · ${nameOf(trial.label)}`;
     return line([part(place), ...countOf(trial), ...detailsOf(trial, state.now)], PLAIN);
   };
   return {

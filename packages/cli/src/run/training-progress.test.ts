@@ -64,8 +64,8 @@ describe('trainingProgress', () => {
     }
     const lines = text().trimEnd().split('\n');
     expect(lines.map((line) => line.split('  ').slice(0, 2))).toEqual([
-      ['training', 'step 5/10'],
-      ['training', 'step 10/10'],
+      ['training', 'step 5 of 10'],
+      ['training', 'step 10 of 10'],
     ]);
     expect(lines[1]).toContain('epoch 2/2  loss 0.432  accuracy 0.913  rank 1.0');
   });
@@ -74,7 +74,7 @@ describe('trainingProgress', () => {
     const { stream, text } = kept(false);
     const { onStep } = trainingProgress({ stream });
     onStep(step(10));
-    expect(text()).toBe('training  step 10/10  epoch 2/2  loss 0.432  57.3k params\n');
+    expect(text()).toBe('training  step 10 of 10  epoch 2/2  loss 0.432  57.3k params\n');
   });
 
   it.each([

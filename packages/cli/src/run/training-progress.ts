@@ -118,7 +118,7 @@ function secondsLeft({ first, last }: Steps, now: number): number | undefined {
 
 /** The steps of a line without a bar. */
 export function countOf({ last }: Steps): Part[] {
-  return last ? [part(`step ${last.step}/${last.totalSteps}`, undefined, 4)] : [];
+  return last ? [part(`step ${last.step} of ${last.totalSteps}`, undefined, 4)] : [];
 }
 
 /** The parts of a line that show the state of a training at the time `now`. */

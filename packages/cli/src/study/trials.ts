@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { adamW } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
-import { NUMERICS, nameAndSettings, resolveSchedule, type Optimizer } from '@peftjs/core/runtime';
+import { HEAD_LEARNING_RATE, NUMERICS, nameAndSettings, resolveSchedule, type Optimizer } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
 import { findPackage, readManifest } from '../registry/packages.js';
 import type { DataSource } from '../registry/tasks.js';
@@ -24,9 +24,6 @@ export type TrialProtocol = Omit<StudyProtocol, keyof Lengths | 'learningRate'> 
     /** Peak learning rate of the head, and of an arm that has none of its own. */
     readonly learningRate: number;
   };
-
-/** The head's peak learning rate in a study that names none. */
-const HEAD_RATE = 2e-3;
 
 /** One training run of a study: everything that its numbers depend on, and nothing else. */
 export interface Trial {
@@ -140,7 +137,7 @@ export function trialOf(
     protocol: {
       ...protocol,
       ...(lengths[choice.task] as Lengths),
-      learningRate: protocol.learningRate ?? HEAD_RATE,
+      learningRate: protocol.learningRate ?? HEAD_LEARNING_RATE,
     },
     data,
     engine,

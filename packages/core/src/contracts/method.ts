@@ -55,7 +55,7 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   readonly name: string;
   /** What the method can do. */
   readonly capabilities: Capabilities;
-  /** The peak learning rate (AdamW) that a command trains with when the user names none. Default 1e-3. */
+  /** The peak learning rate (AdamW) of a training that names none. Default 1e-3. */
   readonly defaultLearningRate?: number;
   /**
    * Options that a command trains the user's own data with when the user names none, where the paper's defaults suit

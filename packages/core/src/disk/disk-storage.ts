@@ -1,5 +1,6 @@
 import { fileSource } from '@peftjs/safetensors';
 import { CheckpointError, UnsupportedError } from '../errors.js';
+import { nodeModule } from '../node.js';
 import type { Storage } from '../storage.js';
 import { reason, writeAtomically } from './files.js';
 import { currentPath, replaceFolders } from './folder-save.js';
@@ -8,37 +9,35 @@ import { currentPath, replaceFolders } from './folder-save.js';
 export function diskStorage(): Storage {
   return {
     async read(path) {
-      const fs = await fileSystem();
+      const fs = fileSystem();
       try {
         return await fs.readFile(await currentPath(fs, path));
       } catch (cause) {
         throw new CheckpointError(`cannot read ${path}: ${reason(cause)}`, path, cause);
       }
     },
-    open: async (path) => fileSource(await currentPath(await fileSystem(), path)),
+    open: async (path) => fileSource(await currentPath(fileSystem(), path)),
     async exists(path) {
-      const fs = await fileSystem();
+      const fs = fileSystem();
       return fs.access(await currentPath(fs, path)).then(
         () => true,
         () => false,
       );
     },
     async write(path, bytes) {
-      const fs = await fileSystem();
+      const fs = fileSystem();
       try {
         await writeAtomically(fs, path, bytes);
       } catch (cause) {
         throw new CheckpointError(`cannot write ${path}: ${reason(cause)}`, path, cause);
       }
     },
-    writeFolders: async (folders) => replaceFolders(await fileSystem(), folders),
+    writeFolders: async (folders) => replaceFolders(fileSystem(), folders),
   };
 }
 
-async function fileSystem(): Promise<typeof import('node:fs/promises')> {
-  try {
-    return await import(/* @vite-ignore */ 'node:fs/promises');
-  } catch (cause) {
-    throw new UnsupportedError('there is no disk here: pass a `storage`, e.g. memoryStorage()', undefined, cause);
-  }
+function fileSystem(): typeof import('node:fs/promises') {
+  const fs = nodeModule('node:fs/promises');
+  if (fs) return fs;
+  throw new UnsupportedError('there is no disk here: pass a `storage`, e.g. memoryStorage()');
 }

@@ -1,3 +1,5 @@
+import { inNode } from '../node.js';
+
 /**
  * The identity of a process, unique even if its process ID is reused. Parts that the system does not report are null.
  */
@@ -18,8 +20,8 @@ export interface ProcessIdentity {
 
 /** Returns the identity of this process. Only in Node. */
 export async function ownIdentity(): Promise<ProcessIdentity> {
-  const { readlink } = await import(/* @vite-ignore */ 'node:fs/promises');
-  const { hostname } = await import(/* @vite-ignore */ 'node:os');
+  const { readlink } = inNode('node:fs/promises');
+  const { hostname } = inNode('node:os');
   const { pid } = globalThis.process;
   return {
     pid,
@@ -66,11 +68,12 @@ async function stateAndStart(pid: number): Promise<readonly [string | null, stri
 }
 
 async function contentOf(file: string): Promise<string | null> {
-  const { readFile } = await import(/* @vite-ignore */ 'node:fs/promises');
-  return readFile(file, 'utf8').then(
-    (text) => text.trim(),
-    () => null,
-  );
+  return inNode('node:fs/promises')
+    .readFile(file, 'utf8')
+    .then(
+      (text) => text.trim(),
+      () => null,
+    );
 }
 
 /** The placeholder in a tag for a part that the system does not report. */
@@ -79,7 +82,7 @@ const TAG = /^(\d+)-(\w+)-(\w+)-(\w+)-(\w+)-(\w+)$/;
 
 /** Returns the identity of this process as part of a file name. Only in Node. */
 export async function ownTag(): Promise<string> {
-  const { pid, host, machine, boot, namespace, start } = await shortened(await ownIdentity());
+  const { pid, host, machine, boot, namespace, start } = shortened(await ownIdentity());
   return [pid, host, machine, boot, namespace, start].map((part) => part ?? UNKNOWN).join('-');
 }
 
@@ -90,14 +93,14 @@ export async function isDeadTag(tag: string): Promise<boolean> {
   const [machine = null, boot = null, namespace = null, start = null] = others.map((part) =>
     part === UNKNOWN ? null : part,
   );
-  return isDead({ pid: Number(pid), host, machine, boot, namespace, start }, await shortened(await ownIdentity()));
+  return isDead({ pid: Number(pid), host, machine, boot, namespace, start }, shortened(await ownIdentity()));
 }
 
 /**
  * Shortens an identity for file names. A process ID alone is ambiguous: containers that share a folder may reuse it.
  */
-async function shortened(identity: ProcessIdentity): Promise<ProcessIdentity> {
-  const { createHash } = await import(/* @vite-ignore */ 'node:crypto');
+function shortened(identity: ProcessIdentity): ProcessIdentity {
+  const { createHash } = inNode('node:crypto');
   const short = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
   const [machine, boot, namespace] = [identity.machine, identity.boot, identity.namespace].map((text) =>
     text === null ? null : short(text),

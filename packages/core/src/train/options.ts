@@ -18,8 +18,11 @@ export interface TrainOptions {
    * 1.
    */
   readonly gradientAccumulationSteps?: number;
-  /** The peak learning rate of every group that `learningRates` does not name. */
-  readonly learningRate: number;
+  /**
+   * The peak learning rate of every group that `learningRates` does not name. Default: the method's
+   * (`defaultLearningRate`), and 2e-3 for the head.
+   */
+  readonly learningRate?: number;
   /** Peak learning rates by optimizer group: `default`, `head`, and those of the method, e.g. SoRA's `gate`. */
   readonly learningRates?: Readonly<Record<string, number>>;
   /**

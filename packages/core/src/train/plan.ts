@@ -33,6 +33,11 @@ export type TrainSettings = ReturnType<typeof trainSettings>;
 /** The steps of a run. */
 export type RunPlan = ReturnType<typeof plannedSteps>;
 
+/** The peak learning rate of a method that has none of its own (`PeftMethod.defaultLearningRate`). */
+export const LEARNING_RATE = 1e-3;
+/** The peak learning rate of a head beside it: the same with every method. */
+export const HEAD_LEARNING_RATE = 2e-3;
+
 /** A rate for the network's own dropout. */
 const networkRate = v.custom<'config' | number>(
   (value) => value === 'config' || v.is(dropoutRate, value),
@@ -44,7 +49,7 @@ const trainEntries = {
   executor: anything,
   epochs: integerFrom(1),
   gradientAccumulationSteps: v.optional(integerFrom(1), 1),
-  learningRate: nonNegative,
+  learningRate: v.optional(nonNegative),
   learningRates: v.optional(v.record(v.string(), nonNegative), {}),
   loss: anything,
   optimizer: anything,
@@ -73,9 +78,10 @@ export const trainOptionNames = Object.keys(trainEntries);
 /**
  * Checks the options and fills in defaults. @throws ConfigError naming the field that is unknown or impossible.
  */
-export function trainSettings(options: TrainOptions, kind: TrainingData['kind']) {
+export function trainSettings(peft: PeftModel, options: TrainOptions, kind: TrainingData['kind']) {
   const parsed = parseOptions('train', trainEntries, options);
-  const { warmupRatio, finalRatio } = parsed;
+  const { warmupRatio, finalRatio, learningRate, learningRates } = parsed;
+  const { method } = activeAdapter(peft);
   const { optimizer = adamW(), saveEvery, onSnapshot } = options;
   const loss = asLoss(options.loss ?? defaultLoss(kind));
   assertNamed('loss', loss);
@@ -92,6 +98,8 @@ export function trainSettings(options: TrainOptions, kind: TrainingData['kind'])
   }
   return {
     ...parsed,
+    learningRate: learningRate ?? method.defaultLearningRate ?? LEARNING_RATE,
+    learningRates: { ...(learningRate === undefined && { head: HEAD_LEARNING_RATE }), ...learningRates },
     /** The loss to minimise. */
     loss,
     optimizer,

@@ -1,7 +1,7 @@
 import { anyModel, type PeftModel } from '../adapter/peft-model.js';
 import { assertArgument, parseOptions } from '../config.js';
 import type { Executor } from '../contracts/executor.js';
-import type { Batch, EvaluationData, Model } from '../contracts/model.js';
+import type { Batch, EvaluationData, Model, TrainingData } from '../contracts/model.js';
 import { ConfigError } from '../errors.js';
 import { anything, someEvaluationData } from '../kinds.js';
 import type { Loss } from '../losses/loss.js';
@@ -10,6 +10,7 @@ import { openRuntime, type Runtime } from '../runtime/runtime.js';
 import { floats, hostRows, type HostTensor, type HostTensors } from '../tensors.js';
 import { evaluationOutputs, outputsWith, type EvaluateOptions } from './evaluate.js';
 import type { TrainOptions } from './options.js';
+import { trainSettings } from './plan.js';
 import type { PlannedRun } from './run.js';
 import { withInputs, withRows } from './with-inputs.js';
 
@@ -38,24 +39,40 @@ export async function withReference(
   return data.withReference(await evaluationOutputs(frozen, data, options));
 }
 
+/** The reference of a run, shared by its stages: undefined where its loss needs none. */
+export type SharedReference = () => Promise<HostTensors | undefined>;
+
 /**
- * Adds the reference that a run's loss needs, if any: the snapshot's, or else computed. Training data that have it
- * already (`withInputs`) keep it.
+ * Returns the reference that a run's loss needs: the snapshot's, or else computed at the first call, after whatever can
+ * be checked without it.
+ * @param data the rows of all stages, held-out rows included
  */
-export async function referenced(peft: PeftModel, planned: PlannedRun, options: TrainOptions): Promise<PlannedRun> {
+export function sharedReference(peft: PeftModel, data: TrainingData, options: TrainOptions): SharedReference {
+  let known: Promise<HostTensors | undefined> | undefined;
+  const { loss, selection } = trainSettings(peft, options, data.kind);
+  const ofRun = async () => options.resume?.reference ?? computed(peft.model, data, selection?.data, options);
+  return () => (known ??= loss.needsReference ? ofRun() : Promise.resolve(undefined));
+}
+
+/** Adds the reference to the data of a planned run. Training data that have it already (`withInputs`) keep it. */
+export async function referenced(planned: PlannedRun, shared: SharedReference): Promise<PlannedRun> {
   const { settings, data, heldOut } = planned;
-  const { selection, loss } = settings;
-  if (!loss.needsReference) return planned;
-  const reference = options.resume?.reference ?? (await computed(peft.model, planned, options));
+  const reference = await shared();
+  if (!reference) return planned;
   const logps = reference.train && { [REFERENCE_LOGPS]: reference.train };
-  const compared = reference.selection && selection?.data.withReference?.(rowsOf(reference.selection));
+  const { selection } = settings;
   return {
     ...planned,
     reference,
     data: logps ? withInputs(data, logps) : data,
     heldOut: logps ? heldOut.map((batch) => withRows(batch, logps)) : heldOut,
-    settings: { ...settings, selection: selection && { ...selection, data: compared ?? selection.data } },
+    settings: { ...settings, selection: selection && { ...selection, data: compared(selection.data, reference) } },
   };
+}
+
+/** Adds a run's reference, if it has one, to its selection data. */
+export function compared(data: EvaluationData, reference: HostTensors | undefined): EvaluationData {
+  return (reference?.selection && data.withReference?.(rowsOf(reference.selection))) ?? data;
 }
 
 /** Adds the reference to batches where a loss needs it, for measurements outside of a run. */
@@ -81,18 +98,17 @@ export async function withLogps(
  */
 async function computed(
   model: Model,
-  { settings: { selection }, data, heldOut }: PlannedRun,
+  data: TrainingData,
+  selection: EvaluationData | undefined,
   { executor, signal }: TrainOptions,
 ): Promise<HostTensors> {
   const runtime = openRuntime(model, executor);
   try {
-    const batches = [...data.epoch(0), ...heldOut];
+    const batches = data.epoch(0);
     const isGiven = batches.every(({ inputs }) => REFERENCE_LOGPS in inputs);
     return {
       ...(!isGiven && { train: await logpsOf(runtime, batches, signal) }),
-      ...(selection?.data.withReference && {
-        selection: hostRows(await outputsWith(runtime, {}, {}, selection.data)),
-      }),
+      ...(selection?.withReference && { selection: hostRows(await outputsWith(runtime, {}, {}, selection)) }),
     };
   } finally {
     await runtime.close();

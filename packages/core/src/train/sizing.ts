@@ -17,6 +17,7 @@ import {
   type WithoutRanks,
 } from './size-stages.js';
 import { withoutLayers, type Checkpoint, type SizingProgress, type TrainingSnapshot } from './snapshot.js';
+import { compared, sharedReference, type SharedReference } from './reference.js';
 import { batchesFrom, scored, stageResult } from './stages.js';
 
 /*
@@ -59,6 +60,7 @@ interface SizingRun {
   readonly selection: Selection;
   readonly lengths: Lengths;
   readonly stages: SizingStage[];
+  readonly reference: SharedReference;
   /** The dense adapter's predictions; null where a margin is given. */
   dense: RowPredictions | null;
   /** The smallest adapter that has not lost. */
@@ -69,7 +71,9 @@ interface SizingRun {
 }
 
 /** Trains after a number of steps of earlier runs. */
-type TrainRun = (...given: readonly [number, PeftModel, TrainingData, TrainOptions]) => Promise<TrainResult>;
+type TrainRun = (
+  ...given: readonly [number, PeftModel, TrainingData, TrainOptions, SharedReference]
+) => Promise<TrainResult>;
 
 /** Trains in stages. `peft` ends as the chosen adapter, with its original configuration. */
 export async function trainToSize(
@@ -90,7 +94,7 @@ export async function trainToSize(
     for (let next = nextStage(run.stages, rule); next; next = nextStage(run.stages, rule)) {
       const from = !resume && next.from === 'smallest' && run.smallest ? partsOf(run.smallest) : {};
       replaceAdapter(peft, { ...from, config: configOf(next.budget) });
-      const trained = await train(stepsBefore(run), peft, stageData(run), stageOptions(run, resume));
+      const trained = await train(stepsBefore(run), peft, stageData(run), stageOptions(run, resume), run.reference);
       resume = undefined;
       const stage = await judged(run, next, trained);
       run.stages.push(stage);
@@ -108,10 +112,11 @@ export async function trainToSize(
 function startedRun(peft: PeftModel, data: TrainingData, options: TrainOptions): SizingRun {
   const { selection, resume } = options;
   const adapter = activeAdapter(peft);
-  const { totalSteps } = plannedSteps(trainSettings(options, data.kind), data.batchesPerEpoch);
+  const { totalSteps } = plannedSteps(trainSettings(peft, options, data.kind), data.batchesPerEpoch);
   assertSizable(adapter.method.name, options);
   const lengths = lengthsOf(totalSteps, totalRanks(adapter.layers), options);
-  const run = { peft, data, options, selection: selection as Selection, lengths, last: null };
+  const reference = sharedReference(peft, data, options);
+  const run = { peft, data, options, selection: selection as Selection, lengths, reference, last: null };
   if (!resume?.sizing) return { ...run, stages: [], dense: null, smallest: null, compileMs: 0 };
   const { stages, dense, smallest, compileMs, denseSteps } = resume.sizing;
   if (denseSteps !== lengths.dense) {
@@ -210,7 +215,8 @@ function progressOf({ stages, dense, smallest, compileMs, lengths }: SizingRun):
 /** Scores a stage's result against the dense adapter, and keeps it if it is the smallest that has not lost. */
 async function judged(run: SizingRun, { kind, budget }: NextStage, trained: TrainResult): Promise<SizingStage> {
   const { peft, options, selection, stages } = run;
-  const { data, margin = null, trainSubset } = selection;
+  const { margin = null, trainSubset } = selection;
+  const data = compared(selection.data, await run.reference());
   const { score, outputs } = await scored(peft, data, options.executor);
   if (stages.length === 0 && !Number.isFinite(score)) {
     throw new TrainingError(
@@ -274,8 +280,9 @@ function partsOf({ layers, values }: Checkpoint): Pick<Checkpoint, 'layers' | 'v
 }
 
 /** Returns the score of the chosen adapter's head with all ranks disabled. */
-async function withoutRanks({ peft, options, selection, dense, stages }: SizingRun): Promise<WithoutRanks> {
-  const { data, margin = null } = selection;
+async function withoutRanks({ peft, options, selection, dense, stages, reference }: SizingRun): Promise<WithoutRanks> {
+  const { margin = null } = selection;
+  const data = compared(selection.data, await reference());
   const { score, outputs } = await scored(withAdapter(peft, { layers: {} }), data, options.executor);
   const predictions = margin === null ? data.predictions?.(outputs) : undefined;
   const allowed = predictions ? TIE_ERRORS * pairedError(data, dense as RowPredictions, predictions) : margin;

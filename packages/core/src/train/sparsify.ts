@@ -8,6 +8,7 @@ import { CheckpointError, ConfigError } from '../errors.js';
 import { assertLabels } from './labels.js';
 import type { StepEvent, TrainOptions, TrainResult } from './options.js';
 import { trainOptionNames } from './plan.js';
+import { sharedReference } from './reference.js';
 import type { TrainingSnapshot } from './snapshot.js';
 import { fromEpoch, scored, stageResult, type StageResult } from './stages.js';
 import { trainAfter } from './train.js';
@@ -117,13 +118,14 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
   const { stages: finished = [], training } = options.resume ?? {};
   const records = [...finished];
   const gates = records[0]?.gates ?? totalRanks(activeAdapter(peft).layers);
+  const resume = training && { resume: training };
+  const reference = sharedReference(peft, data.train, { ...stageOptions(data, options, []), ...resume });
   for (const [stage, config] of configs.entries()) {
     if (stage < finished.length) continue;
     replaceAdapter(peft, { config });
-    const trained = await trainAfter(stepsBefore(data, options, stage), peft, stageData(data, options, stage), {
-      ...stageOptions(data, options, records),
-      ...(stage === finished.length && training ? { resume: training } : {}),
-    });
+    const stageRun = { ...stageOptions(data, options, records), ...(stage === finished.length && resume) };
+    const before = stepsBefore(data, options, stage);
+    const trained = await trainAfter(before, peft, stageData(data, options, stage), stageRun, reference);
     const record = await measured(peft, data, options, trained, records, gates);
     records.push(record);
     await options.onStage?.(record, trained);

@@ -33,7 +33,7 @@ import {
   type PlannedRun,
   type Run,
 } from './run.js';
-import { referenced } from './reference.js';
+import { referenced, sharedReference } from './reference.js';
 import { trainToSize } from './sizing.js';
 import { trainedTensors } from './step.js';
 import type { StepReport } from './steps.js';
@@ -63,8 +63,9 @@ export async function trainAfter(
   peft: PeftModel,
   given: TrainingData,
   options: TrainOptions,
+  reference = sharedReference(peft, given, options),
 ): Promise<TrainResult> {
-  const planned = await referenced(peft, plannedRun(stepsBefore, peft, given, options), options);
+  const planned = await referenced(plannedRun(stepsBefore, peft, given, options), reference);
   const run = startRun(peft, planned, options);
   try {
     await runEpochs(run, options);
@@ -85,7 +86,7 @@ export async function trainAfter(
 
 /** Sets up a run before its first step, and checks everything that can be checked then. */
 function plannedRun(stepsBefore: number, peft: PeftModel, given: TrainingData, options: TrainOptions): PlannedRun {
-  const settings = trainSettings(options, given.kind);
+  const settings = trainSettings(peft, options, given.kind);
   const { plan, controller, data, heldOut } = withController(peft, settings, given);
   assertTrainable(peft);
   if (options.selection) assertLabels(peft.model, options.selection.data.batches);

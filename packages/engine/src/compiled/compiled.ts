@@ -124,7 +124,7 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
         key: `${key} ${constantsKey(stored)}`,
         keepsUnused: Object.keys(stored).length === 0,
         gradientCheckpointing:
-          gradientCheckpointing ?? (largest ? keepsTooMuch(largest, await freeBytes(backend)) : false),
+          gradientCheckpointing ?? (largest ? keepsTooMuch(largest, freeBytes(backend)) : false),
         // On a device, asking a tensor for its size would copy it to the host.
         finish: (graph) => withConstants(memory ? graph : ordered(withNarrowProducts(graph)), stored, Tensor),
         open,
@@ -148,9 +148,9 @@ function keepsTooMuch(largest: Sizes, free: number): (keptBytes: (at: Sizes) => 
 }
 
 /** The free memory of a backend; no limit if unknown, as that of a GPU. */
-async function freeBytes(backend: string): Promise<number> {
+function freeBytes(backend: string): number {
   if (backend === 'wasm') return WASM_BYTES;
-  return (backend === 'cpu' ? await freeMemory() : undefined) ?? Infinity;
+  return (backend === 'cpu' ? freeMemory() : undefined) ?? Infinity;
 }
 
 /** The most memory that WebAssembly addresses. */

@@ -8,7 +8,7 @@
  * garbage-collected.
  */
 import { ConfigError, EngineError } from '@peftjs/core/method';
-import { nodeModule } from '../host.js';
+import { inNode, nodeModule } from '@peftjs/core/model';
 import { notInstalled, reasonOf } from './runtime.js';
 import type { OrtData, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
 
@@ -257,7 +257,7 @@ function ended(how: string): EngineError {
  */
 function pathOfRuntime(): string {
   try {
-    return (nodeModule('node:module') as typeof import('node:module'))
+    return inNode('node:module')
       .createRequire(import.meta.url)
       .resolve('onnxruntime-node');
   } catch (cause) {

@@ -1,7 +1,8 @@
 import * as cpu from '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { EngineError } from '@peftjs/core/method';
-import { defaultEnvironment, environment, nodeModule } from '../host.js';
+import { nodeModule } from '@peftjs/core/model';
+import { defaultEnvironment, environment } from '../host.js';
 
 /** The packages that bind TensorFlow, in order of preference: the first also finds GPUs. */
 const PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'];

@@ -2,17 +2,19 @@ import * as crypto from 'node:crypto';
 import * as fs from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { completeBlob } from './disk-cache.js';
 
 /** A process ID that does not exist on this machine. */
 const NO_PID = 2 ** 22 + 1;
 
-const container = vi.hoisted(() => ({ namespace: 'pid:[1]' }));
-vi.mock('node:fs/promises', async (original) => ({
-  ...(await original<typeof fs>()),
-  readlink: () => Promise.resolve(container.namespace),
-}));
+const container = { namespace: 'pid:[1]' };
+vi.spyOn(process.getBuiltinModule('node:fs/promises'), 'readlink').mockImplementation(() =>
+  Promise.resolve(container.namespace),
+);
+afterAll(() => {
+  vi.restoreAllMocks();
+});
 
 const content = new TextEncoder().encode('the weights');
 const file = { path: 'w', size: content.length, hash: crypto.createHash('sha256').update(content).digest('hex') };

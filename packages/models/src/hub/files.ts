@@ -137,7 +137,7 @@ function filesOf(opened: Opened, expected: readonly RepoFile[]): HubFiles {
     open,
     async read(path) {
       const size = byPath.get(path)?.size ?? 0;
-      checkMemory('the file', size, (await freeMemory()) ?? Infinity, labelOf({ ...subject, file: path }));
+      checkMemory('the file', size, freeMemory() ?? Infinity, labelOf({ ...subject, file: path }));
       const source = await open(path);
       try {
         return await source.read(0, source.size);

@@ -6,6 +6,8 @@ import {
   assertArgument,
   aText,
   incompleteSave,
+  inNode,
+  nodeModule,
   UNFINISHED_FILE,
 } from '@peftjs/core/model';
 import * as v from 'valibot';
@@ -134,7 +136,7 @@ interface PushedFile {
 
 /** Returns the files of a folder, sorted. @throws CheckpointError unless it has a complete adapter or model. */
 async function filesOf(folder: string): Promise<PushedFile[]> {
-  const [fs, { pathToFileURL }] = await Promise.all([fileSystem(), import(/* @vite-ignore */ 'node:url')]);
+  const [fs, { pathToFileURL }] = [fileSystem(), inNode('node:url')];
   const root = folder.replace(/[/\\]+$/, '');
   try {
     const paths = await pathsIn(root, fs);
@@ -186,10 +188,8 @@ function assertWeights(folder: string, paths: readonly string[]): void {
 
 type FileSystem = typeof import('node:fs/promises');
 
-async function fileSystem(): Promise<FileSystem> {
-  try {
-    return await import(/* @vite-ignore */ 'node:fs/promises');
-  } catch (cause) {
-    throw new UnsupportedError('a web page cannot push a folder: push it from Node', undefined, cause);
-  }
+function fileSystem(): FileSystem {
+  const fs = nodeModule('node:fs/promises');
+  if (fs) return fs;
+  throw new UnsupportedError('a web page cannot push a folder: push it from Node');
 }

@@ -2,7 +2,7 @@ import type { Node } from '../format/model.js';
 import type { Graph } from '../graph.js';
 import { numbersIn } from '../operators/operator.js';
 import { OWN_DOMAIN } from '../operators/own.js';
-import { either } from './matching.js';
+import { either, pattern } from './matching.js';
 
 /**
  * Puts Attention in place of the operators that it was exported as: softmax(q k^T s + masks) v within heads, where the
@@ -15,7 +15,7 @@ export function replaceAttention(graph: Graph): void {
     const [output = ''] = node.outputs;
     if (graph.producer(output)?.op !== 'MatMul') continue;
     const [weights = '', v = ''] = node.inputs;
-    const softmax = graph.made(withoutGuard(graph, weights), 'Softmax');
+    const softmax = graph.made(guarded(graph, weights)?.['p'] ?? weights, 'Softmax');
     if (!softmax || ![-1, 3].includes(softmax.attributes['axis'] as number)) continue;
     const scores = scoresOf(graph, softmax.inputs[0] ?? '', 0);
     if (scores) graph.replace(output, attention(graph, output, v, scores, learned));
@@ -58,12 +58,8 @@ function attention(
   };
 }
 
-/** Undoes Where(IsNaN(p), 0, p), which sets rows without any key to zero. */
-function withoutGuard(graph: Graph, name: string): string {
-  const [isNaN = '', zero, weights = ''] = graph.made(name, 'Where')?.inputs ?? [];
-  const of = graph.made(isNaN, 'IsNaN')?.inputs[0];
-  return of !== undefined && graph.number(zero) === 0 && graph.source(of) === graph.source(weights) ? weights : name;
-}
+/** What sets rows without any key to zero. */
+const guarded = pattern('Where(IsNaN(p), 0, p)');
 
 /** The most operators between a product and its softmax, or between sizes and a factor. */
 const MOST_STEPS = 10;

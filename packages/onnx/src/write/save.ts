@@ -1,10 +1,12 @@
-import type { Model, Storage } from '@peftjs/core';
+import { diskStorage, type Model, type Storage } from '@peftjs/core';
 import { ConfigError, UnsupportedError, type HostTensor } from '@peftjs/core/method';
+import { saveOnnx } from '@peftjs/models';
 import { aModel, assertArgument, assertFullPrecision, assertKnownOptions, aStorage, aText } from '@peftjs/core/model';
 import { openModel, type OpenedModel } from '../format/files.js';
 import { fieldsIn, Message, written, type Fields } from '../format/message.js';
 import { decoded, type Constant } from '../format/tensor.js';
 import type { GraphSource } from '../checkpoint.js';
+import { graphFormat } from '../graph-formats.js';
 import type { OnnxModel } from '../from-onnx.js';
 import { transposed } from '@peftjs/core/linalg';
 import { modulesIn, weightsOf } from '../network.js';
@@ -13,7 +15,7 @@ import { encoded, portProto, tensorProto } from './protos.js';
 
 /** Options of `saveOnnxGraph`. */
 export interface SaveGraphOptions {
-  /** The storage of the new file. Default: the one that the model was read from. */
+  /** The storage of the new file or folder. Default: the disk. */
   readonly storage?: Storage;
 }
 
@@ -33,20 +35,27 @@ export interface SavedGraph {
  * Large tensors in files beside the source are written beside the new file, under the same names.
  *
  * @param model A model of `fromOnnx`, without adapters.
- * @param path The path of the new file.
+ * @param path The path of the new file, which ends in `.onnx`, or of a folder for transformers.js: then config.json, the
+ * tokenizer and a model card are written too, and the graph is in `onnx`.
  * @throws ConfigError for another model.
  * @throws UnsupportedError when weights are held in few bits, when two modules that share a tensor were changed
  * differently, and for a head whose pooling has no nodes.
  * @throws CheckpointError when the source has changed or writing fails.
  * @example
- * const { rounding } = await saveOnnxGraph(mergeAndUnload(peft), 'tuned/onnx/model.onnx');
+ * const { rounding } = await saveOnnxGraph(mergeAndUnload(peft), 'tuned');
  */
 export async function saveOnnxGraph(model: Model, path: string, options: SaveGraphOptions = {}): Promise<SavedGraph> {
   assertArgument('path', path, aText);
   assertKnownOptions('saveOnnxGraph', options, ['storage']);
   if (options.storage) assertArgument('storage', options.storage, aStorage);
   const { files, changed, rounding } = await mergedGraph(model);
-  const { storage = sourceOf(model).folder.storage } = options;
+  const { storage = diskStorage() } = options;
+  if (!path.endsWith('.onnx')) {
+    const { graph, maxTokens } = model as OnnxModel;
+    const source = { source: graph.folder.path || '.', sourceStorage: graph.folder.storage };
+    await saveOnnx(model, files, path, { storage, ...source, maxTokens, formats: [graphFormat(graph.file)] });
+    return { changed, rounding };
+  }
   const folder = path.slice(0, path.lastIndexOf('/') + 1);
   for (const [name, bytes] of files) await storage.write(name.endsWith('.onnx') ? path : `${folder}${name}`, bytes);
   return { changed, rounding };
@@ -62,12 +71,11 @@ export interface MergedGraph extends SavedGraph {
 }
 
 /**
- * Returns the files that `saveOnnxGraph` writes, e.g. for `saveOnnx` of @peftjs/models, which writes a folder for
- * transformers.js.
+ * Returns the graph that `saveOnnxGraph` writes, and the files beside it.
  * @throws ConfigError and UnsupportedError like `saveOnnxGraph`; CheckpointError when the source has changed.
  * @example
  * const { files } = await mergedGraph(merged);
- * await saveOnnx(merged, files, 'for-the-web', { maxTokens: model.maxTokens, formats: onnxFormats() });
+ * console.log(await checkOnnx(files, merged, { maxTokens: 128 })); // of @peftjs/engine
  */
 export async function mergedGraph(model: Model): Promise<MergedGraph> {
   assertArgument('model', model, aModel);

@@ -103,8 +103,13 @@ export function ratioOfSums(parts: readonly (readonly [number, number])[]): Weig
   const numerators = Float64Array.from(parts, ([numerator]) => numerator);
   const denominators = Float64Array.from(parts, ([, denominator]) => denominator);
   return (weights) => {
-    const denominator = weightedSum(denominators, weights);
-    return denominator === 0 ? 0 : weightedSum(numerators, weights) / denominator;
+    let [numerator, denominator] = [0, 0];
+    for (let row = 0; row < numerators.length; row++) {
+      const weight = weights[row] as number;
+      numerator += weight * (numerators[row] as number);
+      denominator += weight * (denominators[row] as number);
+    }
+    return denominator === 0 ? 0 : numerator / denominator;
   };
 }
 
