@@ -38,7 +38,7 @@ it('images train an adapter, and a graph is written', async () => {
 
   const executor = compiled();
   const peft = attach(model, lora({ r: 8 }), { seed: 1 });
-  await train(peft, trainingData(images, { batchSize: 32, seed: 1 }), { executor, epochs: 5, learningRate: 2e-3 });
+  await train(peft, trainingData(images, { batchSize: 32, seed: 1 }), { executor, epochs: 5 });
   await savePretrained(peft, 'my-adapter');
   await saveOnnxGraph(mergeAndUnload(peft), 'tuned/onnx/model.onnx'); // for transformers.js, with the other files of vit
 

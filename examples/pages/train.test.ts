@@ -196,7 +196,7 @@ describe('training', () => {
       ...Array<string>(6).fill('step'),
       'evaluation',
     ]);
-    expect(shown).toMatch(/^reviews {2}step 6\/6 {2}epoch 3\/3 {2}loss .* {2}accuracy /m);
+    expect(shown).toMatch(/^reviews {2}step 6 of 6 {2}epoch 3\/3 {2}loss .* {2}accuracy /m);
   });
 });
 

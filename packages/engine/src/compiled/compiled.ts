@@ -123,8 +123,7 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
         tracing,
         key: `${key} ${constantsKey(stored)}`,
         keepsUnused: Object.keys(stored).length === 0,
-        gradientCheckpointing:
-          gradientCheckpointing ?? (largest ? keepsTooMuch(largest, freeBytes(backend)) : false),
+        gradientCheckpointing: gradientCheckpointing ?? (largest ? keepsTooMuch(largest, freeBytes(backend)) : false),
         // On a device, asking a tensor for its size would copy it to the host.
         finish: (graph) => withConstants(memory ? graph : ordered(withNarrowProducts(graph)), stored, Tensor),
         open,
