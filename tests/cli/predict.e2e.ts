@@ -101,14 +101,15 @@ describe('predict with an adapter', () => {
     expect(end).toBe('');
   });
 
-  it('reads a file of any length line by line, without blank lines', async () => {
+  it('reads a file of any length line by line, and answers a blank line with one', async () => {
     const lines = Array.from({ length: 600 }, (_, row) => `a ${row % 3 === 0 ? 'cat' : 'dog'} is number ${row}`);
     await writeFile(path('texts.txt'), `\uFEFF${lines.slice(0, 300).join('\r\n')}\r\n\n${lines.slice(300).join('\n')}`);
     const read = await json(path('adapter'), '--file', path('texts.txt'));
-    expect(read.map(({ text }) => text)).toEqual(lines);
+    expect(read.map(({ text }) => text)).toEqual(lines.toSpliced(300, 0, ''));
+    expect(read[300]).toEqual({ text: '' });
     const [alone] = await json(path('adapter'), lines[599] as string);
     const [best] = alone?.['labels'] as { label: string; score: number }[];
-    expect(read[599]?.['labels']).toEqual(best && close([best]));
+    expect(read[600]?.['labels']).toEqual(best && close([best]));
   });
 
   it('reads two texts in a line as a pair', async () => {

@@ -9,8 +9,8 @@ export type Answer =
   | { readonly embedding: readonly number[] }
   | { readonly generated: string };
 
-/** A text with the model's prediction. */
-type Answered = GivenText & Answer;
+/** A text with the model's prediction; an empty text has none. */
+export type Answered = GivenText & (Answer | { readonly text: '' });
 
 /** Formats predictions as lines of output. */
 export type AnswerWriter = (answers: readonly Answered[]) => string;
@@ -41,6 +41,7 @@ function lines(
   first: string | undefined,
   { width, columns }: { readonly width: number; readonly columns: number },
 ): string {
+  if (answer.text === '') return '\n';
   const text = printable(answer.textPair === undefined ? answer.text : `${answer.text} | ${answer.textPair}`);
   if (first !== undefined) {
     return `${padded(first, width)}${GAP}${fitted(text, Math.max(20, columns - width - GAP.length))}\n`;
@@ -55,7 +56,7 @@ function lines(
 }
 
 /** The column before a text; undefined where the prediction comes below the text. */
-function firstColumn(answer: Answer): string | undefined {
+function firstColumn(answer: Answered): string | undefined {
   if ('labels' in answer) {
     return answer.labels.map(({ label, score }) => `${printable(label)} ${number(score)}`).join(', ') || '-';
   }

@@ -16,7 +16,7 @@ import { engineFromFlags, openExecutor } from '../registry/executors.js';
 import { everyMethod } from '../registry/methods.js';
 import { loading } from '../registry/loading.js';
 import { findPackage } from '../registry/packages.js';
-import { jsonLines, table, type Answer, type AnswerWriter } from './answers.js';
+import { jsonLines, table, type Answer, type Answered, type AnswerWriter } from './answers.js';
 import { choice, count, withExample } from './flags.js';
 import { aroundGraph, isAdapter, settingsIn, taskOf } from './inspect.js';
 import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
@@ -73,8 +73,9 @@ async function predict(source: string, texts: readonly string[], flags: PredictF
     : table(process.stdout.isTTY ? process.stdout.columns : Infinity);
   try {
     for await (const portion of textBatches(given, subject.task === 'text-generation' ? 1 : PORTION)) {
-      const answers = await predictor.answer(portion);
-      await write(written(portion.map((text, index) => ({ ...text, ...(answers[index] as Answer) }))));
+      const asked = portion.filter(({ text }) => text !== '');
+      const answers = asked.length === 0 ? [] : await predictor.answer(asked);
+      await write(written(portion.map((given) => ({ ...given, ...answers[asked.indexOf(given)] }) as Answered)));
     }
   } finally {
     await predictor.dispose();

@@ -44,8 +44,9 @@ export function checkTextSource({ texts, file, pairs = false }: TextSource): voi
 
 /**
  * Yields texts in batches of at most `most`, as they arrive: of a file or a pipe, only as much is read as is asked
- * for. Skips blank lines.
- * @throws DataError for a line that is too long, not UTF-8 or not two texts; it gives the line's number.
+ * for. A blank line is an empty text, so that answers stay aligned with the lines.
+ * @throws DataError for a line that is too long, not UTF-8 or not two texts, with the line's number; and where there is no
+ * text at all.
  */
 export async function* textBatches(
   { texts, file, pairs = false }: TextSource,
@@ -54,12 +55,16 @@ export async function* textBatches(
   const name = file ?? 'stdin';
   const stream = (file === undefined ? process.stdin : createReadStream(file)) as AsyncIterable<Uint8Array>;
   const pieces = texts.length > 0 ? [texts.map((line, at) => ({ line, number: at + 1 }))] : linesOf(stream, name);
+  let isEmpty = true;
   for await (const lines of pieces) {
-    const given = lines
-      .filter(({ line }) => line.trim() !== '')
-      .map(({ line, number }) => givenText(line, texts.length > 0 ? `text ${number}` : `${name}:${number}`, pairs));
+    const given = lines.map(({ line, number }) => {
+      if (line.trim() === '') return { text: '' };
+      isEmpty = false;
+      return givenText(line, texts.length > 0 ? `text ${number}` : `${name}:${number}`, pairs);
+    });
     for (let at = 0; at < given.length; at += most) yield given.slice(at, at + most);
   }
+  if (isEmpty) throw new DataError(`${name}: expected a text in each line, got none`, name);
 }
 
 /** A line of a file or of stdin. */
@@ -93,7 +98,8 @@ async function* linesOf(stream: AsyncIterable<Uint8Array>, name: string): AsyncG
       throw new DataError(`${name}:${number + 1}: expected lines of at most ${MAX_LINE} characters`, name);
     }
   }
-  yield whole(`${decoded()}\n`);
+  const last = decoded();
+  if (rest + last !== '') yield whole(`${last}\n`);
 }
 
 function givenText(line: string, place: string, isPair: boolean): GivenText {

@@ -1,0 +1,36 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { table } from './answers.js';
+import { textBatches } from './texts.js';
+
+let folder = '';
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peftjs-texts-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function textsIn(content: string): Promise<string[]> {
+  const file = join(folder, 'texts.txt');
+  await writeFile(file, content);
+  const read: string[] = [];
+  for await (const batch of textBatches({ texts: [], file }, 2)) read.push(...batch.map(({ text }) => text));
+  return read;
+}
+
+it('blank lines are empty texts, but nothing follows the last line break', async () => {
+  expect(await textsIn('a\n \n\nb\n')).toEqual(['a', '', '', 'b']);
+  expect(await textsIn('a\nb')).toEqual(['a', 'b']);
+});
+
+it.each(['', '\n', ' \n\t\n'])('a file without any text is refused: %j', async (content) => {
+  await expect(textsIn(content)).rejects.toThrow(/texts\.txt: expected a text in each line, got none$/);
+});
+
+it('the table has a blank line for an empty text', () => {
+  const labels = [{ label: 'good', score: 1 }];
+  expect(table(80)([{ text: 'a', labels }, { text: '' }, { text: 'b', labels }])).toBe(
+    'good 1.000    a\n\ngood 1.000    b\n',
+  );
+});
