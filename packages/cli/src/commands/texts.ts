@@ -55,16 +55,16 @@ export async function* textBatches(
   const name = file ?? 'stdin';
   const stream = (file === undefined ? process.stdin : createReadStream(file)) as AsyncIterable<Uint8Array>;
   const pieces = texts.length > 0 ? [texts.map((line, at) => ({ line, number: at + 1 }))] : linesOf(stream, name);
-  let isEmpty = true;
+  let count = 0;
   for await (const lines of pieces) {
     const given = lines.map(({ line, number }) => {
       if (line.trim() === '') return { text: '' };
-      isEmpty = false;
       return givenText(line, texts.length > 0 ? `text ${number}` : `${name}:${number}`, pairs);
     });
+    count += given.filter(({ text }) => text !== '').length;
     for (let at = 0; at < given.length; at += most) yield given.slice(at, at + most);
   }
-  if (isEmpty) throw new DataError(`${name}: expected a text in each line, got none`, name);
+  if (count === 0) throw new DataError(`${name}: expected a text in each line, got none`, name);
 }
 
 /** A line of a file or of stdin. */

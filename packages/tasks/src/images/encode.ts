@@ -69,7 +69,7 @@ export async function encodeImages<K extends ImageKind>(
   const { processor, storage, folder = '', augmentation, decode } = options;
   const { name, kind, classes, rows } = dataSet;
   const size = 3 * processor.height * processor.width;
-  await assertFits(name, rows.length * size);
+  assertFits(name, rows.length * size);
   const pixels: Uint8Array[] = [];
   const hashes: string[] = [];
   for (const row of rows) {
@@ -146,8 +146,8 @@ function reading(
 }
 
 /** @throws DataError when images do not fit into the free memory. */
-async function assertFits(name: string, bytes: number): Promise<void> {
-  const free = await freeMemory();
+function assertFits(name: string, bytes: number): void {
+  const free = freeMemory();
   if (free === undefined || bytes < free) return;
   const [needed, have] = [bytes, free].map((count) => Math.ceil(count / 1e6));
   throw new DataError(`${name}: the images take ${needed} MB of memory, ${have} MB are free: use fewer images`, name);
