@@ -186,7 +186,7 @@ const ANSWERS = {
   'which rank': '/guides/choose',
   'which learning rate': '/guides/choose',
   'does not learn': '/guides/choose',
-  'my CSV': '/reference/tasks',
+  'my CSV': '/tutorials/lora',
   chat: '/guides/chat',
   pictures: '/guides/images',
   browser: '/guides/where-it-runs',

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { served } from '../cli/served.js';
 import { characterDecoder } from '../models/characters.js';
 import { fixture } from '../models/onnx.js';
-import { filesBelow, root } from '../workspace/repository.js';
-import { follow, type Variables } from './followed.js';
+import { filesBelow, root, textOf } from '../workspace/repository.js';
+import { actionsOf, follow, type Variables } from './followed.js';
 
 /** The expected final output, by tutorial. */
 const seen: Readonly<Record<string, RegExp>> = {
@@ -20,7 +20,7 @@ const seen: Readonly<Record<string, RegExp>> = {
   gpu: /^trained on (webgpu|cpu): accuracy \d\.\d{3}$/m,
   gguf: /^\{"role":"assistant","content":/m,
   'long-training': /Stopped\. [^]*accuracy: \d/,
-  lora: /^(good|bad ) \d\.\d\d I could not put it down\.$/m,
+  lora: /^(good|bad ) \d\.\d\d The service was great\.$/m,
   preferences: /^after \{[^]*rewardAccuracy: \d/m,
   'own-layers-model': /merged 0\.\d+/,
   'own-model': /trainable params: [\d,]+/,
@@ -85,7 +85,14 @@ const CHATML = `{% for message in messages %}<|im_start|>{{ message.role }}
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}`;
 
-const guided = ['docs/tutorials', 'docs/guides'].flatMap(filesBelow).filter((path) => path.endsWith('.md'));
+/** The pages that ask for commands. */
+const guided = ['docs/tutorials', 'docs/guides']
+  .flatMap(filesBelow)
+  .filter((path) => path.endsWith('.md') && actionsOf(textOf(path)).some((action) => 'commands' in action));
+
+it('the output of every page that is followed is known', () => {
+  expect(guided.map((page) => basename(page, '.md')).sort()).toEqual(Object.keys(seen).sort());
+});
 
 describe('each tutorial and guide, followed from an empty folder', () => {
   let folder: string;
