@@ -52,6 +52,7 @@ describe('peft-bench in a separate process, with trials in others', () => {
     expect(await next()).toMatchObject({ text: 'a text' });
     child.stdin.write('\nanother ');
     child.stdin.write('text\n');
+    expect(await next()).toEqual({ text: '' });
     expect(await next()).toMatchObject({ text: 'another text' });
     child.stdout.destroy();
     child.stdin.end('one more\n'.repeat(10_000));

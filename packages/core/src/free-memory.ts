@@ -5,7 +5,7 @@ import { nodeModule } from './node.js';
  * e.g. in a web page.
  */
 export function freeMemory(): number | undefined {
-  const os = nodeModule('node:os');
+  const os = nodeModule('node:os') as typeof import('node:os') | undefined;
   if (!os) return undefined;
   const { constrainedMemory, memoryUsage } = globalThis.process;
   // Not the system's own figure for containers, which counts cached files as memory in use.

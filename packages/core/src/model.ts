@@ -85,6 +85,6 @@ export type { CombinationType } from './adapter/combination.js';
 export type { WeightedAdapterOptions } from './files/weighted.js';
 export { isDead, isDeadTag, ownIdentity, ownTag, type ProcessIdentity } from './disk/process-identity.js';
 export { freeMemory } from './free-memory.js';
-export { inNode, nodeModule } from './node.js';
+export { nodeModule } from './node.js';
 export { aReadStorage, aStorage, incompleteSave, UNFINISHED_FILE, writeFolders } from './storage.js';
 export { cardHeader } from './files/model-card.js';

@@ -45,7 +45,8 @@ export function defaultEnvironment(name: string, value: string): void {
 
 /** The number of threads that the machine can run at once. */
 export function availableThreads(): number {
-  return nodeModule('node:os')?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1;
+  const os = nodeModule('node:os') as typeof import('node:os') | undefined;
+  return os?.availableParallelism() ?? host.navigator?.hardwareConcurrency ?? 1;
 }
 
 const CRASH_EVENTS = ['uncaughtException', 'unhandledRejection'];

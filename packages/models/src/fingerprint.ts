@@ -38,7 +38,8 @@ export function sha256(bytes: Bytes): Promise<string> {
 /** Returns a hash in hexadecimal. @throws UnsupportedError without Web Crypto, i.e. in a page without HTTPS. */
 export async function hexDigest(algorithm: 'SHA-256' | 'SHA-1', bytes: Bytes): Promise<string> {
   const view = new Uint8Array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
-  const crypto = nodeModule('node:crypto'); // reads bytes in place; Web Crypto would copy even the largest weight
+  // It reads bytes in place; Web Crypto would copy even the largest weight.
+  const crypto = nodeModule('node:crypto') as typeof import('node:crypto') | undefined;
   // Deno does not know 'SHA-256'.
   if (crypto) return crypto.createHash(algorithm.replace('-', '')).update(view).digest('hex');
   const subtle = (globalThis.crypto as Partial<typeof globalThis.crypto>).subtle;

@@ -211,7 +211,7 @@ async function installedPackage(name: string): Promise<string> {
 }
 
 function requireFactory(): typeof import('node:module').createRequire {
-  const module = nodeModule('node:module');
+  const module = nodeModule('node:module') as typeof import('node:module') | undefined;
   if (module) return module.createRequire;
   throw new UnsupportedError('npm packages are only found on a disk: pass `resolvePackage`, or a folder in `storage`');
 }

@@ -37,7 +37,7 @@ export function diskStorage(): Storage {
 }
 
 function fileSystem(): typeof import('node:fs/promises') {
-  const fs = nodeModule('node:fs/promises');
+  const fs = nodeModule('node:fs/promises') as typeof import('node:fs/promises') | undefined;
   if (fs) return fs;
   throw new UnsupportedError('there is no disk here: pass a `storage`, e.g. memoryStorage()');
 }

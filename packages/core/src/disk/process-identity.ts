@@ -1,4 +1,4 @@
-import { inNode } from '../node.js';
+import { nodeModule } from '../node.js';
 
 /**
  * The identity of a process, unique even if its process ID is reused. Parts that the system does not report are null.
@@ -20,8 +20,8 @@ export interface ProcessIdentity {
 
 /** Returns the identity of this process. Only in Node. */
 export async function ownIdentity(): Promise<ProcessIdentity> {
-  const { readlink } = inNode('node:fs/promises');
-  const { hostname } = inNode('node:os');
+  const { readlink } = fileSystem();
+  const { hostname } = nodeModule('node:os') as typeof import('node:os');
   const { pid } = globalThis.process;
   return {
     pid,
@@ -67,8 +67,12 @@ async function stateAndStart(pid: number): Promise<readonly [string | null, stri
   return [fields[0] ?? null, fields[19] ?? null];
 }
 
+function fileSystem(): typeof import('node:fs/promises') {
+  return nodeModule('node:fs/promises') as typeof import('node:fs/promises');
+}
+
 async function contentOf(file: string): Promise<string | null> {
-  return inNode('node:fs/promises')
+  return fileSystem()
     .readFile(file, 'utf8')
     .then(
       (text) => text.trim(),
@@ -100,7 +104,7 @@ export async function isDeadTag(tag: string): Promise<boolean> {
  * Shortens an identity for file names. A process ID alone is ambiguous: containers that share a folder may reuse it.
  */
 function shortened(identity: ProcessIdentity): ProcessIdentity {
-  const { createHash } = inNode('node:crypto');
+  const { createHash } = nodeModule('node:crypto') as typeof import('node:crypto');
   const short = (text: string): string => createHash('sha256').update(text).digest('hex').slice(0, 12);
   const [machine, boot, namespace] = [identity.machine, identity.boot, identity.namespace].map((text) =>
     text === null ? null : short(text),

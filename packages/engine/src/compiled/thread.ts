@@ -8,7 +8,7 @@
  * garbage-collected.
  */
 import { ConfigError, EngineError } from '@peftjs/core/method';
-import { inNode, nodeModule } from '@peftjs/core/model';
+import { nodeModule } from '@peftjs/core/model';
 import { notInstalled, reasonOf } from './runtime.js';
 import type { OrtData, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
 
@@ -18,7 +18,7 @@ import type { OrtData, OrtRuntime, OrtSession, OrtTensor } from './runtime.js';
  * @throws ConfigError where Node's worker threads are missing.
  */
 export function threadRuntime(): OrtRuntime {
-  const threads = nodeModule('node:worker_threads');
+  const threads = nodeModule('node:worker_threads') as typeof import('node:worker_threads') | undefined;
   if (threads === undefined) {
     throw new ConfigError(
       "worker: true needs Node's threads; in a page, leave it out and call peftjs in a Web Worker",
@@ -257,9 +257,8 @@ function ended(how: string): EngineError {
  */
 function pathOfRuntime(): string {
   try {
-    return inNode('node:module')
-      .createRequire(import.meta.url)
-      .resolve('onnxruntime-node');
+    const { createRequire } = nodeModule('node:module') as typeof import('node:module');
+    return createRequire(import.meta.url).resolve('onnxruntime-node');
   } catch (cause) {
     throw notInstalled(cause);
   }

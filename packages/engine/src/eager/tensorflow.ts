@@ -65,7 +65,8 @@ function findBinding(): { readonly require: NodeJS.Require; readonly name: strin
 
 /** Resolves modules from that folder; '' means from this package. */
 function requireFrom(folder: string): NodeJS.Require {
-  const [modules, path] = [nodeModule('node:module'), nodeModule('node:path')];
+  const modules = nodeModule('node:module') as typeof import('node:module') | undefined;
+  const path = nodeModule('node:path') as typeof import('node:path') | undefined;
   if (!modules || !path) throw new EngineError('it runs in Node only');
   return modules.createRequire(folder ? path.resolve(folder, 'package.json') : import.meta.url);
 }

@@ -3,7 +3,7 @@
  * and `refs/<revision>` name commits. Both libraries find each other's downloads.
  */
 import { diskStorage, PeftError } from '@peftjs/core';
-import { inNode, isDeadTag, ownTag } from '@peftjs/core/model';
+import { isDeadTag, nodeModule, ownTag } from '@peftjs/core/model';
 import { fileSource } from '@peftjs/safetensors';
 import type { Hash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
@@ -17,8 +17,8 @@ export async function diskCache(repo: string, type: RepoType, cacheDir: string |
   const { getHFHubCachePath, getRepoFolderName } = await import('@huggingface/hub');
   const root = joined(cacheDir ?? getHFHubCachePath(), getRepoFolderName({ type, name: repo }));
   const modules: Modules = {
-    fs: inNode('node:fs/promises'),
-    crypto: inNode('node:crypto'),
+    fs: nodeModule('node:fs/promises') as typeof import('node:fs/promises'),
+    crypto: nodeModule('node:crypto') as typeof import('node:crypto'),
   };
   const pointer = (commit: string, path: string): string => `${root}/snapshots/${commit}/${path}`;
   return {

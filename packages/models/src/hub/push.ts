@@ -6,7 +6,6 @@ import {
   assertArgument,
   aText,
   incompleteSave,
-  inNode,
   nodeModule,
   UNFINISHED_FILE,
 } from '@peftjs/core/model';
@@ -136,7 +135,8 @@ interface PushedFile {
 
 /** Returns the files of a folder, sorted. @throws CheckpointError unless it has a complete adapter or model. */
 async function filesOf(folder: string): Promise<PushedFile[]> {
-  const [fs, { pathToFileURL }] = [fileSystem(), inNode('node:url')];
+  const fs = fileSystem();
+  const { pathToFileURL } = nodeModule('node:url') as typeof import('node:url');
   const root = folder.replace(/[/\\]+$/, '');
   try {
     const paths = await pathsIn(root, fs);
@@ -189,7 +189,7 @@ function assertWeights(folder: string, paths: readonly string[]): void {
 type FileSystem = typeof import('node:fs/promises');
 
 function fileSystem(): FileSystem {
-  const fs = nodeModule('node:fs/promises');
+  const fs = nodeModule('node:fs/promises') as typeof import('node:fs/promises') | undefined;
   if (fs) return fs;
   throw new UnsupportedError('a web page cannot push a folder: push it from Node');
 }
