@@ -14,7 +14,6 @@ from pathlib import Path
 # This folder's scripts would hide libraries of the same name.
 sys.path = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
 
-import gzip
 import json
 import tempfile
 from importlib.metadata import version
@@ -24,6 +23,9 @@ import onnx
 import torch
 import transformers
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+sys.path.append(str(Path(__file__).resolve().parent))
+from exported_graphs import small, write
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -44,7 +46,6 @@ NETWORKS = {
 }
 # The network whose hidden states are exported too: as it is, in half precision, and with its weights in another file.
 FEATURES = "distilbert"
-SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 class Positional(torch.nn.Module):
@@ -85,35 +86,17 @@ def export(network, cls, exporter, dtype=torch.float32):
         return onnx.load(path)
 
 
-def small(graph):
-    """Removes what no reader needs."""
-    del graph.graph.value_info[:]
-    del graph.graph.metadata_props[:], graph.metadata_props[:]
-    for node in graph.graph.node:
-        kept = [(entry.key, entry.value) for entry in node.metadata_props if entry.key == SCOPES]
-        node.doc_string = ""
-        del node.metadata_props[:]
-        for key, value in kept:
-            node.metadata_props.add(key=key, value=value)
-    return graph
-
-
-def write(name, content):
-    with gzip.GzipFile(FOLDER / f"{name}.gz", "wb", mtime=0) as file:
-        file.write(content)
-
-
 def features():
     """Writes the graphs of hidden states."""
     for name, dtype in [("features", torch.float32), ("half", torch.float16)]:
-        write(f"{FEATURES}-{name}.onnx", small(export(FEATURES, AutoModel, "traced", dtype)).SerializeToString())
+        write(FOLDER / f"{FEATURES}-{name}.onnx", small(export(FEATURES, AutoModel, "traced", dtype)).SerializeToString())
     graph = small(export(FEATURES, AutoModel, "traced"))
     with tempfile.TemporaryDirectory() as folder:
         onnx.save_model(
             graph, f"{folder}/model.onnx", save_as_external_data=True, location="model.onnx_data", size_threshold=1024
         )
         for file in ["model.onnx", "model.onnx_data"]:
-            write(file.replace("model", f"{FEATURES}-external"), Path(folder, file).read_bytes())
+            write(FOLDER / file.replace("model", f"{FEATURES}-external"), Path(folder, file).read_bytes())
 
 
 def tiny():
@@ -172,7 +155,7 @@ def tiny():
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
     onnx.checker.check_model(model)
-    write("tiny.onnx", model.SerializeToString())
+    write(FOLDER / "tiny.onnx", model.SerializeToString())
 
 
 def main():
@@ -180,7 +163,7 @@ def main():
     for network, cls in NETWORKS.items():
         for exporter in ["traced", "dynamo"]:
             torch.manual_seed(0)
-            write(f"{network}-{exporter}.onnx", small(export(network, cls, exporter)).SerializeToString())
+            write(FOLDER / f"{network}-{exporter}.onnx", small(export(network, cls, exporter)).SerializeToString())
     features()
     tiny()
     (FOLDER / "versions.json").write_text(json.dumps({"maker": "tools/golden/onnx.py", "versions": VERSIONS}))

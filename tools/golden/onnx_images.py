@@ -1,7 +1,7 @@
 """Exports small random vision networks, and the text towers beside them, with both exporters of torch.onnx.
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install torch==2.15.0 transformers==5.24.0 onnx==1.23.2 onnxscript==0.7.2 peft==0.21.2
-    /tmp/golden/bin/python tools/golden/onnx_images.py && npx oxfmt tests/models/fixtures/onnx-images/expected.json
+    /tmp/golden/bin/python tools/golden/onnx_images.py && npx oxfmt tests/models/fixtures/onnx-images/versions.json
 
 Writes the graphs, and of each network the outputs for three batches and the gradients of PEFT's LoRA for the second one,
 to tests/models/fixtures/onnx-images. Inputs follow from a formula, and weights have few digits, to make the files small.
@@ -15,7 +15,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path = [entry for entry in sys.path if Path(entry).resolve() != HERE]
 
-import gzip
 import tempfile
 from importlib.metadata import version
 
@@ -25,10 +24,12 @@ import transformers
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save
 
+sys.path.append(str(HERE))
+from exported_graphs import small, write
+
 transformers.utils.logging.set_verbosity_error()
 
 FOLDER = HERE.parents[1] / "tests/models/fixtures/onnx-images"
-SCOPES = "pkg.torch.onnx.name_scopes"
 BODY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 IMAGES = BODY | {"image_size": 8, "patch_size": 4}
 WORDS = BODY | {"vocab_size": 40, "max_position_embeddings": 8}
@@ -116,24 +117,6 @@ def export(network, exporter):
         return onnx.load(path)
 
 
-def small(graph):
-    """Removes what no reader needs."""
-    del graph.graph.value_info[:]
-    del graph.graph.metadata_props[:], graph.metadata_props[:]
-    for node in graph.graph.node:
-        kept = [(entry.key, entry.value) for entry in node.metadata_props if entry.key == SCOPES]
-        node.doc_string = ""
-        del node.metadata_props[:]
-        for key, value in kept:
-            node.metadata_props.add(key=key, value=value)
-    return graph
-
-
-def write(name, content):
-    with gzip.GzipFile(FOLDER / f"{name}.gz", "wb", mtime=0) as file:
-        file.write(content)
-
-
 def expected(network):
     """Returns the outputs of three batches, and the factors of LoRA and their gradients for one of them."""
     output = NETWORKS[network][3]
@@ -164,11 +147,11 @@ def main():
     tensors = {}
     for network in sys.argv[1:] or NETWORKS:
         for exporter in ["traced", "dynamo"]:
-            write(f"{network}-{exporter}.onnx", small(export(network, exporter)).SerializeToString())
+            write(FOLDER / f"{network}-{exporter}.onnx", small(export(network, exporter)).SerializeToString())
         tensors |= {f"{network}/{key}": value.contiguous() for key, value in expected(network).items()}
-    write("expected.safetensors", save(tensors))
+    write(FOLDER / "expected.safetensors", save(tensors))
     NETWORKS["vit-features"] = FEATURES
-    write("vit-features.onnx", small(export("vit-features", "traced")).SerializeToString())
+    write(FOLDER / "vit-features.onnx", small(export("vit-features", "traced")).SerializeToString())
     versions = {name: version(name) for name in ["onnx", "onnxscript", "peft", "torch", "transformers"]}
     (FOLDER / "versions.json").write_text(json.dumps({"maker": "tools/golden/onnx_images.py", "versions": versions}))
 

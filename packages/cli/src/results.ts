@@ -16,6 +16,7 @@ export {
 export { checkpointFolder, removeCheckpoint, removeCheckpoints, tuningFolder } from './results/folder.js';
 export { asJson, canonical, toJson } from './results/json.js';
 export {
+  FEW_ROWS,
   MAX_MESSAGE,
   primaryMetric,
   trialResultSchema,

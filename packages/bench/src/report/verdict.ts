@@ -18,6 +18,7 @@ import {
   formatSmall,
   listed,
 } from '@peftjs/cli/format';
+import { FEW_ROWS } from '@peftjs/cli/results';
 import { LEVEL } from './statistics/equivalence.js';
 import { seedsToReach } from './statistics/estimates.js';
 
@@ -237,14 +238,11 @@ function advice({ contest, advised, isReference, behind, open, baseline, above }
   return `${found}${place}; use ${advised.label}, ${why}.`;
 }
 
-/** Scores of fewer rows than this move by .02 and more with a single row. */
-const ENOUGH_ROWS = 50;
-
 /** Says if the scores of a contest rest on too few rows to rank methods; empty otherwise. */
 function tooFewRows({ arms }: Contest): string[] {
   const rows = Math.min(...arms.map((arm) => arm.judgedOn ?? Infinity));
-  return rows < ENOUGH_ROWS
-    ? [`The scores rest on ${counted(rows, 'row')}: to rank methods takes ${ENOUGH_ROWS} or more.`]
+  return rows < FEW_ROWS
+    ? [`The scores rest on ${counted(rows, 'row')}: to rank methods takes ${FEW_ROWS} or more.`]
     : [];
 }
 

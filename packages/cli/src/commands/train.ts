@@ -8,7 +8,7 @@ import { trialPreparer } from '../run/prepare.js';
 import { counted, formatCount } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
 import { checkpointOwners, removeCheckpoints, trainingFolders, unfinishedFolder } from '../results/folder.js';
-import type { DoneTrial } from '../results/schema.js';
+import { FEW_ROWS, type DoneTrial } from '../results/schema.js';
 import { writeSizing } from '../results/files.js';
 import { assertAsPlanned } from '../run/as-planned.js';
 import { trialCheckpoints, type TrialCheckpoints } from '../run/recorder.js';
@@ -172,9 +172,6 @@ interface Ended {
 
 /** Fewer steps than this rarely change a model much. */
 const FEW_STEPS = 100;
-
-/** With fewer rows than this, a single one moves the score by .02 or more. */
-const FEW_ROWS = 50;
 
 /** What `predict` takes for pairs. */
 const PAIRS = '--pairs --file FILE, with two texts per line, separated by a tab';

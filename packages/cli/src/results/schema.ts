@@ -343,6 +343,9 @@ export function storablePredictions(rows: RowPredictions | undefined): DoneTrial
   return result.success ? result.output : undefined;
 }
 
+/** With fewer evaluated rows than this, a single one moves a score by .02 or more. */
+export const FEW_ROWS = 50;
+
 /** The metric that selected the checkpoint, on the reported split. */
 export function primaryMetric(result: DoneTrial): number {
   return result.metrics[result.selection.metric] as number;
