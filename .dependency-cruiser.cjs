@@ -3,7 +3,7 @@ const { join } = require('node:path');
 
 // The layers, lowest first. A package that declares methods is one of the methods, which stand between `core` and `models`.
 const below = ['safetensors', 'gguf', 'core', 'conformance'];
-const above = ['models', 'onnx', 'layers', 'tasks', 'engine', 'pipelines', 'cli', 'bench', 'peftjs'];
+const above = ['models', 'onnx', 'layers', 'tasks', 'engine', 'pipelines', 'cli', 'bench', 'peftjs', 'create-peftjs'];
 
 const packages = join(__dirname, 'packages');
 const declaresMethods = (name) =>
@@ -106,7 +106,7 @@ module.exports = {
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
-    exclude: { path: '(?:^|/)dist/' },
+    exclude: { path: '(?:^|/)dist/|^packages/create-peftjs/templates/' },
     tsPreCompilationDeps: true,
     enhancedResolveOptions: {
       exportsFields: ['exports'],

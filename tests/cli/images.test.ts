@@ -1,11 +1,11 @@
 // A folder of images, a vision network in ONNX, and what the commands make of them.
-import { readFileSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gunzipSync } from 'node:zlib';
+import { diskStorage } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
+import { visionFolder } from '../models/vision.js';
 import { peftBench } from './in-process.js';
 
 let folder = '';
@@ -24,12 +24,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'peftjs-images-'));
   await images('photos/train', 16);
   await images('photos/dev', 4);
-  await mkdir(path('vit/onnx'), { recursive: true });
-  const graph = readFileSync(new URL('../models/fixtures/onnx-images/vit-traced.onnx.gz', import.meta.url));
-  await writeFile(path('vit/onnx/model.onnx'), gunzipSync(graph));
-  await writeFile(path('vit/config.json'), '{"model_type": "vit", "architectures": ["ViTForImageClassification"]}');
-  const settings = { image_processor_type: 'ViTImageProcessor', size: { height: 8, width: 8 } };
-  await writeFile(path('vit/preprocessor_config.json'), JSON.stringify(settings));
+  for (const [file, bytes] of visionFolder(path('vit'))) await diskStorage().write(file, bytes);
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -52,6 +47,20 @@ describe('a folder of images', () => {
     const answer = JSON.parse(shown.stdout) as { labels: { label: string }[] };
     expect(answer.labels.map(({ label }) => label).sort()).toEqual(['dark', 'light']);
     expect(shown.code).toBe(0);
+  });
+
+  it('is exported as a graph for transformers.js, which the commands open, too', async () => {
+    const { code, stderr } = await peftBench(['export', path('adapter'), '--format', 'onnx', '--out', path('web')]);
+    expect(stderr).toContain('with merged weights in float32 (its outputs');
+    expect(stderr).toContain(`await pipeline('image-classification', '${path('web')}') in transformers.js`);
+    expect(code).toBe(0);
+    const picture = path('photos/dev/dark/0.png');
+    const answers = [];
+    for (const source of ['adapter', 'web']) {
+      const { stdout } = await peftBench(['predict', path(source), picture, '--json']);
+      answers.push((JSON.parse(stdout) as { label: string }).label);
+    }
+    expect(answers[1]).toBe(answers[0]);
   });
 
   it.each([

@@ -1,7 +1,13 @@
 // Graphs of images, saved with merged weights and a new head, in ONNX Runtime.
-import { readFileSync } from 'node:fs';
-import { gunzipSync } from 'node:zlib';
-import { activeAdapter, attach, hostTensor, memoryStorage, mergeAndUnload, predict } from '@peftjs/core';
+import {
+  activeAdapter,
+  attach,
+  hostTensor,
+  memoryStorage,
+  mergeAndUnload,
+  predict,
+  savePretrained,
+} from '@peftjs/core';
 import { floats, mapValues } from '@peftjs/core/method';
 import { replaceAdapter } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
@@ -10,9 +16,8 @@ import { lora } from '@peftjs/lora';
 import { fromOnnx, saveOnnxGraph, type OnnxOptions } from '@peftjs/onnx';
 import * as ort from 'onnxruntime-node';
 import { expect, it } from 'vitest';
+import { visionFolder, visionGraph } from '../models/vision.js';
 
-const read = (name: string): Uint8Array =>
-  new Uint8Array(gunzipSync(readFileSync(new URL(`../models/fixtures/onnx-images/${name}.onnx.gz`, import.meta.url))));
 const shape = [2, 3, 8, 8];
 const pixels = Float32Array.from({ length: 2 * 3 * 8 * 8 }, (_, place) => Math.sin(place));
 const batch = {
@@ -27,7 +32,7 @@ it.each<readonly [string, string, OnnxOptions]>([
   ['a new head on the class token', 'vit-features', { labels: ['a', 'b'], pooling: 'cls' }],
   ['a new head on an embedding', 'clip-vision-dynamo', { labels: ['a', 'b'] }],
 ])('a graph with %s computes what its adapter did', async (_, name, options) => {
-  const storage = memoryStorage(new Map([['vision.onnx', read(name)]]));
+  const storage = memoryStorage(new Map([['vision.onnx', visionGraph(name)]]));
   const peft = attach(
     await fromOnnx('vision.onnx', { storage, ...options }),
     lora({ r: 2, targetModules: 'all-linear' }),
@@ -53,4 +58,30 @@ it.each<readonly [string, string, OnnxOptions]>([
       expected.flatMap((row) => [...row]),
     ),
   ).toBeLessThan(1e-5);
+});
+
+it('a folder gets the settings that transformers.js reads for the new classes, and no tokenizer', async () => {
+  const storage = memoryStorage(visionFolder('vit'));
+  await saveOnnxGraph(await fromOnnx('vit', { storage, labels: ['cat', 'dog', 'hen'] }), 'tuned', { storage });
+  const written = [...storage.files.keys()].filter((path) => path.startsWith('tuned/'));
+  expect(written.sort()).toEqual([
+    'tuned/README.md',
+    'tuned/config.json',
+    'tuned/onnx/model.onnx',
+    'tuned/preprocessor_config.json',
+  ]);
+  const text = (file: string): string => new TextDecoder().decode(storage.files.get(`tuned/${file}`));
+  expect(JSON.parse(text('config.json'))).toMatchObject({
+    model_type: 'vit',
+    architectures: ['ViTForImageClassification'],
+    id2label: { 0: 'cat', 1: 'dog', 2: 'hen' },
+  });
+  expect(text('README.md')).toContain('pipeline_tag: image-classification');
+});
+
+it('an adapter names no task of texts, so that PEFT opens it', async () => {
+  const storage = memoryStorage(visionFolder('vit'));
+  await savePretrained(attach(await fromOnnx('vit', { storage }), lora({ r: 2 })), 'adapter', { storage });
+  const config = JSON.parse(new TextDecoder().decode(storage.files.get('adapter/adapter_config.json'))) as object;
+  expect(config).toMatchObject({ task_type: null, modules_to_save: ['classifier'] });
 });

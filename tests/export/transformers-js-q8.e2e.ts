@@ -16,6 +16,7 @@ import {
   isMissing,
   ofText,
   place,
+  softmax,
   TEXTS,
   transformersJs,
   type LabelScore,
@@ -240,10 +241,4 @@ async function greedy(session: ort.InferenceSession, prompt: readonly number[]):
 function rowsOfTokens(values: readonly number[], tokens: number): number[][] {
   const width = values.length / tokens;
   return Array.from({ length: tokens }, (_, token) => values.slice(token * width, (token + 1) * width));
-}
-
-function softmax(logits: readonly number[]): number[] {
-  const exponentials = logits.map((logit) => Math.exp(logit - Math.max(...logits)));
-  const sum = exponentials.reduce((total, each) => total + each, 0);
-  return exponentials.map((each) => each / sum);
 }

@@ -1,19 +1,23 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { attach, diskStorage, mergeAndUnload, predict, withAdapter, type Batch } from '@peftjs/core';
+import { attach, diskStorage, memoryStorage, mergeAndUnload, predict, withAdapter, type Batch } from '@peftjs/core';
 import { relativeDistance } from '@peftjs/conformance';
 import { exportOnnx } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveOnnx } from '@peftjs/models';
+import { fromOnnx, saveOnnxGraph } from '@peftjs/onnx';
+import { imageBatches, imageProcessor } from '@peftjs/tasks/images';
 import { beforeAll, afterAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
+import { visionFolder } from '../models/vision.js';
 import { drawnValues } from '../peft/adapters.js';
 import { cases, executor, logitsOf, onnxFiles, rowsOf, TOLERANCE, type Case } from './exports.js';
 import {
   isMissing,
   ofText,
   place,
+  softmax,
   TEXTS,
   transformersJs,
   type Auto,
@@ -75,6 +79,24 @@ describe(`in transformers.js itself (${place})`, () => {
       const classified = await (await library.pipeline('text-classification', name))(TEXTS);
       expect(classified.map(({ label }) => label)).toEqual(ours.map((row) => labels[row.indexOf(Math.max(...row))]));
     }
+  });
+
+  it.skipIf(isMissing)('images are classified the same', async () => {
+    const storage = memoryStorage(visionFolder('vit'));
+    const model = await fromOnnx('vit', { storage, labels: ['cat', 'dog', 'hen'] });
+    const attached = attach(model, lora({ r: 2, targetModules: 'all-linear' }));
+    const peft = withAdapter(attached, { values: drawnValues(attached) });
+    await saveOnnxGraph(mergeAndUnload(peft), 'tuned', { storage });
+    for (const [path, bytes] of storage.files)
+      if (path.startsWith('tuned/')) await diskStorage().write(`${folder}/${path}`, bytes);
+    const processor = imageProcessor(model.preprocessor);
+    const { height, width } = processor;
+    const data = Uint8Array.from({ length: 3 * height * width }, (_, at) => (37 * at) % 256);
+    const logits = await predict(peft, imageBatches([data], processor, { batchSize: 1 }), { executor });
+    const classify = await library.pipeline('image-classification', 'tuned');
+    const theirs = await classify(new library.RawImage(Uint8ClampedArray.from(data), width, height, 3), { top_k: 3 });
+    const scores = model.labels?.map((label) => theirs.find((each) => each.label === label)?.score);
+    expect(relativeDistance(scores as number[], softmax([...(logits[0] as Float32Array)]))).toBeLessThan(TOLERANCE);
   });
 
   it.skipIf(isMissing)('texts are embedded the same', async () => {

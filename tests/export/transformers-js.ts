@@ -14,6 +14,7 @@ import type { PretrainedModel } from '@peftjs/models';
 /** The part of @huggingface/transformers that is used. */
 export interface TransformersJs {
   readonly env: { allowRemoteModels: boolean; localModelPath: string };
+  readonly RawImage: new (data: Uint8ClampedArray, width: number, height: number, channels: number) => unknown;
   readonly Tensor: new (type: 'int64', data: BigInt64Array, dims: number[]) => unknown;
   readonly AutoTokenizer: Auto<(texts: string[], options: object) => Record<string, unknown>>;
   readonly AutoModelForSequenceClassification: Auto<Runs>;
@@ -24,6 +25,11 @@ export interface TransformersJs {
     model: string,
     options?: Loading,
   ): Promise<(texts: string[], options?: object) => Promise<LabelScore[]>>;
+  pipeline(
+    task: 'image-classification',
+    model: string,
+    options?: Loading,
+  ): Promise<(image: unknown, options: object) => Promise<LabelScore[]>>;
   pipeline(
     task: 'feature-extraction',
     model: string,
@@ -96,4 +102,11 @@ export function ofText({ tokenizer }: PretrainedModel, text: string): Batch {
     rowWeights: { dtype: 'float32', shape: [1], data: Float32Array.of(1) },
     rows: [0],
   };
+}
+
+/** The probabilities of classes. */
+export function softmax(logits: readonly number[]): number[] {
+  const exponentials = logits.map((logit) => Math.exp(logit - Math.max(...logits)));
+  const sum = exponentials.reduce((total, each) => total + each, 0);
+  return exponentials.map((each) => each / sum);
 }

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { gunzipSync } from 'node:zlib';
 import { memoryStorage, predict } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { fromOnnx } from '@peftjs/onnx';
@@ -8,17 +7,11 @@ import { pipeline } from '@peftjs/pipelines';
 import { createDataSet, evaluationData } from '@peftjs/tasks';
 import { encodeImages, imageProcessor } from '@peftjs/tasks/images';
 import { afterAll, describe, expect, it } from 'vitest';
+import { IMAGES_OF_8, visionFolder, visionGraph } from '../models/vision.js';
 
 const path = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url));
 const read = (name: string): Uint8Array => new Uint8Array(readFileSync(path(name)));
-const settings = { image_processor_type: 'ViTImageProcessor', size: { height: 8, width: 8 } };
-const storage = memoryStorage(
-  new Map([
-    ['vit/onnx/model.onnx', new Uint8Array(gunzipSync(read('models/fixtures/onnx-images/vit-traced.onnx.gz')))],
-    ['vit/preprocessor_config.json', new TextEncoder().encode(JSON.stringify(settings))],
-    ['plain.onnx', new Uint8Array(gunzipSync(read('models/fixtures/onnx-images/vit-traced.onnx.gz')))],
-  ]),
-);
+const storage = memoryStorage(new Map([...visionFolder('vit'), ['plain.onnx', visionGraph('vit-traced')]]));
 const executor = compiled({ threads: 1 });
 const labels = ['cat', 'dog', 'hen'];
 const model = await fromOnnx('vit', { storage, labels });
@@ -33,7 +26,7 @@ describe('image-classification', () => {
     const data = await encodeImages(
       await createDataSet({ name: 'two', kind: 'classification', classes: labels, rows }),
       {
-        processor: imageProcessor(settings),
+        processor: imageProcessor(IMAGES_OF_8),
         storage: { ...storage, read: (file) => Promise.resolve(new Uint8Array(readFileSync(file))) },
       },
     );

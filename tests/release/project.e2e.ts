@@ -1,31 +1,18 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { cp, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { arch, platform } from 'node:process';
 import { promisify } from 'node:util';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { missingBuild, npmInstall, packPackages, tarballsOf, type PackedPackage } from '../../tools/release/packed.js';
+import { npmInstall, packPackages, tarballsOf, type PackedPackage } from '../../tools/release/packed.js';
 import { inChromium, openBrowser, withoutChromium } from '../docs/browser.js';
 import { originOf, serve } from '../docs/serve.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { root } from '../workspace/repository.js';
+import { missing, skipped } from './registry.js';
 
 const run = promisify(execFile);
-
-/** The reason why nothing can be installed here. */
-function missingRegistry(): string | undefined {
-  try {
-    execFileSync('npm', ['view', '@tensorflow/tfjs-core@4.22.0', 'version', '--fetch-retries=0'], { stdio: 'ignore' });
-    return undefined;
-  } catch {
-    return "npm's registry is out of reach";
-  }
-}
-
-const missing = missingBuild() ?? missingRegistry();
-const skipped = missing === undefined ? '' : ` (skipped: ${missing})`;
 
 let tarballs: string;
 let packed: readonly PackedPackage[] = [];
@@ -109,24 +96,11 @@ describe.skipIf(missing !== undefined)(`an empty project with only peftjs${skipp
     expect(installed.sort()).toEqual(['tfjs-backend-cpu', 'tfjs-backend-wasm', 'tfjs-core']);
   });
 
-  const expectClassified = async (program: string, flags: readonly string[] = []): Promise<void> => {
+  it('trains, saves and classifies with one import', async () => {
     await writeFile(join(project, 'start.js'), START);
-    const { stdout } = await run(program, [...flags, 'start.js'], { cwd: project });
+    const { stdout } = await run(process.execPath, ['start.js'], { cwd: project });
     const [good, bad] = JSON.parse(stdout) as { label: string }[][];
     expect([good, bad].flat().map((answer) => answer?.label)).toEqual(['good', 'bad']);
-  };
-
-  it('trains, saves and classifies with one import', () => expectClassified(process.execPath));
-
-  it.skipIf(platform !== 'linux' || arch !== 'x64').each([
-    ['Bun', '@oven/bun-linux-x64@1.4.5', 'bin/bun', []],
-    ['Deno', '@deno/linux-x64-glibc@2.9.6', 'deno', ['run', '--allow-all']],
-  ])('does so in %s, if this is Linux on x64', async (_, spec, program, flags) => {
-    const folder = await mkdtemp(join(tmpdir(), 'peftjs-runtime-'));
-    await writeFile(join(folder, 'package.json'), '{ "private": true }\n');
-    await npmInstall(folder, [spec]);
-    await expectClassified(join(folder, 'node_modules', spec.slice(0, spec.lastIndexOf('@')), program), flags);
-    await rm(folder, { recursive: true });
   });
 
   it('has the command peftjs, which says what to install for what it lacks', async () => {
@@ -145,6 +119,16 @@ describe.skipIf(missing !== undefined)(`an empty project with only peftjs${skipp
     );
     const own = ['4000', '--model', 'bert-tiny', '--epochs', '1', '--rows', '80'];
     expect(await said(...quickStart, ...own)).toMatch(/to use it: npx peftjs predict reviews/);
+  });
+
+  it('says what reads images, which is not installed', async () => {
+    const program = `import { decodeImage } from '@peftjs/tasks/images';
+import { readFileSync } from 'node:fs';
+decodeImage(readFileSync(process.argv[2]), 'x.png').catch((error) => console.log(error.code, error.message));`;
+    await writeFile(join(project, 'images.js'), program);
+    const image = join(root, 'tests/tasks/fixtures/images/rgb.png');
+    const { stdout } = await run(process.execPath, ['images.js', image], { cwd: project });
+    expect(stdout).toBe("PEFT_CONFIG images are read by the package 'sharp': npm install sharp\n");
   });
 
   it('installs few packages', async () => {

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { memoryStorage } from '@peftjs/core';
-import { floats } from '@peftjs/core/method';
+import { DataError, floats } from '@peftjs/core/method';
 import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
 import { createDataSet, evaluationData, readTable, trainingData } from '@peftjs/tasks';
-import { encodeImages, imageProcessor, imageRows, type Augmentation } from '@peftjs/tasks/images';
+import { decodeImage, encodeImages, imageProcessor, imageRows, type Augmentation } from '@peftjs/tasks/images';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 /** Written by tools/golden/images.py. */
@@ -137,6 +138,26 @@ describe('what is refused, in one line with the name of the file', () => {
   ])('the settings %#', (settings, message) => {
     expect(() => imageProcessor(settings, 'p.json')).toThrow(message);
   });
+});
+
+it('files with damaged bytes are decoded, or refused in one line', async () => {
+  const originals = ['palette.png', 'photo.jpg'].map(file);
+  await fc.assert(
+    fc.asyncProperty(
+      fc.nat(1),
+      fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 8 }),
+      fc.option(fc.nat()),
+      async (which, edits, end) => {
+        const whole = (originals[which] as Uint8Array).slice();
+        for (const [at, byte] of edits) whole[at % whole.length] = byte;
+        const bytes = end === null ? whole : whole.subarray(0, end % whole.length);
+        const found = await decodeImage(bytes, 'x.png').catch((error: unknown) => error);
+        if (found instanceof DataError) expect(found.message).toMatch(/^x\.png: [^\n]+$/);
+        else expect(found).toMatchObject({ width: expect.any(Number) as number, height: expect.any(Number) as number });
+      },
+    ),
+    { numRuns: 1500 },
+  );
 });
 
 describe('where images come from', () => {

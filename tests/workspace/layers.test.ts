@@ -125,6 +125,7 @@ describe('the layers', () => {
       'cli',
       'bench',
       'peftjs',
+      'create-peftjs',
     ];
     const rest = packages.filter(({ folder: name }) => !named.includes(name));
     expect(rest.filter(({ manifest }) => !manifest.peft?.methods)).toEqual([]);

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { forNpm } from '../../tools/release/readme.js';
 import { filesBelow, packages, root, textOf } from './repository.js';
 
 const scripts = {
@@ -80,8 +81,17 @@ it('and a README without these would be found', () => {
   ]);
 });
 
-it("shows the project's README on the npm page of peftjs", () => {
+it("shows the project's README on the npm page of peftjs, with whole addresses", () => {
   const readme = textOf('README.md');
-  expect(textOf('packages/peftjs/README.md')).toBe(readme);
-  expect(readme.trimEnd().split('\n').length).toBeLessThanOrEqual(120);
+  expect(textOf('packages/peftjs/README.md'), 'npx tsx tools/release/readme.ts writes it').toBe(forNpm(readme));
+  expect(readme.trimEnd().split('\n').length).toBeLessThanOrEqual(110);
+});
+
+it.each([
+  ['[a](docs/install.md#x)', '[a](https://github.com/peftjs/peftjs/blob/main/docs/install.md#x)'],
+  ['[b](packages/core)', '[b](https://github.com/peftjs/peftjs/tree/main/packages/core)'],
+  ['[c](https://example.org) [d](#e)', '[c](https://example.org) [d](#e)'],
+  ['![f](docs/images/sora.svg)', '![f](https://raw.githubusercontent.com/peftjs/peftjs/main/docs/images/sora.svg)'],
+])('%s becomes %s', (markdown, whole) => {
+  expect(forNpm(markdown)).toBe(whole);
 });

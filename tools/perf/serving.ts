@@ -1,6 +1,6 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf/serving.ts --model FOLDER [--requests 256] [--singles 200] [--rounds 5]
- *     [--threads 2] [--batch 16] [--words 99] [--adapters 1] [--worker]
+ *     [--threads 2] [--batch 16] [--words 99] [--adapters 1] [--dtype fp32] [--worker]
  *
  * Measures what `shareBatches` does to a classifier that answers single texts, with and without it in turn: the rate of
  * many requests at once, the processor time that each takes, and the time of requests one after another. The texts are
@@ -10,7 +10,7 @@
 import { attach, memoryStorage, savePretrained } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import { fromPretrained } from '@peftjs/models';
+import { fromPretrained, type WeightDtype } from '@peftjs/models';
 import { pipeline, type LabelScore, type TextClassifier } from '@peftjs/pipelines';
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -28,6 +28,7 @@ const { values: flags } = parseArgs({
     batch: { type: 'string', default: '16' },
     words: { type: 'string', default: '99' },
     adapters: { type: 'string', default: '1' },
+    dtype: { type: 'string', default: 'fp32' },
     worker: { type: 'boolean', default: false },
   },
 });
@@ -38,7 +39,8 @@ const reviews = createRequire(import.meta.url).resolve('sentiment/test/fixtures/
 const texts = (JSON.parse(await readFile(reviews, 'utf8')) as { text: string }[])
   .map(({ text }) => text)
   .filter((text) => text !== '' && text.split(' ').length <= Number(flags.words));
-const model = await fromPretrained(flags.model, { labels: ['negative', 'positive'] });
+const dtype = flags.dtype as WeightDtype;
+const model = await fromPretrained(flags.model, { dtype, labels: ['negative', 'positive'] });
 const names = Array.from({ length: Number(flags.adapters) }, (_, index) => `a${index}`);
 const storage = memoryStorage();
 for (const [seed, name] of names.entries()) {

@@ -11,6 +11,7 @@ export type {
   Task,
   TiedModule,
 } from './contracts/model.js';
+export { readsImages } from './contracts/model.js';
 export { didYouMean } from './errors.js';
 export { assertArgument, assertKnownOptions, assertOneOf } from './config.js';
 export {

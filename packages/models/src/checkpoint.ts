@@ -44,7 +44,7 @@ export interface Checkpoint {
 
 /** The files of a model folder, other than weights, that an exported model copies. */
 export interface SourceFiles {
-  /** The tokenizer's files by name, including tokenizer.json. */
+  /** The tokenizer's files by name, including tokenizer.json; of a network of images, preprocessor_config.json. */
   readonly tokenizer: ReadonlyMap<string, Uint8Array>;
   /** The config.json and the model type it names. Only for a folder of transformers. */
   readonly transformers?: { readonly config: ConfigFile; readonly type: ModelType };

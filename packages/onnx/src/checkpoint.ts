@@ -1,6 +1,6 @@
 import { CheckpointError, ConfigError, mapValues, UnsupportedError } from '@peftjs/core/method';
 import type { Site } from '@peftjs/core/method';
-import type { Task, WeightDtype } from '@peftjs/core/model';
+import { readsImages, type Task, type WeightDtype } from '@peftjs/core/model';
 import type { Tokenizer } from '@peftjs/models';
 import {
   checkFinite,
@@ -101,7 +101,7 @@ export async function readGraph(
   checkFinite({ ...own, ...headWeights }, path);
   const precision = precisionOf(dtype, architecture);
   folder.progress({ file: path, loadedBytes: bytes.byteLength, totalBytes: bytes.byteLength });
-  const ofImages = network.axes?.['pixelValues'] !== undefined;
+  const ofImages = readsImages(network);
   const graph: GraphSource = {
     ...{ folder, file, task, newHead, pooling: options.pooling },
     ...{ output: output.name, axes: output.shape?.length, ofImages },
@@ -129,13 +129,19 @@ async function configIn(folder: ModelFolder): Promise<ConfigFile> {
 
 /** Returns how images are prepared, if the folder says so. */
 function preprocessorIn(folder: ModelFolder): Promise<unknown> {
-  return optionalJson(folder, 'preprocessor_config.json', 100_000);
+  return optionalJson(folder, PREPROCESSOR, 100_000);
 }
+
+const PREPROCESSOR = 'preprocessor_config.json';
 
 /** Returns the files beside a graph that an export copies. */
 export async function besideGraph(folder: ModelFolder): Promise<SourceFiles> {
-  if (await folder.exists('config.json')) return transformersFiles(folder, undefined, typeIn);
-  return { tokenizer: new Map([['tokenizer.json', await folder.bytes('tokenizer.json')]]) };
+  const input = (await folder.exists(PREPROCESSOR)) ? PREPROCESSOR : 'tokenizer.json';
+  const isDescribed = input === PREPROCESSOR || (await folder.exists('config.json'));
+  const files = isDescribed
+    ? await transformersFiles(folder, undefined, typeIn)
+    : { tokenizer: new Map<string, never>() };
+  return { ...files, tokenizer: new Map([...files.tokenizer, [input, await folder.bytes(input)]]) };
 }
 
 /** Returns a type that models do not know, for its name and that of its classes. */

@@ -1,5 +1,5 @@
 import { ConfigError, UnsupportedError } from '@peftjs/core/method';
-import type { Task } from '@peftjs/core/model';
+import { readsImages, type Task } from '@peftjs/core/model';
 import { linearHead, noHead, pooled, type Features, type Head } from '@peftjs/models/architectures';
 import type { PoolingMode } from '@peftjs/models';
 import * as tf from '@tensorflow/tfjs-core';
@@ -33,7 +33,7 @@ export function headOn(output: Port, network: GraphNetwork, options: HeadOptions
   const axes = output.shape?.length;
   const { task, newHead } = options;
   if (task === 'feature-extraction') {
-    if (axes !== 2 && !network.axes?.['pixelValues']) return noHead(features);
+    if (axes !== 2 && !readsImages(network)) return noHead(features);
     const forward = axes === 2 ? features : pooledOutput(features, options.pooling);
     return { trained: [], sites: () => [], forward };
   }
@@ -45,7 +45,7 @@ export function headOn(output: Port, network: GraphNetwork, options: HeadOptions
   const modes = axes === 2 ? 1 : [options.pooling].flat().length;
   const head = linearHead({ path: NEW_HEAD }, modes * widthOf(output, network), texts);
   // Features of texts are kept in memory by the text; images are large, and may be changed in every epoch.
-  return network.axes?.['pixelValues'] ? { ...head, split: undefined } : head;
+  return readsImages(network) ? { ...head, split: undefined } : head;
 }
 
 /** Pools tokens of texts, or patches of images, which are all read. */

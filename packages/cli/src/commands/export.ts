@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { activeAdapter, mergeAndUnload, savePretrained, withAdapter, type Model, type PeftModel } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
-import { assertLabelNames, outputMeaning, outputsOf, readAdapterConfig } from '@peftjs/core/model';
+import { assertLabelNames, outputMeaning, outputsOf, readAdapterConfig, readsImages } from '@peftjs/core/model';
 import { checkOnnx, exportOnnxFiles, type OnnxDtype, type TextInput } from '@peftjs/engine';
 import {
   openFolder,
@@ -16,6 +16,7 @@ import {
   type PretrainedModel,
 } from '@peftjs/models';
 import { openSource } from '@peftjs/pipelines';
+import { imageProcessor } from '@peftjs/tasks/images';
 import { commandName } from '../registry/command-name.js';
 import { everyMethod } from '../registry/methods.js';
 import { loading } from '../registry/loading.js';
@@ -96,7 +97,10 @@ const WRITERS: Readonly<Record<Format, (exported: Exported) => Promise<string>>>
     const isMergeable = activeAdapter(peft).method.capabilities.mergeable;
     const source: PeftModel | Model = isMergeable ? mergeAndUnload(peft) : peft; // if not mergeable, the adapter's layers become part of the graph
     const maxTokens = Math.min(model.maxTokens, MAX_TOKENS);
-    if (model.graph && isMergeable && wanted === 'fp32') return writeGraph(source as Model, out, maxTokens);
+    if (readsImages(model) && (wanted !== 'fp32' || !isMergeable)) {
+      throw new ConfigError('a network of images is only written in fp32, with an adapter that can be merged', 'dtype');
+    }
+    if (model.graph && isMergeable && wanted === 'fp32') return writeGraph(source as Model, model, out, maxTokens);
     const graphs = new Map<string, Uint8Array>();
     const distances: string[] = [];
     for (const dtype of wanted === 'both' ? (['fp32', 'q8'] as const) : [wanted as OnnxDtype]) {
@@ -136,15 +140,22 @@ const NEXT: Readonly<Record<keyof typeof WRITERS, (out: string, task: string) =>
 };
 
 /** Writes the graph that a model was read from, with its weights. */
-async function writeGraph(merged: Model, out: string, maxTokens: number): Promise<string> {
+async function writeGraph(
+  merged: Model,
+  { preprocessor }: PretrainedModel,
+  out: string,
+  maxTokens: number,
+): Promise<string> {
   const { mergedGraph } = await import('@peftjs/onnx'); // only here: most models are not from graphs
   const { files, rounding } = await mergedGraph(merged);
-  const shown =
-    rounding > 0
-      ? `as its graph has them, rounded by at most ${rounding.toExponential(1)}`
-      : shownDistance('fp32', await checkOnnx(files, merged, { maxTokens }));
+  const shown = async (): Promise<string> => {
+    if (rounding > 0) return `as its graph has them, rounded by at most ${rounding.toExponential(1)}`;
+    const { height = 0, width = 0 } = readsImages(merged) ? imageProcessor(preprocessor) : {};
+    const imageSize = height > 0 ? { imageSize: [height, width] as const } : {};
+    return shownDistance('fp32', await checkOnnx(files, merged, { maxTokens, ...imageSize }));
+  };
   await saveOnnx(merged, files, out, { ...loading, maxTokens });
-  return `the model as the ONNX graph that it was read from, with merged weights ${shown},`;
+  return `the model as the ONNX graph that it was read from, with merged weights ${await shown()},`;
 }
 
 /** Says how far the outputs of the graph are from the model's. */
@@ -163,6 +174,11 @@ const MAX_TOKENS = 4096;
  */
 function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
   return ['inputIds', 'attentionMask', ...(tokenizer.encode('a').typeIds ? (['tokenTypeIds'] as const) : [])];
+}
+
+/** The pipeline that opens an exported model. */
+function pipelineOf({ model }: PeftModel): string {
+  return readsImages(model) ? 'image-classification' : PIPELINES[model.task ?? 'sequence-classification'];
 }
 
 async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void> {
@@ -185,7 +201,7 @@ async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void>
   const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtype, rank });
   process.stderr.write(`wrote ${written} to ${out}\n`);
   if (push === undefined) {
-    process.stderr.write(`next: ${NEXT[format](out, PIPELINES[taskOf(type)])}\n`);
+    process.stderr.write(`next: ${NEXT[format](out, pipelineOf(peft))}\n`);
     return;
   }
   const { url, commit } = await pushToHub(out, push, { ...(isPrivate && { private: true }) });

@@ -102,6 +102,11 @@ export interface TiedModule {
   readonly table: string;
 }
 
+/** Whether a network reads images, in place of texts. */
+export function readsImages({ axes }: { readonly axes?: Model['axes'] | undefined }): boolean {
+  return axes?.['pixelValues'] !== undefined;
+}
+
 /** Returns the modules that a method may adapt: first those with weights of their own, then the tied ones. */
 export function allSites({ sites, tied = [] }: Pick<Model, 'sites' | 'tied'>): readonly Site[] {
   return tied.length === 0 ? sites : [...sites, ...tied.map(({ site }) => site)];

@@ -11,7 +11,7 @@ import {
 } from '../head.js';
 import type { AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { AdapterLayers } from '../contracts/layer.js';
-import type { Model, ProblemType, Task } from '../contracts/model.js';
+import { readsImages, type Model, type ProblemType, type Task } from '../contracts/model.js';
 import { trainsTokens } from '../adapter/token-rows.js';
 import type { Adapter } from '../adapter/peft-model.js';
 import { incompleteSave } from '../storage.js';
@@ -42,7 +42,7 @@ export function configFields(
     inference_mode: true,
     modules_to_save: savedNames(model, saved),
     revision: null,
-    task_type: TASK_TYPES[model.task ?? 'sequence-classification'],
+    task_type: readsImages(model) ? null : TASK_TYPES[model.task ?? 'sequence-classification'],
     ...(labels && labelFields(labels)), // PEFT has no such fields and ignores them with a warning
     ...(problemType && { problem_type: problemType }),
     ...tokenFields(config),
@@ -92,7 +92,7 @@ function storedLabels(id2label: unknown, model: Model): readonly string[] {
   );
 }
 
-/** PEFT's names of the tasks, in the `task_type` of an adapter. */
+/** PEFT's names of the tasks, in the `task_type` of an adapter. They are of texts: networks of images have none. */
 const TASK_TYPES: Readonly<Record<Task, string>> = {
   'sequence-classification': 'SEQ_CLS',
   'token-classification': 'TOKEN_CLS',

@@ -1,36 +1,35 @@
 import type { Adapter } from '../adapter/peft-model.js';
 import { baseParameters, storedParameters } from '../adapter/accounting.js';
-import type { Model, Task } from '../contracts/model.js';
+import { readsImages, type Model, type Task } from '../contracts/model.js';
 
-/** The front matter of a model card, for the hub. */
+/** What the front matter of a model card says besides the model. */
 interface CardFields {
-  /** The base model's name. Left out of the card unless it is a hub id, because the hub rejects other names. */
-  readonly baseModel: string;
   /** The library that opens the folder. */
   readonly library: 'peft' | 'transformers' | 'transformers.js';
-  /** The task. Default 'sequence-classification'. */
-  readonly task?: Task | undefined;
   /** Tags besides 'peftjs'. Default: none. */
   readonly tags?: readonly string[];
 }
 
+/** A base model's name as the hub accepts it. */
 const HUB_ID = /^(?!.*(?:--|\.\.))\w[\w.-]*\/\w[\w.-]*$/;
 
-/** The hub's names of the tasks. */
-const PIPELINE_TAGS: Readonly<Record<Task, string>> = {
-  'sequence-classification': 'text-classification',
-  'token-classification': 'token-classification',
-  'causal-lm': 'text-generation',
-  'feature-extraction': 'feature-extraction',
+/** The hub's names of the tasks, for texts and for images. */
+const PIPELINE_TAGS: Readonly<Record<Task, readonly [ofTexts: string, ofImages?: string]>> = {
+  'sequence-classification': ['text-classification', 'image-classification'],
+  'token-classification': ['token-classification'],
+  'causal-lm': ['text-generation'],
+  'feature-extraction': ['feature-extraction', 'image-feature-extraction'],
 };
 
-/** Returns the front matter of a model card and the empty line after it. */
-export function cardHeader({ baseModel, library, task = 'sequence-classification', tags = [] }: CardFields): string {
+/** Returns the front matter of a model card, for the hub, and the empty line after it. */
+export function cardHeader(model: Pick<Model, 'name' | 'task' | 'axes'>, { library, tags = [] }: CardFields): string {
+  const { name, task = 'sequence-classification' } = model;
+  const [ofTexts, ofImages = ofTexts] = PIPELINE_TAGS[task];
   return [
     '---',
-    ...(HUB_ID.test(baseModel) ? [`base_model: ${JSON.stringify(baseModel)}`] : []),
+    ...(HUB_ID.test(name) ? [`base_model: ${JSON.stringify(name)}`] : []),
     `library_name: ${library}`,
-    `pipeline_tag: ${PIPELINE_TAGS[task]}`,
+    `pipeline_tag: ${readsImages(model) ? ofImages : ofTexts}`,
     'tags:',
     ...['peftjs', ...tags].map((tag) => `- ${JSON.stringify(tag)}`),
     '---',
@@ -44,7 +43,7 @@ export function adapterCard(model: Model, adapter: Adapter, peftType: string): s
   const { method, layers, saved, values, labels } = adapter;
   const stored = storedParameters(layers, values);
   const whole = Object.keys(saved).map((path) => `\`${path}\``);
-  const header = cardHeader({ baseModel: model.name, library: 'peft', task: model.task, tags: [method.name] });
+  const header = cardHeader(model, { library: 'peft', tags: [method.name] });
   return `${header}# An adapter for ${model.name}
 
 Made with peftjs by the method \`${method.name}\`, saved as \`${peftType}\`: ${stored.toLocaleString('en-US')} parameters

@@ -1,5 +1,14 @@
 import { hostTensor, predict, type InputBatch, type Model, type PeftModel } from '@peftjs/core';
-import { createRng, EngineError, hostFilled, hostIntegers, integerFrom, type HostTensor } from '@peftjs/core/method';
+import {
+  createRng,
+  EngineError,
+  floats,
+  hostFilled,
+  hostIntegers,
+  integerFrom,
+  sizeOf,
+  type HostTensor,
+} from '@peftjs/core/method';
 import { anyModel, assertArgument } from '@peftjs/core/model';
 import { releaseRuntimes } from '@peftjs/core/runtime';
 import * as v from 'valibot';
@@ -11,6 +20,8 @@ import { POSITIONS, TEXT_INPUTS, type OnnxDtype, type OnnxFiles, type TextInput 
 export interface OnnxCheckOptions {
   /** The most tokens that the model reads. */
   readonly maxTokens: number;
+  /** The height and width of the images that a network of images reads. */
+  readonly imageSize?: readonly [height: number, width: number];
   /** The dtype that the graph was exported with. Default 'fp32'. */
   readonly dtype?: OnnxDtype;
   /** The ONNX Runtime to use, e.g. onnxruntime-web/wasm in a page. Default: onnxruntime-node. */
@@ -32,6 +43,7 @@ const SHAPES: readonly (readonly [number, number])[] = [
 
 const entries = {
   maxTokens: integerFrom(1),
+  imageSize: v.optional(v.tuple([integerFrom(1), integerFrom(1)])),
   dtype: v.optional(v.picklist(['fp32', 'q8'])),
   runtime: v.optional(aRuntime),
 } satisfies Record<keyof OnnxCheckOptions, unknown>;
@@ -57,7 +69,7 @@ export async function checkOnnx(
   assertArgument('graph', graph, aGraph);
   assertArgument('source', source, anyModel);
   assertArgument('options', options, v.object(entries));
-  const { maxTokens, dtype = 'fp32', runtime } = options;
+  const { maxTokens, imageSize, dtype = 'fp32', runtime } = options;
   const ort = runtime ?? (await loadRuntime());
   const session = await openFiles(ort, graph);
   const executor = compiled(runtime && { runtime });
@@ -65,7 +77,7 @@ export async function checkOnnx(
   try {
     let worst = 0;
     for (const [rows, tokens] of SHAPES.filter(([, tokens]) => tokens <= longest)) {
-      const batch = randomBatch(source, rows, tokens);
+      const batch = imageSize ? randomImages(rows, imageSize) : randomBatch(source, rows, tokens);
       const expected = await predict(unpooled(source), [batch], { executor });
       const halves = takesPast(session) && tokens > 1 ? [[tokens], [Math.ceil(tokens / 2), tokens]] : [[tokens]];
       for (const ends of halves)
@@ -169,6 +181,21 @@ function randomBatch(source: PeftModel | Model, rows: number, tokens: number): I
   };
 }
 
+function randomImages(rows: number, [height, width]: readonly [height: number, width: number]): InputBatch {
+  const shape = [rows, 3, height, width];
+  const rng = createRng(0);
+  return {
+    inputs: {
+      pixelValues: hostTensor(
+        Float32Array.from({ length: sizeOf(shape) }, () => rng.normal()),
+        shape,
+      ),
+    },
+    rowWeights: hostFilled([rows], 1),
+    rows: Array.from({ length: rows }, (_, row) => row),
+  };
+}
+
 /** The tokens of a batch in a range of positions; the mask also covers all tokens before them. */
 function feeds(
   { Tensor }: OrtRuntime,
@@ -176,6 +203,8 @@ function feeds(
   { inputs }: InputBatch,
   { from, to }: { readonly from: number; readonly to: number },
 ): Record<string, OrtTensor> {
+  const { pixelValues } = inputs;
+  if (pixelValues) return { pixel_values: new Tensor('float32', floats(pixelValues), [...pixelValues.shape]) };
   const [rows = 1, tokens = 1] = inputs.inputIds?.shape ?? [];
   const places = Array.from({ length: rows * tokens }, (_, place) => place);
   const valuesAt = (start: number, number: (place: number) => number): OrtTensor => {

@@ -141,8 +141,8 @@ export async function writeExport(
 }
 
 /** Returns the model card, which the hub shows and indexes. */
-function cardOf({ name, task }: Model, library: Export['library']): Uint8Array {
-  const text = `${cardHeader({ baseModel: name, library, task })}# ${name}, adapted
+function cardOf(model: Model, library: Export['library']): Uint8Array {
+  const text = `${cardHeader(model, { library })}# ${model.name}, adapted
 
 Made with peftjs, for ${library}.
 `;

@@ -1,7 +1,7 @@
 /** Writes a model in the form that transformers.js reads. */
 import { diskStorage, type Model, type Storage } from '@peftjs/core';
 import { ConfigError, integerFrom, UnsupportedError } from '@peftjs/core/method';
-import { assertArgument, objectLike } from '@peftjs/core/model';
+import { assertArgument, objectLike, readsImages } from '@peftjs/core/model';
 import type { SourceFiles } from '../checkpoint.js';
 import { joined } from '../folder.js';
 import { encodeJson, field, fileError, parseJson } from '../json.js';
@@ -38,8 +38,8 @@ const TOKENIZER_CONFIG = 'tokenizer_config.json';
 const CLASSIFIER_TYPE = 'bert';
 
 /**
- * Writes a model as a folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json,
- * tokenizer_config.json. With graphs of both dtypes, transformers.js uses float32 in Node and 8 bits in a web page,
+ * Writes a model as a folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json and
+ * tokenizer_config.json, or for a network of images preprocessor_config.json. With graphs of both dtypes, transformers.js uses float32 in Node and 8 bits in a web page,
  * unless the caller chooses. A save that fails or is killed leaves the old files or the new ones, as `savePretrained` does.
  * A folder with another graph from an earlier save is rejected, because that graph would remain.
  *
@@ -66,10 +66,13 @@ export async function saveOnnx(
   refuseOddFiles([...graphs.keys()]);
   await refuseOlderGraphs(storage, folder, graphs);
   const source = await readSource(model, options);
-  const own = tokenizerSettings(source, model, Math.min(maxTokens, model.withPast?.maxTokens ?? Infinity));
+  const own = (): [string, Uint8Array] => {
+    const longest = Math.min(maxTokens, model.withPast?.maxTokens ?? Infinity);
+    return [TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, model, longest))];
+  };
   await writeExport(model, folder, options, {
     library: 'transformers.js',
-    source: { ...source, tokenizer: new Map(source.tokenizer).set(TOKENIZER_CONFIG, encodeJson(own)) },
+    source: { ...source, tokenizer: new Map([...source.tokenizer, ...(readsImages(model) ? [] : [own()])]) },
     config: settings(source, described(model, options.labels), [...graphs.keys()]),
     own: new Map(Array.from(graphs, ([file, bytes]) => [`${GRAPH_FOLDER}/${file}`, bytes])),
   });

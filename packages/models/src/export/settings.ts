@@ -1,7 +1,14 @@
 /** The config.json of an exported model: its source's, updated for the current head. */
 import type { Model } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
-import { assertLabelNames, labelFields, problemTypeOf, type ProblemType, type Task } from '@peftjs/core/model';
+import {
+  assertLabelNames,
+  labelFields,
+  problemTypeOf,
+  readsImages,
+  type ProblemType,
+  type Task,
+} from '@peftjs/core/model';
 import type { SourceFiles } from '../checkpoint.js';
 import { field, fileError } from '../json.js';
 import type { ConfigFile, ModelType } from '../transformers/config.js';
@@ -14,7 +21,7 @@ export function mergedSettings({ config, type }: Transformers, head: Described):
   const { _name_or_path: _, torch_dtype: __, ...settings } = settingsOf(config);
   return {
     ...settings,
-    architectures: [className(type, head.task)],
+    architectures: [className(type, head.task, head.ofImages)],
     dtype: 'float32',
     ...headSettings(head),
     ...(isDecoder(type) && head.task === 'sequence-classification' && paddingSettings(settings)),
@@ -38,6 +45,8 @@ export function settingsOf({ file, settings }: ConfigFile): Record<string, unkno
 export interface Described {
   /** The task of the head. */
   readonly task: Task;
+  /** Whether the network reads images. */
+  readonly ofImages: boolean;
   /** The number of outputs. */
   readonly outputs: number;
   /** The names of the classes, in the order of the outputs. */
@@ -48,11 +57,13 @@ export interface Described {
 
 /** Describes a model's head. */
 export function described(
-  { task = 'sequence-classification', sites, labels: own, problemType }: Model,
+  { task = 'sequence-classification', sites, axes, labels: own, problemType }: Model,
   labels = task === 'causal-lm' ? undefined : own,
 ): Described {
+  const ofImages = readsImages({ axes });
   const outputs = sites.findLast(({ role }) => role === 'head')?.outFeatures ?? 0;
-  return { task, labels, outputs, problemType: problemTypeOf({ outputs, sites, ...(problemType && { problemType }) }) };
+  const meaning = problemTypeOf({ outputs, sites, ...(problemType && { problemType }) });
+  return { task, ofImages, labels, outputs, problemType: meaning };
 }
 
 /**
@@ -75,10 +86,10 @@ export function headSettings({ task, outputs, labels, problemType }: Described):
 }
 
 /** Returns the class in transformers with a head for the task; undefined if there is none. */
-function className({ savedBy }: ModelType, task: Task): string | undefined {
+function className({ savedBy }: ModelType, task: Task, ofImages = false): string | undefined {
   const classes = savedBy.match(/\w+/g) ?? [];
   const stem = (classes[0] ?? '').replace(/Model$/, '');
-  if (task === 'sequence-classification') return `${stem}ForSequenceClassification`;
+  if (task === 'sequence-classification') return `${stem}For${ofImages ? 'Image' : 'Sequence'}Classification`;
   if (task === 'token-classification') return `${stem}ForTokenClassification`;
   if (task === 'feature-extraction') return `${stem}Model`;
   return classes.find((name) => /(LMHeadModel|ForCausalLM)$/.test(name));

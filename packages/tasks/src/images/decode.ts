@@ -69,7 +69,7 @@ function sizeInJpeg(view: DataView): Pick<DecodedImage, 'width' | 'height'> {
 }
 
 function ownDecoder(): DecodeImage {
-  return 'OffscreenCanvas' in globalThis ? decodedByCanvas : decodedBySharp;
+  return 'OffscreenCanvas' in globalThis ? decodedByPage : decodedBySharp;
 }
 
 /** The part of sharp that is used here. */
@@ -106,6 +106,8 @@ async function importSharp(): Promise<Sharp> {
 interface Page {
   createImageBitmap(blob: Blob, options: Readonly<Record<string, string>>): Promise<Bitmap>;
   readonly OffscreenCanvas: new (width: number, height: number) => Canvas;
+  /** Not in every browser. */
+  readonly ImageDecoder?: new (options: Readonly<Record<string, unknown>>) => Decoder;
 }
 interface Bitmap {
   readonly width: number;
@@ -118,19 +120,48 @@ interface Canvas {
     getImageData(x: number, y: number, width: number, height: number): { readonly data: Uint8ClampedArray };
   };
 }
+interface Decoder {
+  decode(): Promise<{ readonly image: Frame }>;
+  close(): void;
+}
+interface Frame {
+  /** The order of the bytes of a pixel. */
+  readonly format: string | null;
+  copyTo(into: Uint8Array): Promise<unknown>;
+  close(): void;
+}
 
-async function decodedByCanvas(bytes: Uint8Array): Promise<DecodedImage> {
+const AS_STORED = { colorSpaceConversion: 'none', premultiplyAlpha: 'none' };
+
+async function decodedByPage(bytes: Uint8Array): Promise<DecodedImage> {
   const page = globalThis as unknown as Page;
-  const options = { colorSpaceConversion: 'none', premultiplyAlpha: 'none' };
-  const bitmap = await page.createImageBitmap(new Blob([bytes.slice()]), options);
+  const bitmap = await page.createImageBitmap(new Blob([bytes.slice()]), AS_STORED);
   const { width, height } = bitmap;
   const context = new page.OffscreenCanvas(width, height).getContext('2d');
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
-  const { data } = context.getImageData(0, 0, width, height);
+  const drawn = context.getImageData(0, 0, width, height).data;
+  const isOpaque = drawn.every((byte, at) => at % 4 < 3 || byte === 255);
+  const data = isOpaque ? drawn : await transparent(bytes, drawn.length, page);
   return {
     width,
     height,
     data: Uint8Array.from({ length: 3 * width * height }, (_, at) => data[at + Math.floor(at / 3)] as number),
   };
+}
+
+/** [height, width, 4] of a PNG file with an alpha channel: a canvas only keeps colours as far as they are seen. */
+async function transparent(bytes: Uint8Array, length: number, { ImageDecoder }: Page): Promise<Uint8Array> {
+  if (!ImageDecoder)
+    throw new Error('this browser does not read images with transparent pixels: remove the alpha channel');
+  const decoder = new ImageDecoder({ data: bytes, type: 'image/png', ...AS_STORED });
+  const { image } = await decoder.decode();
+  const { format } = image;
+  const data = new Uint8Array(length);
+  await image.copyTo(data); // as it is: in another format, colours would be multiplied by alpha on the way
+  image.close();
+  decoder.close();
+  if (format === 'BGRA') return data.map((byte, at) => (at % 4 > 2 || at % 4 === 1 ? byte : (data[at ^ 2] as number)));
+  if (format === 'RGBA') return data;
+  throw new Error(`this browser decodes the image as ${format ?? 'nothing'}`);
 }
