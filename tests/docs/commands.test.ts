@@ -5,7 +5,10 @@ import { actionsOf } from './followed.js';
 import { faultOf, type Place } from './our-commands.js';
 import { commandsOf, started } from './typed.js';
 
-const pages = filesBelow('.').filter((path) => path.endsWith('.md') && /^ *```(?:sh|bash|shell)$/m.test(textOf(path)));
+/** The pages with commands, except those of starters, which are typed in another folder: create.test.ts has these. */
+const pages = filesBelow('.').filter(
+  (path) => path.endsWith('.md') && !path.includes('/templates/') && /^ *```(?:sh|bash|shell)$/m.test(textOf(path)),
+);
 
 /** Returns the faults of a page's commands. */
 async function faultsOf(markdown: string): Promise<string[]> {
@@ -37,6 +40,8 @@ describe('every command on a page exists', () => {
     ['npx nx g @peftjs/tools:none a', "no generator '@peftjs/tools:none'"],
     ["npx -p node@24 -c 'npx vitest run none'", 'there is no none'],
     ['npm run none', "no script 'none'"],
+    ['npm create none a', 'there is no create-none'],
+    ['npm create peftjs a -- --template none', "there is no starter 'none'"],
     ['npm install @peftjs/core @peftjs/none', 'nothing here depends on @peftjs/none'],
     ['node none.mjs', 'there is no none.mjs'],
     ['npx none', "npx finds no 'none' here"],

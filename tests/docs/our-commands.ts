@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { glueName } from '@peftjs/tasks';
+import { starters as projects } from 'create-peftjs';
 import { studyFromFlags, type StudyFlags } from '../../packages/cli/src/commands/flags.js';
 import { parseBudget } from '../../packages/cli/src/study/budgets.js';
 import { program } from '../../packages/cli/src/commands/main.js';
@@ -76,6 +77,7 @@ const npmCommands: Readonly<Record<string, (args: readonly string[]) => string |
   ci: () => undefined,
   test: () => missingScript('test'),
   run: (args) => missingScript(args.find((arg) => !arg.startsWith('-')) ?? ''),
+  create: notCreated,
   install: notInstallable,
   rebuild: notInstallable,
 };
@@ -84,6 +86,13 @@ function notInstallable(names: readonly string[]): string | undefined {
   const wanted = names.filter((name) => !name.startsWith('-')).map((name) => name.replace(/(?!^)@[^/]*$/, ''));
   const unknown = wanted.filter((name) => !installable.has(name));
   return unknown.length > 0 ? `nothing here depends on ${unknown.join(', ')}` : undefined;
+}
+
+/** `npm create NAME FOLDER -- --template STARTER` starts create-NAME. */
+function notCreated([name = '', ...args]: readonly string[]): string | undefined {
+  const template = args[args.indexOf('--template') + 1] ?? '';
+  if (!installable.has(`create-${name}`)) return `there is no create-${name}`;
+  return !args.includes('--template') || template in projects ? undefined : `there is no starter '${template}'`;
 }
 
 function missingScript(name: string): string | undefined {

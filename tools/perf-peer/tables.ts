@@ -51,7 +51,7 @@ export function stepGroups(results: SpeedResults): SpeedGroup[] {
     title: SHAPES[shape],
     bars: sidesOf(results, shape).map((side) => ({
       label: SIDE_NAMES[side],
-      milliseconds: median(stepsOf(results, shape, side)),
+      milliseconds: median(valuesOf(results, shape, side, stepMs)),
       isOurs: side.startsWith('peftjs'),
     })),
   }));
@@ -86,7 +86,7 @@ function stepTable(results: SpeedResults, shape: EncoderSizes): string {
     const start = median(valuesOf(results, shape, side, ({ firstStepSeconds }) => firstStepSeconds));
     return [
       SIDE_NAMES[side],
-      `${median(stepsOf(results, shape, side)).toFixed(0)} ms`,
+      `${median(valuesOf(results, shape, side, stepMs)).toFixed(0)} ms`,
       ...peers.map((peer) => ratios(results, shape, side, peer)),
       `${(memory / 1e9).toFixed(2)} GB`,
       (memory / median(valuesOf(results, shape, 'torch-fp32', ({ peakRssBytes }) => peakRssBytes))).toFixed(2),
@@ -111,23 +111,22 @@ function ratios(results: SpeedResults, shape: EncoderSizes, side: Side, peer: Si
 
 /** Returns how many times faster a side is than a peer in each round. */
 export function timesFaster(results: SpeedResults, shape: SizesName, side: Side, peer: Side): number[] {
-  const own = stepsOf(results, shape, side);
-  return stepsOf(results, shape, peer).map((other, round) => other / (own[round] as number));
+  return results.rounds
+    .filter((round) => round.shape === shape)
+    .flatMap(({ runs: { [side]: own, [peer]: other } }) => (own && other ? other.stepMedianMs / own.stepMedianMs : []));
 }
 
-function stepsOf(results: SpeedResults, shape: SizesName, side: Side): number[] {
-  return valuesOf(results, shape, side, ({ stepMedianMs }) => stepMedianMs);
-}
+const stepMs = ({ stepMedianMs }: Run): number => stepMedianMs;
 
-/** Returns one number of a side for each round with the size; empty if a round has no run of it. */
+/** Returns one number of a side for each round that has a run of it. */
 export function valuesOf<R extends Run>(
   { rounds }: SpeedResults<R>,
   shape: SizesName,
   side: Side,
   value: (run: R) => number,
 ): number[] {
-  const runs = rounds.filter((round) => round.shape === shape).map((round) => round.runs[side]);
-  return runs.every((run) => run !== undefined) ? runs.map(value) : [];
+  const runs = rounds.filter((round) => round.shape === shape).flatMap((round) => round.runs[side] ?? []);
+  return runs.map(value);
 }
 
 export function stateOf({ cpu, threads, node, peak, rounds }: SpeedResults): string {

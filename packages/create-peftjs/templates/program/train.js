@@ -24,7 +24,7 @@ await train(peft, trainingData(encoded(task.train), { batchSize: 16, seed: 1 }),
   executor: compiled(),
   epochs: 12,
   selection: { data: evaluationData(encoded(task.dev), { batchSize: 32 }) }, // keeps the best checkpoint
-  onEvaluation: ({ epoch, metrics }) => console.log(`epoch ${epoch}`, metrics),
+  onEvaluation: ({ step, metrics }) => console.log(`step ${step}`, metrics),
 });
 await savePretrained(peft, 'my-adapter');
 console.log('my-adapter is ready: npm run predict "The screen is black."');

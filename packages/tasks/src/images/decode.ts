@@ -1,4 +1,4 @@
-import { ConfigError, DataError } from '@peftjs/core/method';
+import { ConfigError, DataError, UnsupportedError } from '@peftjs/core/method';
 
 /** An image as red, green and blue bytes, pixel after pixel and row after row. */
 export interface DecodedImage {
@@ -153,7 +153,7 @@ async function decodedByPage(bytes: Uint8Array): Promise<DecodedImage> {
 /** [height, width, 4] of a PNG file with an alpha channel: a canvas only keeps colours as far as they are seen. */
 async function transparent(bytes: Uint8Array, length: number, { ImageDecoder }: Page): Promise<Uint8Array> {
   if (!ImageDecoder)
-    throw new Error('this browser does not read images with transparent pixels: remove the alpha channel');
+    throw new UnsupportedError('this browser does not read images with transparent pixels: remove the alpha channel');
   const decoder = new ImageDecoder({ data: bytes, type: 'image/png', ...AS_STORED });
   const { image } = await decoder.decode();
   const { format } = image;
@@ -163,5 +163,5 @@ async function transparent(bytes: Uint8Array, length: number, { ImageDecoder }: 
   decoder.close();
   if (format === 'BGRA') return data.map((byte, at) => (at % 4 > 2 || at % 4 === 1 ? byte : (data[at ^ 2] as number)));
   if (format === 'RGBA') return data;
-  throw new Error(`this browser decodes the image as ${format ?? 'nothing'}`);
+  throw new UnsupportedError(`this browser decodes the image as ${format ?? 'nothing'}`);
 }

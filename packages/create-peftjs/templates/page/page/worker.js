@@ -45,7 +45,7 @@ async function learn(table) {
     executor: await opened(),
     epochs: EPOCHS,
     signal: stopper.signal,
-    onStep: ({ epoch, loss }) => tell('step', { loss, share: Math.min(1, epoch / EPOCHS) }),
+    onStep: ({ step, totalSteps, loss }) => tell('step', { loss, share: step / totalSteps }),
   });
   await savePretrained(peft, ADAPTER, { storage: files });
   await classifier?.dispose();
