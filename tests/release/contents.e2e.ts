@@ -19,6 +19,7 @@ const allowed = [
 const allowedOf: Readonly<Record<string, RegExp>> = {
   '@peftjs/bench': /^(?:looks\.json|bin\/peft-bench\.js)$/,
   '@peftjs/cli': /^(?:launch\.js|presets\/.+\.json|samples\/.+\.csv)$/,
+  'create-peftjs': /^(?:bin\/create-peftjs\.js|templates\/.+)$/,
   '@peftjs/core': /^src\/registrations\.js$/,
   peftjs: /^bin\/peftjs\.js$/,
 };
