@@ -7,7 +7,15 @@ const ofBackends = ['packages/engine/**/*.e2e.ts'];
 
 /** What takes longest, in the order in which it begins: begun last, one of them would keep a single core busy in the end. */
 const LONGEST = [
-  ...['docs/tutorials', 'cli/interrupt', 'parity/all', 'release/dry', 'faults/faults', 'executors/page'],
+  ...[
+    'docs/tutorials',
+    'cli/interrupt',
+    'release/starters',
+    'parity/all',
+    'release/dry',
+    'faults/faults',
+    'executors/page',
+  ],
   ...['cli/doctor-gpu', 'docs/site', 'docs/live-page', 'fuzz/adapters', 'fuzz/model-folders', 'cli/backends'],
   ...['fuzz/saves', 'cli/checkpoints', 'release/project', 'cli/command', 'parity/recomputed', 'fairness/budgets'],
   ...['method/generator', 'cli/interrupted-study'],
