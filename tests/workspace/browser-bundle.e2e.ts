@@ -11,7 +11,7 @@ const broughtAlong = /^@tensorflow\//;
 
 /** The entries that are imported in a page. */
 const entries = packages
-  .filter(({ folder }) => !['bench', 'cli'].includes(folder))
+  .filter(({ folder }) => !['bench', 'cli', 'create-peftjs'].includes(folder))
   .flatMap(({ manifest }) =>
     Object.keys(manifest.exports)
       .filter((subpath) => subpath !== './package.json')
