@@ -40,7 +40,8 @@ async function said(project: string, program: string, ...args: string[]): Promis
 
 /** Starts a server of a project, and returns its address once it says so. */
 async function served(project: string, program: string, ...args: string[]): Promise<string> {
-  const child = spawn(program, args, { cwd: project, env: { ...process.env, PORT: '0' } });
+  // With CI set, Vite would colour the port.
+  const child = spawn(program, args, { cwd: project, env: { ...process.env, PORT: '0', NO_COLOR: '1' } });
   onTestFinished(() => void child.kill());
   return new Promise((resolve, reject) => {
     let output = '';
