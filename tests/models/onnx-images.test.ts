@@ -1,6 +1,4 @@
 // Vision networks and the text towers beside them, whose graphs and values tools/golden/onnx_images.py made.
-import { readFileSync } from 'node:fs';
-import { gunzipSync } from 'node:zlib';
 import { attach, hostTensor, memoryStorage, onWarning, type Batch } from '@peftjs/core';
 import { relativeDistance } from '@peftjs/conformance';
 import { hostIntegers, sizeOf, type HostTensor } from '@peftjs/core/method';
@@ -12,6 +10,7 @@ import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { expectGradientsOfPeft, GRADIENTS } from './gradients.js';
 import { exporters } from './onnx.js';
 import { golden, goldenValues, outputsOfAll, type Tiny } from './tiny.js';
+import { visionFile, visionGraph } from './vision.js';
 
 const TOLERANCE = 1e-4;
 /** The modules of each network that compute its output. */
@@ -27,9 +26,7 @@ const networks = {
 } as const;
 type Network = keyof typeof networks;
 
-const read = (name: string): Uint8Array =>
-  new Uint8Array(gunzipSync(readFileSync(new URL(`fixtures/onnx-images/${name}.gz`, import.meta.url))));
-const expected = readSafetensors(read('expected.safetensors'));
+const expected = readSafetensors(visionFile('expected.safetensors'));
 const of = (network: Network): Pick<Tiny, 'expected'> => ({
   expected: new Map(
     Array.from(expected).flatMap(([key, value]) =>
@@ -79,7 +76,7 @@ function batchOf(network: Network, number: number): Batch {
 }
 
 function load(network: Network, exporter: string): Promise<OnnxModel> {
-  const storage = memoryStorage(new Map([['graph/model.onnx', read(`${network}-${exporter}.onnx`)]]));
+  const storage = memoryStorage(new Map([['graph/model.onnx', visionGraph(`${network}-${exporter}`)]]));
   return fromOnnx('graph/model.onnx', { storage, newHead: false, head: networks[network] });
 }
 

@@ -1,9 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 
-/** Returns a graph of tools/golden/onnx_images.py. */
+/** Returns a file of tools/golden/onnx_images.py. */
+export function visionFile(name: string): Uint8Array {
+  return new Uint8Array(gunzipSync(readFileSync(new URL(`fixtures/onnx-images/${name}.gz`, import.meta.url))));
+}
+
+/** Returns one of its graphs. */
 export function visionGraph(name: string): Uint8Array {
-  return new Uint8Array(gunzipSync(readFileSync(new URL(`fixtures/onnx-images/${name}.onnx.gz`, import.meta.url))));
+  return visionFile(`${name}.onnx`);
 }
 
 /** How a graph's network reads images, all of it written out, as transformers does. */

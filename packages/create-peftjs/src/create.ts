@@ -16,11 +16,11 @@ const ofNode = ['npm install', 'npm run train', 'npm run predict "The screen is 
 export const starters = {
   node: { layers: ['data', 'program', 'node'], what: 'train, predict and serve in Node', next: ofNode },
   bun: {
-    layers: ['data', 'program', 'bun'],
+    layers: ['data', 'program', 'node', 'bun'],
     what: 'the same in Bun',
     next: ofNode.map((command) => command.replace('npm', 'bun')),
   },
-  deno: { layers: ['data', 'program', 'deno'], what: 'the same in Deno', next: ofNode },
+  deno: { layers: ['data', 'program', 'node', 'deno'], what: 'the same in Deno', next: ofNode },
   docker: {
     layers: ['data', 'program', 'node', 'docker'],
     what: 'train and serve in a container',
@@ -41,6 +41,11 @@ export const starters = {
 /** The name of a starter. */
 export type StarterName = keyof typeof starters;
 
+/** What was asked for cannot be made; one line says why. Not core's error: this package depends on nothing. */
+export class CreateError extends Error {
+  readonly code = 'PEFT_CREATE';
+}
+
 /** A package.json, as far as layers add to each other's. */
 type Manifest = Record<string, string | boolean | Record<string, string>>;
 
@@ -49,14 +54,14 @@ const templates = fileURLToPath(new URL('../templates', import.meta.url));
 /**
  * Writes a starter into a folder, which is made if it does not exist.
  * @returns the names of the files
- * @throws Error when the folder has files already.
+ * @throws CreateError when the folder has files already.
  */
 export async function createProject(folder: string, name: StarterName): Promise<string[]> {
   const into = resolve(folder);
   await mkdir(into, { recursive: true });
   const present = await readdir(into);
   if (present.some((file) => file !== '.git')) {
-    throw new Error(`${folder} is not empty: name a new folder, or remove ${present[0] ?? ''}`);
+    throw new CreateError(`${folder} is not empty: name a new folder, or remove ${present[0] ?? ''}`);
   }
   const files = new Map<string, Uint8Array>();
   let manifest: Manifest = { name: packageName(into) };

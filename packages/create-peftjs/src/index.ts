@@ -1,2 +1,2 @@
-export { createProject, starters, type StarterName } from './create.js';
+export { CreateError, createProject, starters, type StarterName } from './create.js';
 export { main } from './main.js';

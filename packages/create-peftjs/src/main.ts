@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { createProject, starters, type StarterName } from './create.js';
+import { CreateError, createProject, starters, type StarterName } from './create.js';
 
 const names = Object.keys(starters) as StarterName[];
 const HELP = `Usage: npm create peftjs FOLDER [-- --template ${names.join('|')}]
@@ -31,8 +31,8 @@ function parsed(args: readonly string[]): { folder: string | undefined; template
   const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true });
   const { template = 'node', help } = values;
   const [folder, more] = positionals;
-  if (more !== undefined) throw new Error(`expected one folder, got '${positionals.join("', '")}'`);
+  if (more !== undefined) throw new CreateError(`expected one folder, got '${positionals.join("', '")}'`);
   const known = names.find((name) => name === template);
-  if (!known) throw new Error(`--template is '${template}'; expected one of ${names.join(', ')}`);
+  if (!known) throw new CreateError(`--template is '${template}'; expected one of ${names.join(', ')}`);
   return { folder: help ? undefined : folder, template: known };
 }

@@ -48,8 +48,6 @@ export interface GraphSource {
   readonly axes: number | undefined;
   /** Whether it has a new head. */
   readonly newHead: boolean;
-  /** Whether it reads images. */
-  readonly ofImages: boolean;
   /** How token embeddings become the features of a text. */
   readonly pooling: HeadOptions['pooling'];
   /** The task of the model. */
@@ -101,10 +99,9 @@ export async function readGraph(
   checkFinite({ ...own, ...headWeights }, path);
   const precision = precisionOf(dtype, architecture);
   folder.progress({ file: path, loadedBytes: bytes.byteLength, totalBytes: bytes.byteLength });
-  const ofImages = readsImages(network);
   const graph: GraphSource = {
     ...{ folder, file, task, newHead, pooling: options.pooling },
-    ...{ output: output.name, axes: output.shape?.length, ofImages },
+    ...{ output: output.name, axes: output.shape?.length },
   };
   return {
     architecture,
@@ -115,7 +112,7 @@ export async function readGraph(
     head: headWeights,
     tokenizer: await tokenizerOf(folder, architecture, config, settings),
     ...(embedding && { embedding }),
-    ...(ofImages && { preprocessor: await preprocessorIn(folder) }),
+    ...(readsImages(network) && { preprocessor: await preprocessorIn(folder) }),
     ...(!newHead && ownMeaning(config)),
     graph,
   };

@@ -148,14 +148,14 @@ async function writeGraph(
 ): Promise<string> {
   const { mergedGraph } = await import('@peftjs/onnx'); // only here: most models are not from graphs
   const { files, rounding } = await mergedGraph(merged);
-  const shown = async (): Promise<string> => {
-    if (rounding > 0) return `as its graph has them, rounded by at most ${rounding.toExponential(1)}`;
-    const { height = 0, width = 0 } = readsImages(merged) ? imageProcessor(preprocessor) : {};
-    const imageSize = height > 0 ? { imageSize: [height, width] as const } : {};
-    return shownDistance('fp32', await checkOnnx(files, merged, { maxTokens, ...imageSize }));
-  };
+  const processor = readsImages(merged) ? imageProcessor(preprocessor) : undefined;
+  const images = processor && { imageSize: [processor.height, processor.width] as const };
+  const shown =
+    rounding > 0
+      ? `as its graph has them, rounded by at most ${rounding.toExponential(1)}`
+      : shownDistance('fp32', await checkOnnx(files, merged, { maxTokens, ...images }));
   await saveOnnx(merged, files, out, { ...loading, maxTokens });
-  return `the model as the ONNX graph that it was read from, with merged weights ${await shown()},`;
+  return `the model as the ONNX graph that it was read from, with merged weights ${shown},`;
 }
 
 /** Says how far the outputs of the graph are from the model's. */

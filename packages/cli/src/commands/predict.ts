@@ -120,7 +120,7 @@ async function subjectOf(
   const known = CLASSES.find(([pattern]) => typeof name === 'string' && pattern.test(name))?.[1];
   const own = isOne ? PIPELINES[taskOf(config['task_type'])] : known;
   const task =
-    wanted ?? (own === 'text-classification' && (await readsImages(config, model)) ? 'image-classification' : own);
+    wanted ?? (own === 'text-classification' && (await isOfImages(config, model)) ? 'image-classification' : own);
   if (task)
     return { source, task, isMultiLabel: problemTypeIn(config['problem_type']) === 'multi_label_classification' };
   throw new ConfigError(
@@ -130,7 +130,7 @@ async function subjectOf(
 }
 
 /** Whether the base model of an adapter reads images, whose configuration does not say it. */
-async function readsImages(config: Readonly<Record<string, unknown>>, model: string | undefined): Promise<boolean> {
+async function isOfImages(config: Readonly<Record<string, unknown>>, model: string | undefined): Promise<boolean> {
   const base = model ?? config['base_model_name_or_path'];
   if (typeof base !== 'string' || base === '') return false;
   const folder = await openFolder(base).catch(() => undefined);

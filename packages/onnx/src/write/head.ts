@@ -1,4 +1,6 @@
+import type { Model } from '@peftjs/core';
 import { UnsupportedError, type HostTensors } from '@peftjs/core/method';
+import { readsImages } from '@peftjs/core/model';
 import type { GraphSource } from '../checkpoint.js';
 import { LOGITS, NEW_HEAD as HEAD } from '../heads.js';
 import { floatsProto, intsProto, nodeProto, portProto } from './protos.js';
@@ -14,7 +16,8 @@ export interface Added {
  * Returns the nodes of a new head on an output of the graph: pooling, then a linear module.
  * @throws UnsupportedError for a pooling that has no nodes.
  */
-export function headNodes({ output, axes, pooling, task, ofImages }: GraphSource, weights: HostTensors): Added {
+export function headNodes({ output, axes, pooling, task }: GraphSource, model: Model): Added {
+  const { weights } = model;
   const [weight, bias] = [weights[`${HEAD}.weight`], weights[`${HEAD}.bias`]] as [
     HostTensors[string],
     HostTensors[string],
@@ -22,7 +25,7 @@ export function headNodes({ output, axes, pooling, task, ofImages }: GraphSource
   const isPooled = task === 'sequence-classification' && axes !== 2;
   const pooled = isPooled ? POOLED[String(pooling)] : { nodes: [], initializers: [], features: output };
   const { nodes, initializers, features } =
-    typeof pooled === 'function' ? pooled(output, ofImages) : (pooled ?? refused(pooling));
+    typeof pooled === 'function' ? pooled(output, readsImages(model)) : (pooled ?? refused(pooling));
   const shape = [...(task === 'token-classification' ? ['batch', 'tokens'] : ['batch']), bias.data.length];
   return {
     nodes: [

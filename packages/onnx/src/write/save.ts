@@ -83,7 +83,7 @@ export async function mergedGraph(model: Model): Promise<MergedGraph> {
   assertFullPrecision(model);
   const source = await openModel(use.folder, use.file);
   const changes = changesOf(model, source);
-  const head = use.newHead && model.task !== 'feature-extraction' ? headNodes(use, model.weights) : undefined;
+  const head = use.newHead && model.task !== 'feature-extraction' ? headNodes(use, model) : undefined;
   const graph = rewritten(source, changes, head ?? relabelled(use, source, model.outputs));
   const [own = 'model.onnx'] = /model(?:_\w+)?\.onnx$/.exec(use.file) ?? [];
   return {
