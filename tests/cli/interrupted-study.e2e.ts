@@ -66,11 +66,11 @@ async function struckOut(out: string): Promise<string> {
   return report.replace(/[\d.,:]+ (?:s|min|h|ms|MiB)\b/g, '…').replace(/\d{4}-\d\d-\d\d \d\d:\d\d UTC/g, '…');
 }
 
-it('a study that is interrupted six times ends with the files of an uninterrupted one, including its reports', async () => {
+it('a study that is interrupted by each signal ends with the files of an uninterrupted one, including its reports', async () => {
   const [calm, out] = [join(folder, 'undisturbed'), join(folder, 'interrupted')];
   expect((await peftBench([...command, '--out', calm])).code).toBe(0);
   const random = createRng(SEED);
-  const signals: NodeJS.Signals[] = ['SIGINT', 'SIGKILL', 'SIGTERM', 'SIGTERM', 'SIGKILL', 'SIGINT'];
+  const signals: NodeJS.Signals[] = ['SIGINT', 'SIGKILL', 'SIGTERM'];
   for (const signal of signals) {
     const code = await interrupted(out, 1 + random.integer(5), signal);
     expect(code, `ended before it could be interrupted by ${signal}`).toBe(signal === 'SIGKILL' ? null : 130);

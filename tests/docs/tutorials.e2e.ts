@@ -47,7 +47,7 @@ const variables: Readonly<Record<string, Variables>> = {
   preferences: { MODEL: 'small-decoder', PAIRS: '16' },
   gguf: { MODEL: 'small.gguf' },
   gpu: { VK_ICD_FILENAMES: '/none.json', VK_DRIVER_FILES: '/none.json' }, // hides software GPU drivers
-  'long-training': { ROWS: '1500', EPOCHS: '4' }, // long enough for the first run to be stopped in time
+  'long-training': { ROWS: '800', EPOCHS: '3' }, // long enough for the first run to be stopped in time
   rerank: { MODEL: encoder },
   serve: { PORT: '0' },
   'tag-entities': { MODEL: encoder },

@@ -8,6 +8,7 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { savePretrained } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { drawn } from './drawn.js';
 import { contentOf, loaded, twoAdapters } from './two-adapters.js';
 import { TYPESCRIPT } from './watched.js';
 
@@ -41,7 +42,7 @@ function withoutUs(folder: string): string {
     : config + readFileSync(join(folder, 'adapter_model.safetensors'), 'latin1');
 }
 
-const KILLS = 24;
+const KILLS = drawn(40);
 /** A few saves, counted from the end of one. */
 const LONGEST_MS = 30;
 

@@ -2,14 +2,14 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { drawn } from '../../tests/fuzz/drawn.js';
 import { killAtRandom, undisturbed, undisturbedTraining, type Subject, type Target } from './kills.js';
 import { hasRedis } from './redis.js';
 import { manyTrials } from './trials.js';
 
 const withoutRedis = hasRedis ? '' : ' (skipped: redis-server is not installed)';
 
-/** PEFTJS_KILLS is the number of times that a training is killed. */
-const TRAININGS_KILLED = Number(process.env['PEFTJS_KILLS'] ?? 8);
+const TRAININGS_KILLED = drawn(10);
 
 describe('kill -9 at a random moment', () => {
   let folder = '';

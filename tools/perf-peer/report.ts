@@ -9,6 +9,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { decoderSection } from './decoder-tables.js';
+import { overview } from './overview.js';
 import {
   caseTables,
   epochTable,
@@ -46,6 +47,7 @@ const profiles = await read<Profile[]>('profile.json');
 if (profiles) await writeInto(flags.page, { profile: profileTable(profiles) });
 const epochs = await read<EpochResults>('epochs.json');
 if (epochs) await writeInto(flags.page, { epochs: epochTable(epochs) });
+if (speed && decoders && epochs) await writeInto(flags.page, { overview: overview(speed, decoders, epochs) });
 const precision = await read<PrecisionResults>('precision.json');
 if (precision) await writeInto(flags.page, { precision: precisionTable(precision) });
 const perf = await read<PerfResults>('perf.json');
