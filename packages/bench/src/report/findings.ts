@@ -37,8 +37,8 @@ export interface Findings {
 
 /** Added if arms could not be separated and no margin was stated. */
 const UNTESTED = [
-  'Equivalence was not tested:',
-  'no margin was stated before the run. A study file can state one, in units of the primary metric.',
+  'Equivalence was not tested: no margin was stated before the run.',
+  'A study file can state one, in units of the primary metric.',
 ];
 
 /** A claim stated before the run, and whether it is shown. */
@@ -50,13 +50,13 @@ function claimSentences(claim: ClaimOutcome): string[] {
   const loses = margin === null ? `is no worse than ${other}` : `loses less than ${formatSmall(margin)} to ${other}`;
   const what = `${at(arm, budget)} ${loses}`;
   if (untested !== null || !difference || !test) {
-    return ['Stated before the run but not tested:', `${what}; ${untested ?? 'there is no difference'}.`];
+    return [`Stated before the run but not tested: ${what}; ${untested ?? 'there is no difference'}.`];
   }
   const interval = difference.interval ? ` ${formatInterval(difference.interval, formatSigned)}` : '';
-  const seen = `difference ${formatSigned(difference.mean)}${interval}, adjusted p ${formatPlainP(test.pHolm)}, over ${counted(tasks.length, 'task')}`;
+  const seen = `The difference is ${formatSigned(difference.mean)}${interval}, adjusted p ${formatPlainP(test.pHolm)}, over ${counted(tasks.length, 'task')}.`;
   return shown
-    ? ['Stated before the run and confirmed:', `${what} (${seen}).`]
-    : ['Stated before the run but not confirmed:', `${what} (${seen}).`, 'Nor is the opposite shown.'];
+    ? [`Stated before the run and confirmed: ${what}.`, seen]
+    : [`Stated before the run but not confirmed: ${what}.`, seen, 'Nor is the opposite shown.'];
 }
 
 /** The arms with failed trials; empty if there are none. */

@@ -99,9 +99,11 @@ function inDiv(content: Markup, kind = 'card'): Markup {
 }
 
 function findingsCard(paragraphs: readonly (readonly string[])[]): Markup {
-  const parts = paragraphs.map(
-    ([first = '', ...others]) => html`<p><strong>${name(first)}</strong> ${name(others.join(' '))}</p>`,
-  );
+  const parts = paragraphs.map(([first = '', ...others]) => {
+    const [lead, rest] = [html`<strong>${name(first)}</strong>`, name(others.join(' '))];
+    if (paragraphs.length === 1 || others.length === 0) return html`<p>${lead} ${rest}</p>`;
+    return html`<details><summary>${lead}</summary>${rest}</details>`;
+  });
   return inDiv(html`${parts}`, 'card short');
 }
 

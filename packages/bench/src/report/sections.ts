@@ -122,7 +122,7 @@ function overallBlocks(summary: Summary): Block[] {
     return [
       heading(ofModels.length > 1 ? `Over all tasks · ${model}` : 'Over all tasks'),
       note(how),
-      ...(scope.contests.length === 1 ? [grid([means, ...forests], 'pair'), size] : [means, size, ...forests]),
+      ...(scope.contests.length === 1 ? [grid([means, ...forests], 'pair'), size] : [size, means, ...forests]),
       details('Statistical detail', scope.contests.flatMap(pairBlocks)),
     ];
   });

@@ -17,7 +17,9 @@ p,ul{margin:0 0 12px}
 .card,figure{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:16px 18px;margin:0}
 .short{overflow-wrap:anywhere}
 .short p{margin:0}
-.short p:not(:first-child){margin-top:10px}
+.short :is(p,details):not(:first-child){margin-top:10px}
+.short details:first-child{margin-top:0}
+.short summary{color:inherit}
 .short ul{margin:0;padding-left:20px}
 .grid{margin-top:16px;display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,392px),1fr));gap:16px;align-items:start}
 .grid.small{grid-template-columns:repeat(auto-fit,minmax(min(100%,300px),1fr))}
@@ -32,7 +34,7 @@ figcaption:not(:first-child){margin-top:20px}
 .grid .wide{grid-column:1/-1}
 .beside{display:grid;grid-template-columns:minmax(0,440px) minmax(0,1fr);gap:16px 32px;align-items:start}
 .at-phone{display:none}
-main>figure{margin-top:16px}
+main>figure,main>figure+.card{margin-top:16px}
 .pair{display:grid;grid-template-columns:auto minmax(0,1fr);gap:16px;align-items:start}
 .part{margin-top:16px}
 .part summary h3{display:inline;margin:0;color:var(--ink)}
@@ -90,5 +92,5 @@ dd{margin:0 0 8px}
 .cards th[scope=rowgroup]{border:0;padding:8px 0 0}
 }
 .results:not(.cards) td:first-child{position:sticky;left:0;background:var(--paper)}
-@media print{body{background:none}.card,figure{break-inside:avoid}h2,h3{break-after:avoid}}
+@media print{details::details-content{content-visibility:visible;block-size:auto}body{background:none}.card,figure{break-inside:avoid}h2,h3{break-after:avoid}}
 `.trim();

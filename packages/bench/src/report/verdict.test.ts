@@ -106,7 +106,7 @@ it('says if nothing beats the head, and, without a margin, that equivalence was 
   expect(sentences).toContain('sora is reliably worse than head (0.800), by 0.200.');
   expect(sentences.join(' ')).not.toMatch(/equivalent|no worse/);
   const [, untested] = verdictParagraphs(summarise(trials, { reference: 'lora' }));
-  expect(untested?.[0]).toBe('Equivalence was not tested:');
+  expect(untested?.[0]).toMatch(/^Equivalence was not tested: /);
 });
 
 it('says how many seeds are needed, and names a single task', () => {
@@ -230,16 +230,13 @@ it('says for each claim stated before the run whether it is shown', () => {
   const claims = [claim, { ...claim, margin: 0.0001 }, { ...claim, arm: 'vera' }];
   const [, kept, open, untested] = verdictParagraphs(summarise(trials, { ...stated, claims }));
   expect(kept).toEqual([
-    'Stated before the run and confirmed:',
-    expect.stringMatching(
-      /^sora at r = 4 loses less than 0\.01 to lora at r = 4 \(difference 0\.000 \[.*\], adjusted p .*, over 2 tasks\)\.$/,
-    ) as string,
+    'Stated before the run and confirmed: sora at r = 4 loses less than 0.01 to lora at r = 4.',
+    expect.stringMatching(/^The difference is 0\.000 \[.*\], adjusted p .*, over 2 tasks\.$/) as string,
   ]);
-  expect(open?.[0]).toBe('Stated before the run but not confirmed:');
+  expect(open?.[0]).toMatch(/^Stated before the run but not confirmed: sora at r = 4 loses less than /);
   expect(open?.at(-1)).toBe('Nor is the opposite shown.');
   expect(untested).toEqual([
-    'Stated before the run but not tested:',
-    'vera at r = 4 loses less than 0.01 to lora at r = 4; vera has no result on uci-sentiment.',
+    'Stated before the run but not tested: vera at r = 4 loses less than 0.01 to lora at r = 4; vera has no result on uci-sentiment.',
   ]);
 });
 
