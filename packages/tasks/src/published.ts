@@ -3,7 +3,6 @@ import { DataError } from '@peftjs/core/method';
 import { mersenne } from 'pure-rand/generator/mersenne';
 import { createDataSet, type DataSet, type LabelKind, type Row, selectRows, type TaskKind } from './data-set.js';
 import { type MetricSet, type Task, taskOf } from './task.js';
-import { parseParquet } from './parquet.js';
 import { readBytes } from './read-table.js';
 import { numberOf } from './rows.js';
 import { errorAt, excerpt, listed, readEach, type Table, type TableRecord } from './table.js';
@@ -165,7 +164,9 @@ async function publishedRows(
   const isParquet = path.endsWith('.parquet');
   const layout = { ...(isParquet ? hub : own), classes };
   const columns = [layout.text, layout.pair, layout.label].filter((column) => column !== undefined);
-  const table = isParquet ? await parseParquet(bytes, path, () => columns) : parse(bytes, path);
+  const table = isParquet
+    ? await (await import('./parquet.js')).parseParquet(bytes, path, () => columns)
+    : parse(bytes, path);
   const missing = columns.find((column) => !table.columns.includes(column));
   if (missing !== undefined) {
     const expected = columns.map(excerpt).join(', ');

@@ -5,7 +5,6 @@ import * as v from 'valibot';
 import { assertDifferent, columnEntries, type ColumnOptions, layoutOf, readColumns } from './columns.js';
 import { parseConll } from './conll.js';
 import { aDataSet, createDataSet, type DataSet, type RowsByKind, type TaskKind, taskKinds } from './data-set.js';
-import { parseParquet } from './parquet.js';
 import { rowsOf, withoutUnlabelled } from './rows.js';
 import { checkSize, decodeText, excerpt, parseCsv, parseJsonLines, parseTsv, type Table } from './table.js';
 
@@ -120,7 +119,10 @@ async function tableOf(bytes: Uint8Array, options: ReadTableOptions): Promise<Ta
   if (own) return readBy(own, bytes, path);
   const format = given ?? formatOf(path, readers);
   const named = [options.textColumn, options.pairColumn, options.labelColumn].filter((name) => name !== undefined);
-  if (format === 'parquet') return parseParquet(bytes, path, (columns) => readColumns(columns, named));
+  if (format === 'parquet') {
+    const { parseParquet } = await import('./parquet.js'); // only for such files: a program starts faster without it
+    return parseParquet(bytes, path, (columns) => readColumns(columns, named));
+  }
   if (format === 'conll' && named.length > 0) {
     throw new ConfigError(`${path}: the columns of a CoNLL file have no names: leave ${excerpt(named[0] ?? '')} out`);
   }

@@ -102,7 +102,10 @@ function findingsCard(paragraphs: readonly (readonly string[])[]): Markup {
   const parts = paragraphs.map(([first = '', ...others]) => {
     const [lead, rest] = [html`<strong>${name(first)}</strong>`, name(others.join(' '))];
     if (paragraphs.length === 1 || others.length === 0) return html`<p>${lead} ${rest}</p>`;
-    return html`<details><summary>${lead}</summary>${rest}</details>`;
+    return html`<details>
+      <summary>${lead}</summary>
+      ${rest}
+    </details>`;
   });
   return inDiv(html`${parts}`, 'card short');
 }
