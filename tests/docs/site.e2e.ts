@@ -7,6 +7,7 @@ import type { Browser, Page } from 'playwright-core';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { home, repository } from '../../docs/.vitepress/links.js';
+import { drawn } from '../fuzz/drawn.js';
 import { root } from '../workspace/repository.js';
 import { builtSite } from './built-site.js';
 import { inChromium, openBrowser, visit, withoutChromium, type Visited } from './browser.js';
@@ -208,7 +209,7 @@ function isOfApi(path: string): boolean {
 
 /** Returns a fixed random sample of pages. */
 function sampleOf(paths: readonly string[]): string[] {
-  return [...createRng(7).permutation(paths.length).slice(0, 40)].map((index) => paths[index] as string);
+  return [...createRng(7).permutation(paths.length).slice(0, drawn(40))].map((index) => paths[index] as string);
 }
 
 /** Reads the ids and links of a page without a browser. */

@@ -60,6 +60,11 @@ describe('a model too large for memory is rejected', () => {
     expect(filesAsked(use.hub).filter((path) => /model.*\.safetensors$/.test(path))).toEqual([]);
   });
 
+  it('but not if it may fit in fewer bits', async () => {
+    const fewer = { dtype: 'q4', memoryLimit: weights.length - 1 } as const;
+    await expect(fromPretrained(BERT, fewer)).resolves.toBeDefined();
+  });
+
   it('if the machine has less memory, by default', async () => {
     const isWeights = (file: object): boolean => 'path' in file && file.path === 'model.safetensors';
     const huge = { size: 4 * freemem(), lfs: undefined };

@@ -154,7 +154,7 @@ const DEFAULT_LABELS = 2;
 export async function fromPretrained(source: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
   const wanted = wantedHead(options);
   const { onProgress, dtype = 'fp32', memoryLimit = freeMemory() } = options;
-  const { path, format, storage } = await locate(source, options, memoryLimit);
+  const { path, format, storage } = await locate(source, options, { memoryLimit, dtype });
   const checkpoint = await format.read(modelFolder(path, storage, { onProgress, memoryLimit }), wanted.task, dtype);
   const { architecture, weights, tokenizer } = checkpoint;
   const pooling = architecture.head.tokens && poolingOf(options, checkpoint.embedding);

