@@ -165,6 +165,12 @@ describe('hidden states', () => {
     expect(relativeDistance(await outputs(again), values)).toBeLessThan(1e-5);
   });
 
+  it('of a language model get no head', async () => {
+    const { storage, model } = features('features', { task: 'causal-lm' });
+    const { changed } = await saveOnnxGraph(mergeAndUnload(adapted(await model)), 'tuned/model.onnx', { storage });
+    expect(changed).not.toEqual([]);
+  });
+
   it('in half precision are computed in float32, and merged weights are rounded', async () => {
     const { storage, model } = features('half', { numLabels: 2 });
     const peft = adapted(await model);

@@ -2,10 +2,10 @@
  * npx tsx --conditions @peftjs/source tools/compare-peft/compare.ts --study parity --model DIR --data DIR
  *     --python venv/bin/python [--work DIR] [--results DIR] [--tasks rte,mrpc] [--seeds 1,2]
  *
- * Trains with peftjs and with Hugging Face PEFT, with the settings of a file here (`parity`, `bert-base-1k`). Runs every
- * pair that has no result yet, starting with the first seed of every task, and reports all pairs. Both sides of a pair
- * run at the same time, each in its own process with the settings' number of threads, so that they share the machine's
- * other load. After an interruption, the same command resumes.
+ * Trains with peftjs and with Hugging Face PEFT, with the settings of a file here (`parity`, `bert-base-1k`). Runs
+ * every pair that has no result yet, starting with the first seed of every task, and reports all pairs. Both sides of a
+ * pair run at the same time, each in its own process with the settings' number of threads, so that they share the
+ * machine's other load. After an interruption, the same command resumes.
  */
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';

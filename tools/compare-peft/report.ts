@@ -110,7 +110,7 @@ function totalRow(settings: Settings, all: readonly Pair[]): string {
 }
 
 /**
- * The difference, the distance of the first losses (with dropout they have different masks), wall times, their ratio and
+ * The difference, the distance of the first losses (none with dropout, whose masks differ), wall times, their ratio and
  * memory, over some pairs.
  */
 function shared({ dropout }: Settings, some: readonly Pair[]): string[] {

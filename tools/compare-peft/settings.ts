@@ -20,7 +20,7 @@ export interface Settings {
     readonly rows: number;
     /** The number of other training rows, which are evaluated after every epoch. */
     readonly selectionRows: number;
-    /** The run ends after so many epochs in a row without a better score, with the best checkpoint. */
+    /** The run ends after this many epochs in a row without a better score, with the best checkpoint. */
     readonly patience: number;
   };
   /** The options of LoRA, on both sides. */

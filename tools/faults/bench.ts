@@ -61,8 +61,8 @@ export async function succeeded({ ended, stderr }: Bench): Promise<void> {
 }
 
 /**
- * Writes a study over the preset `smoke`. Returns the command that runs it on a tiny model, or trains one adapter of it,
- * without `--out` and the like.
+ * Writes a study over the preset `smoke`. Returns the command that runs it on a tiny model, or trains one adapter of
+ * it, without `--out` and the like.
  */
 export async function writeStudy(
   folder: string,

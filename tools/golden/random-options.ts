@@ -1,6 +1,6 @@
 /**
- * Random options of the methods whose adapters PEFT reads, in code's spelling: random-adapters.ts trains with them for
- * PEFT to open.
+ * Random options of the methods whose adapters PEFT reads, spelled as in TypeScript: random-adapters.ts trains with
+ * them for PEFT to open.
  */
 import type { Model } from '@peftjs/core';
 import { ConfigError, createRng, type PeftMethod, type Rng } from '@peftjs/core/method';

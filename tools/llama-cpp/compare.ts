@@ -1,6 +1,6 @@
 /*
- * Compares the logits of models and adapters in GGUF files with those of llama.cpp, which is the judge of what is written
- * and read: of the base model, of the base model with an adapter, and of the merged model in each dtype.
+ * Compares the logits of models and adapters in GGUF files with those of llama.cpp, which is the judge of what is
+ * written and read: of the base model, of the base model with an adapter, and of the merged model in each dtype.
  *
  *     mkdir judge && (cd judge && npm init -y && npm install --ignore-scripts node-llama-cpp@3.22.1)
  *     npx tsx --conditions @peftjs/source tools/llama-cpp/compare.ts --judge judge [--model file.gguf ..]
@@ -65,7 +65,7 @@ interface Comparison {
   readonly greedy?: string;
 }
 
-/** Below the context of every model here, which llama.cpp shifts when it is full. */
+/** The most tokens of a text: less than the context of every model here, because llama.cpp shifts a full one. */
 const LONGEST = 48;
 
 const TEXT = `The heron stood at the edge of the pond for 17 minutes, and didn't move. "What's it waiting for?" she asked.`;

@@ -12,7 +12,7 @@ export function manifestIn(folder: string): Manifest {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest;
 }
 
-/** The folders of the packages that `--projects=NAME,NAME` chooses, in the way of nx, or of all. */
+/** The folders of the packages that nx's `--projects=NAME,NAME` chooses; of all packages without it. */
 export function chosenFolders(args: readonly string[]): string[] {
   const names = args.flatMap((arg) =>
     arg.startsWith('--projects=') ? arg.slice('--projects='.length).split(',') : [],

@@ -63,8 +63,8 @@ const data = await createDataSet({
 });
 const CALLS = 100;
 
-/** Texts of 3 to 34 words, in mixed order. */
 const WORDS = TEXT.split(' ');
+/** Texts of 3 to 34 words, in mixed order. */
 const TEXTS = Array.from({ length: 32 }, (_, text) =>
   Array.from({ length: 3 + ((text * 13) % 32) }, (_, word) => WORDS[(text * 7 + word) % WORDS.length]).join(' '),
 );

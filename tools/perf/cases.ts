@@ -64,7 +64,7 @@ export const sizes = { ...encoderSizes, ...decoderSizes };
 /** The name of a model and the batches that it is trained on. */
 export type SizesName = keyof typeof sizes;
 
-/** Said, because the default depends on the free memory. */
+/** Explicit, because the default depends on the free memory. */
 const [kept, recomputed] = [{ gradientCheckpointing: false }, { gradientCheckpointing: true }];
 
 const plainSettings = {
@@ -137,8 +137,8 @@ function keysOf<K extends string>(record: Readonly<Record<K, unknown>>): K[] {
 }
 
 /**
- * Attaches each method with rank 8: to all linear modules of a decoder, else to the default modules, which are query and
- * value, fused in the embedded model.
+ * Attaches each method with rank 8: to all linear modules of a decoder, else to the default modules, which are query
+ * and value, fused in the embedded model.
  */
 export const onModel: Readonly<Record<Method, (model: Model) => PeftModel>> = {
   lora: (model) => attach(model, lora({ ...placed(model), r: 8 })),

@@ -13,8 +13,8 @@ export type ModelConfig = Readonly<Record<string, unknown>> & { readonly model_t
 type Stored = ReadonlyMap<string, StoredTensor>;
 
 /**
- * Writes a model folder of transformers with random weights: gains of one, biases of zero, and matrices with values from
- * -0.03 to 0.03, in float32 unless `torch_dtype` is bfloat16.
+ * Writes a model folder of transformers with random weights: gains of one, biases of zero, and matrices with values
+ * from -0.03 to 0.03, in float32 unless `torch_dtype` is bfloat16.
  */
 export async function writeRandomModel(folder: string, config: ModelConfig, task: Task): Promise<void> {
   const shapes = Object.entries(storedShapes(config, task));

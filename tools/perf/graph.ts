@@ -1,8 +1,9 @@
 /*
  * npx tsx --conditions @peftjs/source tools/perf/graph.ts GRAPH FOLDER [--batch 16x64] [--rounds 3] [--steps 10] [--method lora]
  *
- * Trains a LoRA or SoRA on sentence embeddings of an ONNX graph and on the checkpoint that it was exported from: the number of nodes of
- * a step, the processor time of one, and the largest relative difference of the losses. Rounds alternate.
+ * Trains LoRA or SoRA on sentence embeddings of an ONNX graph, and of the checkpoint that it was exported from. Prints
+ * the number of nodes of a step, the processor time of one, and the largest relative difference of the losses. Rounds
+ * alternate.
  */
 import { parseArgs } from 'node:util';
 import { attach, hostTensor, train, type Model, type TrainingData } from '@peftjs/core';
@@ -51,7 +52,7 @@ console.log(
   `ratio ${((ours?.time ?? NaN) / (theirs?.time ?? NaN)).toFixed(3)}, losses within ${Math.max(...differences).toExponential(1)}`,
 );
 
-/** Trains a model for some steps. */
+/** Returns a function that trains a model for some steps, and the numbers of nodes of the graphs that it opens. */
 function timer(model: Model) {
   const nodes: number[] = [];
   const runtime = onnxRuntime((bytes, options) => {

@@ -37,7 +37,7 @@ export interface CaseResult extends Pick<PerfCase, 'name' | 'method' | 'dtype' |
   readonly peakRssBytes: number;
   /** Peak memory until the model is loaded. */
   readonly loadPeakBytes: number;
-  /** Peak memory of training, above that of the process with the loaded model. On Linux only: elsewhere with loading. */
+  /** Peak memory of training, above that of the process with the loaded model; includes loading except on Linux. */
   readonly stepPeakBytes: number;
   /** The number of nodes of the step's graph; absent for eager executors. */
   readonly graphNodes?: number;

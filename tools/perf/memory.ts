@@ -11,8 +11,8 @@ import { counted, variedData } from './varied.js';
 /*
  * node --expose-gc --import tsx --conditions @peftjs/source tools/perf/memory.ts [--executor compiled] [--steps 2000]
  *
- * Checks that memory does not grow over many steps with changing batch lengths and ranks.
- * Prints the process's memory at intervals, and its growth over the second half.
+ * Shows whether memory grows over many steps with changing batch lengths and ranks: prints the process's memory at
+ * intervals, and its growth over the second half.
  */
 
 const executors: Record<string, () => Promise<Executor> | Executor> = {

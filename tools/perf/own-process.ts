@@ -1,6 +1,6 @@
 /**
- * Work in processes of their own: a process's peak memory is that of all it did, and it inherits the peak of the process
- * that starts it.
+ * Work in processes of their own: a process's peak memory is that of all it did, and it inherits the peak of the
+ * process that starts it.
  */
 import { PeftError } from '@peftjs/core';
 import { spawn } from 'node:child_process';

@@ -10,7 +10,7 @@ type Column =
   | Json[]
   /** Numbers of 32 bits, in base64: the first bytes of all, then all second ones, .. */
   | { float32: string }
-  /** The shape of each value, by index; then, as columns, all plain values, all items of lists, and all fields by key. */
+  /** The shape of each value, by index; then, as columns, all plain values, items of lists, and fields by key. */
   | { shapes: Shape[]; of: number[]; plain: Column; items: Column; fields: Record<string, Column> };
 
 /** The keys of an object, the length of a list, or null for a plain value. */
@@ -19,8 +19,8 @@ type Shape = string[] | number | null;
 const PACKED = /^(?:(?:tuning\/)?results\/[^/]+|run|summary|tuning)\.json$/;
 
 /**
- * Packs a run's result files, run.json, summary.json and tuning.json into an archive: their paths, and their contents as
- * one column, in JSON compressed by brotli.
+ * Packs a run's result files, run.json, summary.json and tuning.json into an archive: their paths, and their contents
+ * as one column, in JSON compressed by brotli.
  * @throws PeftError if there are none, or if one is not JSON as peft-bench writes it, which `unpack` could not restore.
  */
 export async function pack(folder: string, archive: string): Promise<void> {
@@ -88,7 +88,7 @@ function isObject(value: Json): value is Record<string, Json> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Whether values are fractions of 32 bits, such as losses. Integers are shorter as text. */
+/** Whether all values are float32 and some are fractions, such as losses. Integers are shorter as text. */
 function areFloat32(values: Json[]): values is number[] {
   const isFloat32 = (value: Json): boolean => typeof value === 'number' && Math.fround(value) === value;
   return values.every(isFloat32) && !values.every(Number.isInteger);

@@ -1,12 +1,12 @@
 /*
  * npx tsx --conditions @peftjs/source tools/publish/publish.ts RUN NAME [--chart FILE=DESCRIPTION].. [--archive ARCHIVE]
  *
- * Publishes a finished run: packs its result files into docs/benchmarks/results/NAME/run.json.br, copies summary.csv and
- * the report's charts whose descriptions start with DESCRIPTION next to it, and writes verdict and scores between the
- * marks of docs/benchmarks/NAME.md. If that page does not exist, it is created without prose.
+ * Publishes a finished run: packs its result files into docs/benchmarks/results/NAME/run.json.br, copies summary.csv
+ * and the report's charts whose descriptions start with DESCRIPTION next to it, and writes verdict and scores between
+ * the marks of docs/benchmarks/NAME.md. If that page does not exist, it is created without prose.
  *
- * With --archive it only packs the result files, as ARCHIVE.json.br: those of a further run, or of an unfinished one, which
- * another machine can resume.
+ * With --archive it only packs the result files, as ARCHIVE.json.br: those of a further run, or of an unfinished one,
+ * which another machine can resume.
  */
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';

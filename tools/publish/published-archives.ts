@@ -9,7 +9,7 @@ import { unpack } from './archive.js';
 /** The folder with the published results of each study. */
 export const publishedFolder = fileURLToPath(new URL('../../docs/benchmarks/results/', import.meta.url));
 
-/** Returns a function that unpacks an archive of a study into a folder, which exists until the calling test file ends. */
+/** Returns a function that unpacks an archive of a study into a folder, which is removed when the test file ends. */
 export async function unpacking(): Promise<(study: string, archive: string) => Promise<string>> {
   const folder = await mkdtemp(join(tmpdir(), 'peft-bench-archives-'));
   afterAll(() => rm(folder, { recursive: true }));
@@ -25,7 +25,7 @@ export function doneOf(trials: readonly TrialResult[]): DoneTrial[] {
   return trials.filter((each) => each.status === 'done');
 }
 
-/** Returns the mean; NaN of nothing. */
+/** Returns the mean; NaN if there are no values. */
 export function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

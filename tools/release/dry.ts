@@ -3,9 +3,9 @@
  *
  *   npm run release:dry -- [--package @peftjs/sora ..] [--out DIR]
  *
- * The workflow `release` runs the same npm scripts. `--package` builds, checks and packs only the packages that it names;
- * `--out` keeps the tarballs. The copy uses what is installed here, so the network is needed only where a release changes
- * a dependency. Exits with 1 at the first step that fails; nothing is left behind either way.
+ * The workflow `release` runs the same npm scripts. `--package` builds, checks and packs only the packages that it
+ * names; `--out` keeps the tarballs. The copy uses what is installed here, so the network is needed only where a
+ * release changes a dependency. Exits with 1 at the first step that fails; nothing else is left behind either way.
  */
 import { spawn } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, realpath, rm } from 'node:fs/promises';

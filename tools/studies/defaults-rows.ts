@@ -5,7 +5,7 @@
  *
  * SENTENCES is a folder with `TREC.train.all`, `TREC.test.all`, `stsa.fine.train`, `stsa.fine.test` and
  * `rt-polarity.all`, QNLI one with GLUE's `dev.tsv`. The rows of a task are pooled, without duplicates, and shuffled.
- * Writes `train.jsonl` and `dev.jsonl` of each task into a subfolder of data. It does not have the task's name:
+ * Writes `train.jsonl` and `dev.jsonl` of each task into a subfolder of data that does not have the task's name, since
  * `--data` reads a folder named `trec` or `qnli` as the published files.
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';

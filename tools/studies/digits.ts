@@ -1,6 +1,6 @@
 /**
- * Adapts a small vision transformer, trained in full on the digits 0 to 4 of MNIST by digits_vit.py, to the digits 5 to 9.
- * Prints a table of the accuracy on held-out images, for head, LoRA, SoRA and full fine-tuning at three seeds.
+ * Adapts a small vision transformer, trained in full on the digits 0 to 4 of MNIST by digits_vit.py, to the digits 5 to
+ * 9. Prints a table of the accuracy on held-out images, for head, LoRA, SoRA and full fine-tuning at three seeds.
  *
  *   npx tsx --conditions @peftjs/source tools/studies/digits.ts FOLDER
  */

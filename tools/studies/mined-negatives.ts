@@ -4,10 +4,10 @@
  *   npx tsx --conditions @peftjs/source tools/studies/mined-negatives.ts --model FOLDER --data data --out results.json
  *       [--seeds 6] [--rows 3000] [--epochs 2] [--threads 2]
  *
- * The arms differ in the negatives of a row: none besides those of the batch, a random word of the file, or a mined one.
- * The random one tells whether more negatives help, or harder ones. All train on the same rows for the same number of
- * steps. Writes the metrics of each training after it, leaves out those that the file already has, and prints means with
- * 95 % intervals over the seeds.
+ * The arms differ in the negatives of a row: none besides those of the batch, a random word of the file, or a mined
+ * one. The random one tells whether more negatives help, or harder ones. All train on the same rows for the same number
+ * of steps. Writes the metrics of each training after it, leaves out those that the file already has, and prints means
+ * with 95 % intervals over the seeds.
  */
 import { attach, diskStorage, evaluate, train } from '@peftjs/core';
 import { createRng } from '@peftjs/core/method';

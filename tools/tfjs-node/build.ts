@@ -1,6 +1,6 @@
 /**
- * Builds the native addon of @tensorflow/tfjs-node 4.22.0 (or tfjs-node-gpu) from the sources in its npm package, against the
- * TensorFlow of a wheel from PyPI. See README.md in this folder.
+ * Builds the native addon of @tensorflow/tfjs-node 4.22.0 (or tfjs-node-gpu) from the sources in its npm package,
+ * against the TensorFlow of a wheel from PyPI. See README.md in this folder.
  *
  *   npx tsx tools/tfjs-node/build.ts --into DIR [--package tfjs-node|tfjs-node-gpu] [--tensorflow 2.18.1]
  *

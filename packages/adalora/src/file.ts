@@ -52,8 +52,8 @@ const PEFT_FIELDS = {
 } as const satisfies Record<string, keyof AdaloraConfig>;
 
 /**
- * The fields that PEFT does not have, and their options. Only further training needs them. PEFT warns of unknown fields,
- * so a default is not written.
+ * The fields that PEFT does not have, and their options. Only further training needs them. PEFT warns of unknown
+ * fields, so a default is not written.
  */
 const OWN_FIELDS = {
   parametrization: 'parametrization',

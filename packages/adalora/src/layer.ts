@@ -21,7 +21,7 @@ import type { AdaloraConfig } from './config.js';
  *   y    = x W0 + b + s ((d(x) A) * E) B            rankLayer       x [rows, in]   A [in, r]   E [r]   B [r, out]
  *   s    = alpha / (r + 1e-5)                       r = initR for the whole run; both released codes add the 1e-5
  *   d    : dropout during training                  with the rate loraDropout
- *   A, B ~ N(0, 0.02), E = 0                        initial
+ *   A, B ~ N(0, 0.02^2), E = 0                      initial
  *   R    = ||A^T A - I||^2 + ||B B^T - I||^2        loss, times gamma (eq. 4)
  *
  *   I    = |w dL/dw|                                scored          for every scalar w of A, E and B (eq. 10)

@@ -9,7 +9,9 @@ export const aloraOptions = {
   rounds: v.optional(integerFrom(0), 8),
   /** When the first round comes, as a share of the run's steps. Default 0.1: the paper's K1, 1 epoch of 10. */
   firstRound: v.optional(positiveShare, 0.1),
-  /** The interval between two rounds, as a share of the run's steps. Default 0.025: the paper's K2, 0.25 epochs of 10. */
+  /**
+   * The interval between two rounds, as a share of the run's steps. Default 0.025: the paper's K2, 0.25 epochs of 10.
+   */
   roundInterval: v.optional(positiveShare, 0.025),
   /** n_A, the share of the initial ranks that move in one round. Default 1/8. */
   movedShare: v.optional(positiveShare, 1 / 8),
@@ -19,7 +21,7 @@ export const aloraOptions = {
 };
 
 /**
- * The options of ALoRA. The sum of the initial ranks (`r`, default 8) is distributed; with a `budget`, ranks move by the
- * parameters that they store. `loraAlpha` is 8 by default.
+ * The options of ALoRA. The sum of the initial ranks (`r`, default 8) is distributed; with a `budget`, ranks move by
+ * the parameters that they store. `loraAlpha` is 8 by default.
  */
 export type AloraConfig = RankOptions<typeof aloraOptions>;

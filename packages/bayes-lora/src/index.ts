@@ -14,7 +14,7 @@ import { bayesLoraPolicy, EPSILON } from './policy.js';
  *   s  = alpha / r                            with the initial r of the module
  *   dW = s A B over the remaining ranks
  *   R  = kappa sum KL(a) over A and B         loss         kappa = klScale
- *   a  = sigma_i^2 / (mu^2 + 1e-8)            for each entry mu of A and B
+ *   a  = sigma_i^2 / (mu^2 + 1e-8) + 1e-8     for each entry mu of A and B
  *   KL = k1 + ln(1 + 1/a) / 2 - k1 sigmoid(k2 + k3 ln a)   divergence: Molchanov et al., 2017, eq. 14
  *   A ~ U(-1/sqrt(in), 1/sqrt(in)), B ~ U(-1e-3, 1e-3)     start
  *

@@ -6,7 +6,7 @@ export function formatCount(value: number | null): string {
   return value === null ? NONE : Math.round(value).toLocaleString('en-US');
 }
 
-/** A short count: `6.1k`, `6.8M`. */
+/** A short count: `6,144`, `57.3k`, `6.8M`. */
 export function formatShortCount(value: number): string {
   const [divisor, unit] = value >= 1e6 ? [1e6, 'M'] : value >= 1e4 ? [1e3, 'k'] : [1, ''];
   return unit === '' ? formatCount(value) : `${Number((value / divisor).toFixed(1))}${unit}`;

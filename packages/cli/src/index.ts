@@ -1,4 +1,4 @@
-/* What a package that adds commands to the program needs beside the trials and their results. */
+/* What a package that adds commands to the program needs besides the trials and their results. */
 export {
   amount,
   count,

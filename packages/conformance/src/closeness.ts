@@ -1,6 +1,9 @@
 import { floats, type HostTensor, type HostTensors } from '@peftjs/core/method';
 
-/** Returns ||a - b|| / ||b||, the distance of two float32 computations of one tensor. 0 for two tensors of zeros. */
+/**
+ * Returns ||a - b|| / ||b||, the distance of two float32 computations of one tensor. 0 for equal tensors, infinite for
+ * different lengths.
+ */
 export function relativeDistance(a: ArrayLike<number>, b: ArrayLike<number>): number {
   if (a.length !== b.length) return Infinity;
   let difference = 0;

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { ConfigError, didYouMean } from './errors.js';
 
-/** Receives warnings. The packages below the command line never print. */
+/** Receives warnings, in place of `console.warn`: see `onWarning`. */
 export type Warn = (message: string) => void;
 
 let warn: Warn = (message) => {
@@ -43,7 +43,7 @@ export const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 /** A schema for finite numbers of at least zero. */
 export const nonNegative = v.pipe(v.number(), v.finite(), v.minValue(0));
 
-/** A schema for shares of a whole, without nothing at all. */
+/** A schema for shares of a whole: above 0, at most 1. */
 export const positiveShare = v.pipe(v.number(), v.gtValue(0), v.maxValue(1));
 
 /** A schema for the share of itself that a running average keeps per step: 0 keeps nothing, 1 would never change. */
@@ -100,7 +100,9 @@ export function parseOptions<const S extends v.ObjectEntries>(
   throw new ConfigError(`${owner}: option '${path}' is ${value}; ${expectation(issue)}`, path);
 }
 
-/** Returns what an issue with a missing field is by the field's own schema: that of the object says only its name. */
+/**
+ * Returns the issue of a missing field as the field's own schema states it: the object's schema only names the field.
+ */
 function reported(entries: v.ObjectEntries, issue: v.BaseIssue<unknown>): v.BaseIssue<unknown> {
   const { input, path } = issue;
   const entry = input === undefined ? entries[String(path?.[0].key)] : undefined;
@@ -131,7 +133,7 @@ function quotedNames({ expected }: v.BaseIssue<unknown>): string[] {
 
 function expectation(issue: v.BaseIssue<unknown>): string {
   if (issue.type === 'custom') return `expected ${issue.message}`;
-  // An action such as `integer` expects nothing by its own words, and a message of our own says it all.
+  // Actions such as `integer` leave `expected` null, and a message of our own is complete.
   if (issue.expected === null) return issue.message.startsWith('Invalid ') ? `expected ${issue.type}` : issue.message;
   return `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
 }

@@ -3,7 +3,7 @@ import type { Calibration, ConfiguredMethod, PeftMethod } from './contracts/meth
 import type { EvaluationData, InputBatch, Model, TrainingData } from './contracts/model.js';
 import type { HostTensors } from './tensors.js';
 
-/* Schemas of the values that public functions take. They check as much as tells one kind of value from another. */
+/* Schemas of the values that public functions take. They check only what tells one kind of value from another. */
 
 /** What a member of a value is, as `typeof` says, but for lists and maps. */
 type MemberKind = 'function' | 'list' | 'map' | 'number' | 'object' | 'string';
@@ -96,7 +96,7 @@ export const aCalledMethod = objectLike<ConfiguredMethod>(
 /** A schema for the results of `calibrate`. */
 export const aCalibration = ofKind<Calibration>('the result of calibrate', 'object');
 
-/** A schema for signals that abort. */
+/** A schema for abort signals. */
 export const aSignal = objectLike<AbortSignal>("an AbortSignal, e.g. an AbortController's", {
   throwIfAborted: 'function',
 });

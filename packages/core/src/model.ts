@@ -1,4 +1,5 @@
-// The entry for authors of models, engines and other hosts: networks and sites, arguments, heads, weights in 8 bits, adapters, files and storage.
+// The entry for authors of models, engines and other hosts: networks and sites, arguments, heads, weights in few bits,
+// adapters, files and storage.
 export type {
   RowPredictions,
   RowValue,

@@ -35,7 +35,9 @@ export interface QuantizedTensor extends HostTensor {
 
 /** The tensors that hold a matrix; the fields of `QuantizedWeight` inside a step. */
 export interface QuantizedParts {
-  /** 8 bits: Q, int8, in the shape of the matrix. 4 bits: q, uint8 `[out * blocks, 16]`; low halves hold the first 16. */
+  /**
+   * 8 bits: Q, int8, in the shape of the matrix. 4 bits: q, uint8 `[out * blocks, 16]`; low halves hold the first 16.
+   */
   readonly values: HostBytes;
   /** 8 bits: s, `[out]` for a matrix `[in, out]` and `[rows, 1]` for a table. 4 bits: d / 16, `[out * blocks]`. */
   readonly scale: HostTensor;
@@ -59,8 +61,8 @@ export interface QuantizedFilling {
   /** The matrix; complete once all rows are added. */
   readonly weight: QuantizedTensor;
   /**
-   * Adds whole rows, stored one after the other: the weights `[in]` of one output each, or the words of a table. `start`
-   * is the index of the first.
+   * Adds whole rows, stored one after the other: the weights `[in]` of one output each, or the words of a table.
+   * `start` is the index of the first.
    */
   add(rows: Float32Array, start: number): void;
 }
@@ -90,7 +92,10 @@ export function quantizedFilling(form: QuantizedForm, count: number, width: numb
   return form === 'q4' ? inBlocks(count, width) : inBytes(form, count, width);
 }
 
-/** Returns a weight, `[in, out]` or the rows of a table, in few bits. @throws ShapeError when it is not a matrix of floats. */
+/**
+ * Returns a weight, `[in, out]` or the rows of a table, in few bits. @throws ShapeError unless it is a matrix of
+ * floats.
+ */
 export function quantized(matrix: HostTensor, form: QuantizedForm = 'q8'): QuantizedTensor {
   const rows = form === 'q8 rows' ? matrix : transposed(matrix);
   const { weight, add } = quantizedFilling(form, rows.shape[0] as number, rows.shape[1] as number);
@@ -104,7 +109,7 @@ export function roundedLike(held: HostTensor, matrix: HostTensor): HostTensor {
   return quantized(matrix, isTable(held.parts) ? 'q8 rows' : held.bits === 4 ? 'q4' : 'q8');
 }
 
-/** Returns the memory that a weight needs, in bytes. */
+/** Returns the memory that a weight of `count` rows of `width` numbers needs, in bytes. */
 export function quantizedBytes(form: QuantizedForm, count: number, width: number): number {
   const scales = count * Float32Array.BYTES_PER_ELEMENT;
   if (form !== 'q4') return count * width + scales;
@@ -117,7 +122,7 @@ export function isQuantized(tensor: HostTensor): tensor is QuantizedTensor {
   return 'parts' in tensor;
 }
 
-/** Returns the numbers of one row of a matrix, without computing the others. */
+/** Returns the numbers of one row of a matrix; of a table in 8 bits, without computing the others. */
 export function rowOf(matrix: HostTensor, row: number): Float32Array {
   const width = matrix.shape[1] as number;
   const [start, end] = [row * width, (row + 1) * width];

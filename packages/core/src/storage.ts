@@ -15,7 +15,8 @@ export interface Storage {
   write(path: string, bytes: Uint8Array): Promise<void>;
   /**
    * Replaces the files of folders such that each folder holds either all of its old files or all of the new ones,
-   * whatever interrupts it: e.g. in one transaction. Without it, opening a folder whose save was interrupted reports that.
+   * whatever interrupts it: e.g. in one transaction. Without it, opening a folder whose save was interrupted reports
+   * that.
    */
   writeFolders?(folders: readonly FolderFiles[]): Promise<void>;
 }

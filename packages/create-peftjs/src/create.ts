@@ -41,7 +41,7 @@ export const starters = {
 /** The name of a starter. */
 export type StarterName = keyof typeof starters;
 
-/** What was asked for cannot be made; one line says why. Not core's error: this package depends on nothing. */
+/** The project cannot be made; the message says why in one line. Not core's error: this package depends on nothing. */
 export class CreateError extends Error {
   readonly code = 'PEFT_CREATE';
 }
@@ -53,16 +53,14 @@ const templates = fileURLToPath(new URL('../templates', import.meta.url));
 
 /**
  * Writes a starter into a folder, which is made if it does not exist.
- * @returns the names of the files
- * @throws CreateError when the folder has files already.
+ * @returns the paths of the files in the folder, sorted
+ * @throws CreateError when the folder has anything but `.git` in it already.
  */
 export async function createProject(folder: string, name: StarterName): Promise<string[]> {
   const into = resolve(folder);
   await mkdir(into, { recursive: true });
-  const present = await readdir(into);
-  if (present.some((file) => file !== '.git')) {
-    throw new CreateError(`${folder} is not empty: name a new folder, or remove ${present[0] ?? ''}`);
-  }
+  const present = (await readdir(into)).find((file) => file !== '.git');
+  if (present !== undefined) throw new CreateError(`${folder} is not empty: name a new folder, or remove ${present}`);
   const files = new Map<string, Uint8Array>();
   let manifest: Manifest = { name: packageName(into) };
   for (const layer of starters[name].layers) {

@@ -23,8 +23,8 @@ export const dynamicDoraOptions = {
 };
 
 /**
- * The options of Dynamic DoRA. Defaults are those of the released code's example, except for its dropout of 0.1: `r`, the
- * paper's r0, is 12, `loraAlpha` 8. A `budget` replaces `targetR`.
+ * The options of Dynamic DoRA. Defaults are those of the released code's example, except for its dropout of 0.1: `r`,
+ * the paper's r0, is 12, `loraAlpha` 8. A `budget` replaces `targetR`.
  */
 export type DynamicDoraConfig = RankOptions<typeof dynamicDoraOptions>;
 

@@ -11,8 +11,9 @@ export interface BackendReport {
   /** Whether the machine has what it needs. */
   readonly available: boolean;
   /**
-   * `'none'`: it computes on the processor. `'used'`: it computes on a GPU. `'missing'`: it can, but is not available or has found no GPU.
-   * A compiled backend is reported as `'used'` if its libraries are there: only starting it shows whether there is a GPU.
+   * `'none'`: it computes on the processor. `'used'`: it computes on a GPU. `'missing'`: it can, but is not available
+   * or has found no GPU. A compiled backend is reported as `'used'` if its libraries are there: only starting it shows
+   * whether there is a GPU.
    */
   readonly gpu: 'none' | 'used' | 'missing';
   /** Why it is not available, or, if it is, why it uses no GPU. */

@@ -17,9 +17,9 @@ export const MAGIC = 0x46554747;
 export const MAX_HEADER_BYTES = 100_000_000;
 /** The maximum number of tensors, and of entries of the metadata. */
 export const MAX_ENTRIES = 65_536;
-/** The maximum sizes of a key and of a tensor's name in bytes, as in llama.cpp. */
+/** The maximum size of a key in bytes, as in llama.cpp. */
 export const MAX_KEY_BYTES = 65_535;
-/** See {@link MAX_KEY_BYTES}. */
+/** The maximum size of a tensor's name in bytes, as in llama.cpp. */
 export const MAX_NAME_BYTES = 63;
 
 const VERSIONS: readonly number[] = [2, 3];

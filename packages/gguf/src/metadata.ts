@@ -67,7 +67,7 @@ export const ALIGNMENT_KEY = 'general.alignment';
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 2 ** 20;
 
-/** Returns the alignment that the metadata ask for; undefined if it is not a uint32 and a power of two. */
+/** Returns the alignment that the metadata ask for; undefined unless it is a uint32 and a power of two up to 2^20. */
 export function alignmentIn(metadata: ReadonlyMap<string, MetadataValue>): number | undefined {
   const { type, value } = metadata.get(ALIGNMENT_KEY) ?? { type: 'uint32', value: DEFAULT_ALIGNMENT };
   const isPower = type === 'uint32' && value > 0 && value <= MAX_ALIGNMENT && Number.isInteger(Math.log2(value));

@@ -8,7 +8,7 @@ import type { MetadataValue } from './metadata.js';
 export interface TensorPiece {
   /** The index of the first row. */
   readonly start: number;
-  /** The rows as a separate tensor. A scalar is a single piece. */
+  /** The rows as a separate tensor. A scalar or a vector is a single piece. */
   readonly rows: GgufTensor;
 }
 
@@ -25,8 +25,8 @@ export interface GgufFile {
   /** Reads a tensor. @throws GgufError when there is no such tensor, the file is closed or reading fails. */
   read(name: string): Promise<GgufTensor>;
   /**
-   * Reads a tensor in pieces of whole rows of its outermost axis, about 1 MB each. Each piece overwrites the memory of
-   * the previous one.
+   * Reads a tensor in pieces of whole rows of its outermost axis, at most 1 MiB each unless one row is larger. A piece
+   * may overwrite the memory of the previous one.
    * @throws GgufError like `read`.
    */
   pieces(name: string): AsyncIterable<TensorPiece>;
@@ -37,7 +37,7 @@ export interface GgufFile {
 /**
  * Opens a file by its path (in Node) or from a source, and reads only its header. The source is closed with the file,
  * and also if opening fails.
- * @throws GgufError naming the file, and the invalid tensor or key.
+ * @throws GgufError naming the file, if it was given by its path, and the invalid tensor or key.
  */
 export async function openGguf(from: string | ByteSource): Promise<GgufFile> {
   if (typeof from !== 'string') return openSource(from);

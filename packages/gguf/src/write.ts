@@ -125,7 +125,7 @@ class HeaderBytes {
   }
 }
 
-/** A float32 is rounded, and -0 is a float. */
+/** Whether a value may change when it is written: only a float32, which is rounded. */
 function isFloatOf(type: keyof typeof NUMBERS, value: number | bigint): boolean {
   return type === 'float32' && typeof value === 'number';
 }

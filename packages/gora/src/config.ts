@@ -22,9 +22,10 @@ export const goraOptions = {
 };
 
 /**
- * The options of GoRA. `r`, 8 by default, is the reference rank: the chosen ranks store as many parameters as this rank in
- * every module. `loraAlpha` is 16 by default: a module's change is scaled by `loraAlpha / sqrt(r)`, with its own r.
- * `rankPattern` is only for `initLoraWeights: 'stored'`.
+ * The options of GoRA. `r`, 8 by default, is the reference rank: the chosen ranks store as many parameters as this rank
+ * in every module. A `budget` replaces it, here and in `minR` and `maxR`, by the average rank that it pays for.
+ * `loraAlpha` is 16 by default: a module's change is scaled by `loraAlpha / sqrt(r)`, with its own r. `rankPattern` is
+ * only for `initLoraWeights: 'stored'`.
  */
 export type GoraConfig = RankOptions<typeof goraOptions>;
 

@@ -3,8 +3,8 @@ import { dealRanks, fillBudget, pruneStep, type RankPolicy } from '@peftjs/core/
 import type { L1raConfig } from './config.js';
 
 /*
- * After the warm-up, ranks move at intervals of `rankUpdateRatio` of the run, as in the released code, and the optimizer
- * restarts:
+ * After the warm-up, ranks move at intervals of `rankUpdateRatio` of the run, as in the released code, and the
+ * optimizer restarts:
  *
  *   A rank whose gate is below the threshold is pruned, unless it is the module's last one.
  *   The modules that lost none get one rank each in turn, those whose smallest gate is largest first, until as many are

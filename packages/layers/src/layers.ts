@@ -239,7 +239,7 @@ function onHost(weight: tf.LayerVariable, shape: readonly number[]): HostTensor 
   };
 }
 
-/** Returns two 32-bit FNV-1a hashes of the architecture and the bits of all weights. */
+/** Returns two 32-bit hashes, FNV-1a and a variant, of the architecture and the bits of all weights: 16 hex digits. */
 function fingerprintOf(model: tf.LayersModel, weights: HostTensors): string {
   const hashes = new Uint32Array([0x811c9dc5, 0x9e3779b9]);
   const add = (bytes: Uint8Array): void => {

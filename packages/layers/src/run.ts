@@ -30,7 +30,7 @@ export interface Run extends Required<Pick<FitOptions, 'rateFactors'>> {
   readonly controller: Controller | undefined;
   /** The plan; undefined if the number of steps is unknown. */
   readonly plan: TrainPlan | undefined;
-  /** The source of dropout's random numbers, forked by the total number of steps. */
+  /** The source of dropout's random numbers, forked by the number of each step, counted over all runs. */
   readonly noise: Rng;
   /** The number of steps in earlier runs. */
   readonly before: number;

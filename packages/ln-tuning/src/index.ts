@@ -56,7 +56,7 @@ export const lnTuning: CallableMethod<LnTuningConfig> = defineMethod<LnTuningCon
   },
 });
 
-/** @throws UnsupportedError when a file trains modules that are no normalizations. */
+/** @throws UnsupportedError when a file trains modules that are not normalizations. */
 function assertNorms({ tensors, sites = [] }: AdapterFile): void {
   const other = sites.find(({ path, kind }) => kind !== 'layerNorm' && path + WEIGHT in tensors);
   if (!other) return;

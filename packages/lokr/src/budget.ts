@@ -3,7 +3,7 @@ import { compactPattern, isNearBudget, selectWithinBudget, sitesForBudget } from
 import type { LokrConfig } from './config.js';
 import { sidesOf, storedAt } from './shapes.js';
 
-/** First factors to try if the configured one stores too little for a budget. The smaller W1 is, the larger W2. */
+/** Values of `decomposeFactor` to try if the configured one stores too little. The smaller W1 is, the larger W2. */
 const FACTORS = [16, 8, 4, 2, 1];
 
 /** The smallest share of a budget that counts as fitted. */
@@ -39,7 +39,7 @@ export function fitBudget(sites: readonly Site[], budget: number, config: LokrCo
   );
 }
 
-/** Returns the largest configuration within the budget that keeps the configured factors. */
+/** Returns the largest configuration within the budget that keeps `decomposeFactor`. */
 function fittedWith(sites: readonly Site[], budget: number, config: LokrConfig): Fitted {
   const cost = (site: Site, r: number): number => storedAt(site, r, config);
   const kept = sitesForBudget(sites, budget, (site) => cost(site, 1));

@@ -10,7 +10,8 @@ export const lokrOptions = {
   /** Whether the first factor of the Kronecker product is decomposed too, not only the second. Default false. */
   decomposeBoth: v.optional(v.boolean(), false),
   /**
-   * The side of the first factor, or the nearest divisor below it; -1 chooses sides near the square root. Default -1.
+   * The sides of the first factor. Where it does not divide a module's features, the side is their largest divisor
+   * that is at most this and at most their square root; -1 sets no limit but the square root. Default -1.
    */
   decomposeFactor: v.optional(v.pipe(v.number(), v.integer()), -1),
   /** Whether the outputs that `rankDropout` keeps are scaled up to make up for the dropped ones. Default false. */

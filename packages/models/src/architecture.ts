@@ -124,7 +124,7 @@ export function weightShapes({
 /**
  * Checks the weights that a checkpoint declares against those the architecture needs, before any weight is read.
  * @param file The name of the checkpoint file, for errors.
- * @throws CheckpointError naming the first weight that is missing or has the wrong shape.
+ * @throws CheckpointError naming the first weight that is missing or has the wrong dtype or shape.
  */
 export function checkShapes(
   architecture: Network,

@@ -59,7 +59,7 @@ export interface TextContext extends Context {
 /**
  * Returns the context of whole texts: inputs `inputIds` and `attentionMask` [B, S].
  * @param keep Called with the keys and values of each layer.
- * @param padTokenId The token that may not be the last one of a text. Default: none, so that it is the last in the mask.
+ * @param padTokenId The token that cannot be a text's last one. Default: none; the last token is the last in the mask.
  */
 export function wholeText(
   inputs: Tensors,
@@ -148,8 +148,9 @@ export function nextToken(inputs: Tensors, capacity: number, cache: Tensors): Co
 }
 
 /**
- * Returns the context of tokens after a past: inputs `positions` [B, S], `attentionMask` [B, P + S] and the past of
- * each layer [B, keyHeads, P, size]. Writes past and new keys and values, the past of the next pass, to `present`.
+ * Returns the context of tokens after a past: inputs `inputIds` and `positions` [B, S], `attentionMask` [B, P + S] and
+ * the past of each layer, `past_key_values.<layer>.key` and `.value` [B, keyHeads, P, size]. Writes past and new keys
+ * and values, the past of the next pass, to `present` as `present.<layer>.key` and `.value`.
  * @param maxTokens The longest text in tokens, if limited: later positions have no angles.
  */
 export function afterPast(inputs: Tensors, keyHeads: number, present: Tensors, maxTokens?: number): Context {

@@ -54,6 +54,7 @@ export function listField(owner: unknown, name: string, file: string): unknown[]
 /** Formats a parsed value for messages. */
 export function shown(value: unknown): string {
   if (value === undefined) return 'nothing';
+  if (typeof value === 'function') return 'a function';
   try {
     return JSON.stringify(value).slice(0, 80);
   } catch {

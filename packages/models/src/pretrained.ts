@@ -70,8 +70,8 @@ export interface PretrainedOptions extends SourceOptions {
   /** The task, which decides the head. Default 'sequence-classification'. */
   readonly task?: Task;
   /**
-   * The number of outputs of the head; 1 for regression. Default: that of the checkpoint's head, or 2 if it has none.
-   * Not for a causal language model, which has one output per token of the vocabulary.
+   * The number of outputs of a classifier's head; 1 for regression. Default: that of the checkpoint's head, or 2 if it
+   * has none. Not for 'feature-extraction', nor for 'causal-lm', which has one output per token of the vocabulary.
    */
   readonly numLabels?: number;
   /**

@@ -157,7 +157,8 @@ function defaultStorage(source: string): Storage | undefined {
 
 /**
  * Returns all formats in the order in which they are tried, the most common first: a browser logs each file that is
- * missing. @throws ConfigError for an invalid option.
+ * missing.
+ * @throws ConfigError for an invalid option.
  */
 function formatsOf({ formats = [], modelTypes }: SourceOptions) {
   const files = formats.filter((format) => 'ending' in format);

@@ -25,7 +25,7 @@ const entries = {
    * Whether to use the constrained variant (COFT), which keeps rotations near the identity: see `eps`. Default false.
    */
   coft: v.optional(v.boolean(), false),
-  /** The largest norm of all Q of a module together, with `coft`. Default 6e-5. */
+  /** The largest norm of all Q of a module together, with `coft`; a shared Q counts once. Default 6e-5. */
   eps: v.optional(nonNegative, 6e-5),
   /** Whether a power series replaces the Cayley transform: faster, but only nearly orthogonal. Default true. */
   useCayleyNeumann: v.optional(v.boolean(), true),
@@ -44,7 +44,7 @@ export type OftConfig = MethodOptions<typeof entries> & { readonly oftBlockSize:
 
 /**
  * Validates the options and fills in defaults.
- * @throws ConfigError that names the field, also if both or none of `r` and `oftBlockSize` are set.
+ * @throws ConfigError that names the field, also unless exactly one of `r` and `oftBlockSize` is above 0.
  */
 export function parseOftConfig(input: unknown): OftConfig {
   const { oftBlockSize: given, ...rest } = parseOptions('oft', entries, input);

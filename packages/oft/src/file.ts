@@ -121,7 +121,7 @@ function assertReadable(config: AdapterFile['config'], tensors: HostTensors): vo
   }
 }
 
-/** Returns whether a version `major.minor..` is older. A missing version is, because PEFT writes it since 0.18. */
+/** Returns whether a version `major.minor..` is older. A missing one is older: PEFT has written it since 0.18. */
 function isBefore(version: unknown, [major, minor]: readonly [number, number]): boolean {
   const [first = 0, second = 0] = typeof version === 'string' ? version.split('.').map(Number) : [];
   return first < major || (first === major && second < minor);

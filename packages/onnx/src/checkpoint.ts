@@ -70,7 +70,8 @@ export async function readGraph(
   const { model, bytes } = await openModel(folder, file);
   const output = outputOf(model, options.output);
   const network = inFile(path, () => networkOf(model, output, options.operators));
-  const newHead = options.newHead ?? output.name !== LOGITS;
+  const classifies = task === 'sequence-classification' || task === 'token-classification';
+  const newHead = classifies && (options.newHead ?? output.name !== LOGITS);
   const head = headOn(output, network, { ...options, task, newHead });
   const ofHead = headModules(network.modules, head.trained);
   const body = network.modules.filter((module) => !ofHead.includes(module));
@@ -113,7 +114,7 @@ export async function readGraph(
     tokenizer: await tokenizerOf(folder, architecture, config, settings),
     ...(embedding && { embedding }),
     ...(readsImages(network) && { preprocessor: await preprocessorIn(folder) }),
-    ...(!newHead && ownMeaning(config)),
+    ...(classifies && !newHead && ownMeaning(config)),
     graph,
   };
 }
@@ -168,17 +169,17 @@ function outputOf({ outputs }: ModelFile, wanted: string | undefined): Port {
   );
 }
 
-/** Puts the table of words first, as its rows bound the IDs of the tokenizer. The head of a language model is no target. */
+/** Puts the table of words first, as its rows bound the tokenizer's IDs. The head of a language model is no target. */
 function sitesOf(sites: readonly Site[], words: string | undefined, task: Task): Site[] {
   const last = task === 'causal-lm' ? sites.findLast(({ kind }) => kind === 'linear') : undefined;
   const all = sites.map((site) => (site === last ? { ...site, role: 'head' as const } : site));
   return [...all.filter(({ path }) => path === words), ...all.filter(({ path }) => path !== words)];
 }
 
-/** The longest text of a model whose graph and tokenizer do not limit it. */
+/** The longest text of a model whose tokenizer does not limit it, unless the graph's limit is lower. */
 const MOST_TOKENS = 512;
 
-/** Returns `model_max_length` of tokenizer_config.json, which may be absurdly large where it is not known. */
+/** Returns `model_max_length` of tokenizer_config.json, which transformers writes as 1e30 where it is not known. */
 function longestIn(settings: unknown): number {
   const { model_max_length: most } = (settings ?? {}) as { readonly model_max_length?: unknown };
   return Number.isInteger(most) && (most as number) > 0 && (most as number) < 1e6 ? (most as number) : MOST_TOKENS;

@@ -81,7 +81,11 @@ function operatorOf({ op, domain, name }: Node, own: OperatorTable): Operator {
 /** Operators of graphs that were quantized. */
 const IN_FEW_BITS = /Quantize|^QLinear|^QAttention|Integer$|NBits$|Bnb4$/;
 
-/** Runs an operator. @throws CheckpointError naming the node, whatever the operator throws. */
+/**
+ * Runs an operator.
+ * @throws UnsupportedError naming the node when the operator throws one, else CheckpointError naming it.
+ * @throws EngineError unchanged.
+ */
 function attempted<T>({ op, name, outputs }: Node, run: () => T): T {
   try {
     return run();

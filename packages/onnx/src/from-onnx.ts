@@ -14,18 +14,22 @@ export interface OnnxModel extends PretrainedModel {
 
 /** Options of `fromOnnx`: those of `fromPretrained` for folders, and what is asked of the graph. */
 export interface OnnxOptions extends Omit<PretrainedOptions, 'formats' | 'modelTypes' | 'subfolder'> {
-  /** The output of the graph that is used. Default: 'logits', else 'last_hidden_state', else the first one. */
-  readonly output?: string;
   /**
-   * Whether the output, which are features, gets a new head for the task. Default: unless it is 'logits'.
+   * The output of the graph that is used. Default: 'logits', else 'last_hidden_state', else 'token_embeddings', else
+   * the first one.
    */
+  readonly output?: string;
+  /** Whether the output holds features, on which a classifier gets a new head. Default: unless it is 'logits'. */
   readonly newHead?: boolean;
   /**
    * The modules of the graph's own head, which every method trains, as in PEFT's `modules_to_save`. Default:
    * 'classifier', 'pre_classifier' and 'score', where there are such modules.
    */
   readonly head?: readonly string[];
-  /** The longest text in tokens. Default: what the tables of positions and the tokenizer's settings allow. */
+  /**
+   * The longest text in tokens, at most what the tables of positions allow. Default: what the settings of
+   * sentence-transformers or of the tokenizer allow, else 512.
+   */
   readonly maxTokens?: number;
   /**
    * Operators that this package does not know, or that replace its own, by name, as `domain:name` outside of ONNX's own
@@ -60,8 +64,8 @@ const OTHERS: readonly string[] = ['formats', 'modelTypes'] satisfies (keyof Pre
  * config.json are read from the folder of the file, or from the one around a folder `onnx`.
  * @throws ConfigError for an invalid option, and for an output that the graph does not have.
  * @throws CheckpointError for a broken file, naming the node or tensor.
- * @throws UnsupportedError for an operator that is not known, naming its node, and for an output that is not for the
- * task.
+ * @throws UnsupportedError for an operator or an input that is not known, naming it, and for an output whose number of
+ * features is not fixed.
  * @example
  * const model = await fromOnnx('all-MiniLM-L6-v2/onnx/model.onnx', { labels: ['bad', 'good'] });
  * const peft = attach(model, lora({ r: 8, targetModules: ['query', 'value'] }));

@@ -50,7 +50,7 @@ export class Graph {
     return node?.op === op ? node : undefined;
   }
 
-  /** Whether nothing but one node reads a value. */
+  /** Whether a value is read exactly once: by one node, or as an output of the graph. */
   hasOneUse(name: string): boolean {
     return this.#uses.get(name) === 1;
   }
@@ -88,13 +88,13 @@ export class Graph {
     return this.file.constants.get(this.source(name));
   }
 
-  /** Returns the number of a constant of one element. */
+  /** Returns the number of a constant of one element; undefined for any other value. */
   number(name: string | undefined): number | undefined {
     const constant = name === undefined ? undefined : this.constant(name);
     return constant && sizeOf(constant.shape) === 1 ? constant.numbers()[0] : undefined;
   }
 
-  /** Computes a value by another node from now on. */
+  /** Makes another node compute a value from now on. */
   replace(output: string, node: Pick<Node, 'op' | 'inputs'> & Partial<Node>): void {
     this.#producers.set(output, { domain: OWN_DOMAIN, name: output, attributes: {}, ...node, outputs: [output] });
   }

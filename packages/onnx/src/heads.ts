@@ -26,7 +26,8 @@ const HEADS: readonly string[] = ['classifier', 'pre_classifier', 'score'];
 
 /**
  * Returns the head for a task on an output of the graph: a new one on features, the graph's own, or none.
- * @throws UnsupportedError when the output is not for the task; ConfigError when the head's modules are unknown.
+ * @throws UnsupportedError when the output has no fixed number of features.
+ * @throws ConfigError when the head's modules are unknown.
  */
 export function headOn(output: Port, network: GraphNetwork, options: HeadOptions): Head {
   const features: Features = (scope, inputs) => network.compute(scope, inputs);

@@ -14,7 +14,10 @@ const INPUTS: Readonly<Record<string, (inputs: Tensors) => Tensor>> = {
   pixel_values: (inputs) => batchInput(inputs, 'pixelValues'),
 };
 
-/** Returns an input of the graph: [batch, tokens] int32, or pixels [batch, channels, height, width]. */
+/**
+ * Returns an input of the graph: [batch, tokens] int32, or pixels [batch, channels, height, width]; undefined for a
+ * name that is not known.
+ */
 export function inputNamed(name: string, inputs: Tensors): Tensor | undefined {
   return Object.hasOwn(INPUTS, name) ? INPUTS[name]?.(inputs) : undefined;
 }

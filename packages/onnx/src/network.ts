@@ -21,7 +21,7 @@ export interface GraphNetwork {
   readonly others: HostTensors;
   /** The path of the table that is read by `inputIds`. */
   readonly words: string | undefined;
-  /** The most tokens for which the table of positions has rows. */
+  /** The most tokens for which the table of positions has rows; Infinity without such a table. */
   readonly maxTokens: number;
   /** The number of token types; undefined where the graph does not read them. */
   readonly tokenTypes: number | undefined;
@@ -83,8 +83,8 @@ export function modulesIn(file: ModelFile): readonly Module[] {
 }
 
 /**
- * Returns the most tokens for which a table of positions has rows. Where positions are counted from the token IDs, as in
- * RoBERTa, the first ones are not used.
+ * Returns the most tokens for which a table of positions has rows; Infinity for other tables. Where positions are
+ * counted from the token IDs, as in RoBERTa, the first ones are not used.
  */
 function rowsForTokens(graph: Graph, { module, ids }: { readonly module: Module; readonly ids: string }): number {
   const { path, inFeatures } = module.site;

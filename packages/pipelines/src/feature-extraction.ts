@@ -14,7 +14,7 @@ export interface EmbedOptions extends CallOptions {
    * of a sentence-transformers folder, else 'mean'.
    */
   readonly pooling?: 'none' | PoolingMode;
-  /** Whether embeddings are scaled to length 1. Default: the model's own setting with its own pooling, else false. */
+  /** Whether embeddings are scaled to length 1. Default: the model's own setting, but false with pooling 'none'. */
   readonly normalize?: boolean;
   /** Text put before each text, e.g. `query: `. Default: the prompt of `promptName`. */
   readonly prompt?: string;

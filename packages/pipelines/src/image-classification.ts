@@ -5,7 +5,7 @@ export type ImageInput = string | Uint8Array | Blob;
 
 /** Classifies images. */
 export interface ImageClassifier {
-  /** Returns the labels of an image, best first: five, unless `topK` says otherwise. */
+  /** Returns the labels of an image, best first: five, unless `topK` or `threshold` is given. */
   (image: ImageInput, options?: ClassifyOptions): Promise<LabelScore[]>;
   /** Returns the labels of each image. */
   (images: readonly ImageInput[], options?: ClassifyOptions): Promise<LabelScore[][]>;

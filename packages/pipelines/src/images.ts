@@ -13,7 +13,7 @@ interface Fitted extends Encoding {
 
 /**
  * Returns how a model reads images.
- * @throws ConfigError for a model whose folder does not say it.
+ * @throws ConfigError for a model without a preprocessor_config.json.
  */
 export function imageParts(task: string, loadedModel: LoadedModel, batchSize: number): ImageParts {
   const model: Model & Partial<Pick<PretrainedModel, 'preprocessor'>> = activeParts(loadedModel).model;

@@ -48,8 +48,7 @@ export interface PipelineOptions extends Omit<PretrainedOptions, 'task' | 'numLa
   /**
    * Whether texts of calls that wait for a running one share its next batches: calls of fewer texts than `batchSize`,
    * each with its own adapter. An idle pipeline starts at once. Text generation, and embeddings with another pooling
-   * than the model's own, run alone. Default:
-   * true in Node, false in browsers.
+   * than the model's own, run alone. Default: true in Node, false in browsers.
    */
   readonly shareBatches?: boolean;
 }

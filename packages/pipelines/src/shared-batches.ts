@@ -13,9 +13,9 @@ interface Waiting {
 }
 
 /**
- * Lets concurrent calls of `compute` share batches if the pipeline does so: the texts of calls that arrive while a batch
- * is computed make up the next ones. A call that finds nothing running starts at once, so no call waits for a timer. A
- * call that fills a batch by itself, or mixes adapters, is computed as it is.
+ * Lets concurrent calls of `compute` share batches if the pipeline does so: the texts of calls that arrive while a
+ * batch is computed make up the next ones. A call that finds nothing running starts at once, so no call waits for a
+ * timer. A call that fills a batch by itself, or mixes adapters, is computed as it is.
  */
 export function sharing(
   { shareBatches, batchSize }: Pick<PipelineParts, 'shareBatches' | 'batchSize'>,
@@ -62,7 +62,7 @@ function nextBatch(waiting: readonly Waiting[], batchSize: number): readonly Wai
     .slice(0, batchSize);
 }
 
-/** Gives each text its outputs. If the batch fails, each is computed alone, so that an error stays with its own call. */
+/** Gives each text its outputs. If the batch fails, each is computed alone, so that an error stays with its call. */
 async function settle(batch: readonly Waiting[], compute: Outputs): Promise<void> {
   const [first] = batch as readonly [Waiting, ...Waiting[]];
   try {

@@ -14,7 +14,7 @@ export interface LabelScore {
 
 /** Options of a text-classification call. */
 export interface ClassifyOptions extends CallOptions {
-  /** The number of labels to return, best first; null for all. Default 1, or all with `threshold`. */
+  /** The number of labels to return, best first; null for all. Default 1 (5 for images), or all with `threshold`. */
   readonly topK?: number | null;
   /** The minimum score of a returned label, for multi-label models. Default: none. */
   readonly threshold?: number;

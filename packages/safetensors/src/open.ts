@@ -21,8 +21,8 @@ export interface SafetensorsFile {
   /** Reads a tensor. @throws SafetensorsError when there is no such tensor, the file is closed or reading fails. */
   read(name: string): Promise<StoredTensor>;
   /**
-   * Reads a tensor in pieces of whole rows of its outermost axis, about 1 MB each. Each piece overwrites the memory of
-   * the previous one.
+   * Reads a tensor in pieces of whole rows of its outermost axis, at most 1 MiB each unless one row is larger. A piece
+   * may overwrite the memory of the previous one.
    * @throws SafetensorsError like `read`.
    */
   pieces(name: string): AsyncIterable<TensorPiece>;
@@ -33,7 +33,7 @@ export interface SafetensorsFile {
 /**
  * Opens a file by its path (in Node) or from a source, and reads only its header. The source is closed with the file,
  * and also if opening fails.
- * @throws SafetensorsError naming the file, and the invalid tensor or key.
+ * @throws SafetensorsError naming the file, if it was given by its path, and the invalid tensor or key.
  */
 export async function openSafetensors(from: string | ByteSource): Promise<SafetensorsFile> {
   return typeof from === 'string' ? openSource(await fileSource(from), from) : openSource(from);

@@ -52,7 +52,7 @@ export interface RankSize {
  * Returns the sizes of all ranks by module path. A gate alone says little: c g with A / c is the same change of the
  * weight but shrinks at another speed. The size of that change is |g_i| ||A_i|| ||B_i||.
  *
- * @example rankSizes(peft.adapter)
+ * @example rankSizes(activeAdapter(peft))
  * @throws ShapeError when a tensor is missing.
  */
 export function rankSizes({

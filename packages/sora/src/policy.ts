@@ -187,7 +187,7 @@ interface Steering extends Record<string, number> {
   hold: number;
   /** The gates' learning rate at the last step. */
   learningRate: number;
-  /** The sum of all thresholds. */
+  /** The sum of all thresholds so far; stays 0 if ranks are not separated. */
   taken: number;
 }
 

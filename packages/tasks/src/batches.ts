@@ -238,9 +238,9 @@ export function inputBatches(texts: readonly EncodedText[], options: BatchOption
 
 /**
  * The labels of a batch: class numbers, targets or scores [batch]; for multi-label rows 0 or 1 per label [batch,
- * labels]; for tags and language models the class or token of each position [batch, tokens], -100 in padding, for
- * preferences of both answers [2 * batch, tokens]; zeros
- * [batch] where the loss reads no labels.
+ * labels]; for tags and language models the class or token of each position [batch, tokens], -100 where nothing is
+ * learnt; for preferences those of all chosen, then of all rejected answers [2 * batch, tokens]; zeros [batch] where
+ * the loss reads no labels.
  */
 function labelsOf(rows: readonly number[], data: AnyData, tokens: number): HostTensor {
   const own = rows.map((row) => data.rows[row] as AnyRow);

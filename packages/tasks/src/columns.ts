@@ -117,7 +117,7 @@ export function layoutOf(
   throw errorAt(path, line, `expected ${expectation(options)}, got ${listed(columns)}; ${remedy(columns)}`);
 }
 
-/** @throws DataError for labels next to pairs or triplets: without them, wrong answers would be trained as right ones. */
+/** @throws DataError for labels next to pairs or triplets: without them, wrong answers would be learnt as right. */
 function assertLabelsUsed({ form, texts }: Layout, { columns, line }: Table<unknown>, path: string): void {
   const label = LABELS.find((name) => columns.includes(name));
   if (label === undefined || (form !== 'pairs' && form !== 'triplets')) return;

@@ -143,7 +143,7 @@ export function selectRows<K extends TaskKind>(
 const blockRows = 1024;
 const blockCharacters = 2 ** 26;
 
-/** SHA-256, in hexadecimal, of the JSON of the shared content and of each row. */
+/** SHA-256, in hexadecimal, of the digests of the shared content and of blocks of rows, each as JSON. */
 export async function fingerprintOf(shared: readonly unknown[], rows: readonly unknown[]): Promise<string> {
   const digests = [await sha256(JSON.stringify(shared))];
   let block: string[] = [];

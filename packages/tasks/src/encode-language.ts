@@ -36,7 +36,7 @@ const aCausalTokenizer = objectLike<CausalTokenizer>("a tokenizer with tokenIds,
 
 /** Options of {@link encodeLanguage}. */
 export interface EncodeLanguageOptions {
-  /** The most tokens in a row. */
+  /** The most tokens in a row, at least 2. */
   readonly maxTokens: number;
   /**
    * How to write a conversation. Default: the tokenizer's chat template, or, with a warning, `chatML` if it has none.
@@ -45,12 +45,13 @@ export interface EncodeLanguageOptions {
 }
 
 /**
- * Tokenises a language set. Texts are packed: they are concatenated, each followed by the end-of-text token, and cut
- * into rows of `maxTokens`; only the last row may be shorter, and every token is learnt. Instructions get one row each;
- * only the completion with its end-of-text token, or the assistant's messages, are learnt. A longer row is truncated at
- * its end; a row without tokens to learn is left out.
- * @throws ConfigError for an impossible `maxTokens` or a tokenizer without end-of-text token; DataError for preferences,
- * when no row is left, or when the chat template changes what it wrote before.
+ * Tokenises a language set. Texts are packed: they are concatenated, each after the beginning-of-text token, if the
+ * tokenizer adds one, and before the end-of-text token, and cut into rows of `maxTokens`; only the last row may be
+ * shorter, and every token is learnt. Instructions get one row each; only the completion with its end-of-text token, or
+ * the assistant's messages, are learnt. A longer row is truncated at its end; a row without tokens to learn is left
+ * out.
+ * @throws ConfigError for an impossible `maxTokens` or a tokenizer without end-of-text token; DataError for
+ * preferences, when no row is left, or when the chat template changes what it wrote before.
  */
 export function encodeLanguage(
   set: LanguageSet,

@@ -3,7 +3,7 @@ import { aList, anything, assertArgument, objectLike } from '@peftjs/core/model'
 import { aDataSet, type DataSet, type RowsByKind, type TaggedRow, type TaskKind } from './data-set.js';
 
 /**
- * Which text of a pair that is too long is truncated: always the longer one at the moment, only the first, or only the
+ * Which text of a pair that is too long loses tokens: whichever is longer at each step, only the first, or only the
  * second.
  */
 export type Truncation = 'longest_first' | 'only_first' | 'only_second';

@@ -24,13 +24,13 @@ type LabelledKind = LabelKind | 'multi-label' | 'token-classification';
 
 /**
  * Creates batches to evaluate a model on, from the shortest rows to the longest, the same at every call. `score` takes
- * the outputs in the order of the data set's rows; a batch's `rows` gives the numbers of its rows. For pairs and
- * triplets, the batches hold every distinct text once, and each anchor must find its positives among all positives and
- * negatives.
+ * the outputs in the order of the data set's rows; a batch's `rows` gives the numbers of its rows. For pairs, triplets
+ * and scored pairs, these are not the rows of the data set but its distinct texts, in order of appearance. Each anchor
+ * of pairs and triplets must find its positives among all positives and negatives.
  * @throws ConfigError for an impossible option.
  */
 export function evaluationData(data: EncodedData<LabelledKind>, options: EvaluationOptions): LabelledEvaluation;
-/** The same for data of any kind; batches of pairs and triplets have no labels. */
+/** The same for data of any kind; batches of pairs, triplets and scored pairs have no labels. */
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData;
 export function evaluationData(data: EncodedData, options: EvaluationOptions): EvaluationData {
   assertArgument('data', data, encodedRows);

@@ -114,7 +114,10 @@ export async function mineHardNegatives(dataSet: DataSet, options: HardNegatives
   return createDataSet({ name: `${dataSet.name} with mined negatives`, kind: 'triplets', classes: [], rows });
 }
 
-/** Returns the positives of each distinct anchor, in order of appearance. @throws ConfigError for data of another kind. */
+/**
+ * Returns the positives of each distinct anchor, in order of appearance.
+ * @throws ConfigError for data of another kind.
+ */
 function positivesOf({ name, kind, rows }: DataSet): ReadonlyMap<string, ReadonlySet<string>> {
   if (kind !== 'pairs' && kind !== 'triplets') {
     throw new ConfigError(

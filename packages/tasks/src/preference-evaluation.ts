@@ -9,7 +9,7 @@ import { mean } from './metrics/values.js';
 
 /** Options of {@link preferenceEvaluation}. */
 export interface PreferenceEvaluationOptions extends BatchOptions {
-  /** The factor of rewards, that of the loss. Default 0.1. */
+  /** The factor of the rewards: the beta of the loss. Default 0.1. */
   readonly beta?: number | undefined;
 }
 
@@ -21,8 +21,8 @@ export interface PreferenceEvaluationOptions extends BatchOptions {
  * - `logpsChosen`, `logpsRejected`: log p of an answer, summed over its tokens; the mean over rows
  * - `perplexity` of the chosen answers
  *
- * An answer's reward is beta times its log p per token, as ORPO's. With a reference (`withReference`, or a training with
- * `dpo`) it is beta times log p / p_reference, as DPO's.
+ * An answer's reward is beta times its log p per token, as in ORPO. With a reference (`withReference`, or training with
+ * `dpo`) it is beta times log(p / p_reference), as in DPO.
  * @throws ConfigError for an impossible option.
  */
 export function preferenceEvaluation(data: PreferenceData, options: PreferenceEvaluationOptions): LabelledEvaluation {

@@ -27,9 +27,9 @@ const selectionRows = 1000;
 /**
  * The split of the SoRA paper's code (Ding et al., 2023), which takes it from earlier work on adapters. Rows are
  * shuffled like `torch.randperm`. For a small task (`selectionFrom: 'dev'`), the first half of the development set,
- * rounded down, selects checkpoints, and the rest is reported. For a large task (`'train'`), the first 1000 training
- * rows select checkpoints, the others are trained on, and the whole development set is reported. Rows and their order
- * are the same as in that code.
+ * rounded down, selects checkpoints, and the rest is reported, also of extra development sets. For a large task
+ * (`'train'`), the first 1000 training rows select checkpoints, the others are trained on, and the whole development
+ * set is reported. Rows and their order are the same as in that code.
  * @throws DataError when there are too few rows.
  */
 export async function halfDev<K extends TaskKind>(

@@ -79,8 +79,8 @@ const CONLL = ['bio', 'iob'];
  * | `text_a` and `text_b`; `score` | scored-pairs |
  *
  * Other columns are ignored, cells are trimmed, blank lines are skipped. `readers` add other formats.
- * @throws DataError for the first problem, in one line with the path and the line number, and for faulty rows with their
- * number; ConfigError for an impossible option.
+ * @throws DataError for the first problem, in one line with the path and the line number, and for faulty rows with
+ * their number; ConfigError for an impossible option.
  */
 export async function readTable<K extends TaskKind = TaskKind>(
   bytes: Uint8Array,

@@ -252,7 +252,7 @@ function drawShare(
 
 /**
  * Draws `count` of the rows without replacement, from each stratum in proportion to its rows. Rows of one key that no
- * longer fit are skipped; if this leaves a gap, the fewest skipped ones are added when that misses the count by less.
+ * longer fit are skipped; if this leaves a gap, the smallest skipped group is added when that misses the count by less.
  */
 export function drawRows(
   rows: number,

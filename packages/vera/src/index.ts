@@ -35,8 +35,8 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
 
 /**
  * Returns the configuration that stores `budget` parameters, within 2 %: b takes one per output, and each rank one per
- * module. The shared matrices are left to their seed; with `saveProjection: true`, a rank also takes one row of A and
- * one column of B. Adapts fewer modules if b alone is too much, and warns of a rank that makes steps slow.
+ * module. The shared matrices are left to their seed; with `saveProjection: true`, a rank also takes one column of A
+ * and one row of B. Adapts fewer modules if b alone is too much, and warns of a rank that makes steps slow.
  * @throws ConfigError when not even one module fits.
  */
 function fittedToBudget(sites: readonly Site[], budget: number, config: VeraConfig): VeraConfig {

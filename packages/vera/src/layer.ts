@@ -96,7 +96,7 @@ interface Projections {
 }
 
 /**
- * Draws A and B (He et al., 2015): uniform within sqrt(6 / fan), where fan is the number of terms in a row's sum. They
+ * Draws A and B (He et al., 2015): uniform within sqrt(6 / fan), where fan is a row's length in torch's layout. They
  * are wide enough for every module, and have the values that PEFT draws on a CPU: those of torch's Mersenne Twister,
  * seeded by `projectionPrngKey`, A before B, row by row in torch's layout.
  * @throws ConfigError when they would take more than 512 MB, which no useful rank does.

@@ -145,7 +145,10 @@ async function run(flags: Flags, signal: AbortSignal): Promise<number> {
   );
 }
 
-/** Composes the study of a run. @throws ConfigError where `studyFromFlags` does, and for flags that do not apply to it. */
+/**
+ * Composes the study of a run.
+ * @throws ConfigError where `studyFromFlags` does, and for flags that do not apply to it.
+ */
 export async function runStudyFromFlags({ seeds, reference, ...flags }: Flags): Promise<ComposedStudy> {
   const composed = await studyFromFlags(flags, {
     ...(seeds !== undefined && { seeds }),

@@ -37,8 +37,8 @@ export interface Table {
   /** The class of the page's style. */
   readonly style: string;
   /**
-   * The headings, the most important column first: a narrow terminal shows the first ones. An empty first one means that
-   * the first cell of a row is the row's heading.
+   * The headings, the most important column first: a narrow terminal shows the first ones. An empty first one means
+   * that the first cell of a row is the row's heading.
    */
   readonly columns: readonly ColumnHead[];
   /** The rows by group. */
@@ -138,7 +138,7 @@ export function cell(main: string, ...details: readonly string[]): Cell {
   return { main, details };
 }
 
-/** A figure; more than a title and a chart is optional. */
+/** A figure; everything but its title, caption and chart is optional. */
 export function figure(
   title: string,
   caption: string,

@@ -156,8 +156,8 @@ function absentFrom(model: string, tasks: readonly string[], rows: readonly Summ
 }
 
 /**
- * Says of arms that lack seeds of their rivals, those with a budget or, if there are none, all but the baseline; `tasks`
- * names the tasks, if there are several.
+ * Marks arms as unranked that lack seeds of their rivals: of the arms with a budget or, if there are none, of all but
+ * the baseline. `tasks` names the tasks, if there are several.
  */
 function withSeedReasons(field: readonly Entry[], tasks: readonly string[]): Entry[] {
   const budgeted = field.filter(({ budget }) => budget.requested !== null);

@@ -48,11 +48,11 @@ const DASHES: readonly (readonly number[])[] = [
   [12, 3, 4, 3],
 ];
 
+const FOLDER = dirname(createRequire(import.meta.url).resolve('@peftjs/bench/package.json'));
 /**
  * Known arms by colour, with related ones together; within a colour all shapes differ. It is a data file, so that no
  * code names a method.
  */
-const FOLDER = dirname(createRequire(import.meta.url).resolve('@peftjs/bench/package.json'));
 const KNOWN = JSON.parse(readFileSync(join(FOLDER, 'looks.json'), 'utf8')) as readonly (readonly string[])[];
 
 /** The look of the frozen baseline. */
@@ -96,7 +96,7 @@ function shapeAt(hue: number, position: number): number {
   return (Math.max(0, hue - 1) + position) % SHAPES.length;
 }
 
-/** The last shape that neither a known arm of the colour nor one of `looks` has; if all are in use, they repeat. */
+/** The last shape that no look of the colour has: known arms have the first ones. If all are in use, they repeat. */
 function freeShape(hue: number, looks: readonly Look[]): number {
   const used = new Set(looks.filter((look) => look.hue === hue).map(({ shape }) => shape));
   const positions = SHAPES.map((_, index) => SHAPES.length - 1 - index);

@@ -159,7 +159,7 @@ function meanCell({ score, difference }: OverallRow): Cell {
   return { ...cell(formatMetric(score.mean), ...interval, ...against), brief: against[0] ?? '' };
 }
 
-/** Every pair of arms of a contest, the smallest p first; or a sentence if no pair differs reliably. */
+/** Every pair of arms of a contest, the smallest p first; or a sentence if none is reliably different or equivalent. */
 export function pairBlocks({ pairs, budget }: Contest): Block[] {
   if (pairs.length === 0) return [];
   const title = heading(budget.requested === null ? 'Pairs' : `Pairs at ${budget.spec}`, 3);

@@ -102,8 +102,7 @@ function choiceTable(sizing: TrialSizing): Table {
 }
 
 /**
- * Memorization and generalization, in percent of the largest size, against stored parameters, which decrease from left
- * to right.
+ * Memorization and generalization, in percent of `whole`, against stored parameters, which decrease from left to right.
  */
 function stageChart(on: string, whole: string, trials: readonly StagedTrial[]): Chart {
   const values = trials.flatMap(({ seed, stages, chosen }) =>

@@ -28,7 +28,7 @@ export interface Verdict extends Pick<Contest, 'model' | 'task'> {
   readonly budget: string;
   /** The arm with the best mean; null if none can be ranked. */
   readonly best: string | null;
-  /** Whether the best arm is reliably better than every other arm at the budget. */
+  /** Whether the best arm is reliably better than all others, of which there are some, on `FEW_ROWS` or more rows. */
   readonly isReliable: boolean;
   /** Groups of arms in which every pair is equivalent within the margin. */
   readonly equivalent: readonly (readonly string[])[];
@@ -39,8 +39,8 @@ export interface Verdict extends Pick<Contest, 'model' | 'task'> {
   /** Arms that are reliably better than the frozen baseline. */
   readonly aboveBaseline: readonly string[];
   /**
-   * The arm with the fewest stored parameters that is shown not to be worse than the best by the margin; null if there
-   * is none.
+   * The arm with the fewest stored parameters among the best and those shown not to be worse than it by the margin;
+   * null if no margin was stated, or if no arm can be ranked.
    */
   readonly smallest: string | null;
   /** The verdict in words. */
@@ -78,7 +78,7 @@ export function isOnTop(verdicts: readonly Verdict[], label: string, budget: str
 interface Judged extends Pick<Stated, 'margin'> {
   /** The contest. */
   readonly contest: Contest;
-  /** The arm to use: the best one, or the reference as long as it is not shown to be worse. */
+  /** The arm to use: the best one, or the reference if it is neither shown to be worse nor larger. */
   readonly advised: Contender;
   /** Whether that is the reference. */
   readonly isReference: boolean;
@@ -100,7 +100,7 @@ interface Judged extends Pick<Stated, 'margin'> {
   readonly baseline: Contender | undefined;
   /** The candidates that are reliably better than the baseline. */
   readonly above: readonly Contender[];
-  /** The arm that stores least among those shown not to be worse than the best by the margin; none without a margin. */
+  /** The arm that stores least among the best and those shown not to be worse by the margin; none without a margin. */
   readonly smallest: Contender | undefined;
 }
 

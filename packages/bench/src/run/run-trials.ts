@@ -147,8 +147,8 @@ function failedResult(trial: Trial, error: WorkerFailure, task: LoadedTask, star
 }
 
 /**
- * Tunes the learning rates of a study. Its trials are kept in `tried`, apart from reported ones, and resumed from there.
- * OUT/tuning.json records what was tried.
+ * Tunes the learning rates of a study. Its trials are kept in `tried`, apart from reported ones, and resumed from
+ * there. OUT/tuning.json records what was tried.
  * @returns an empty array if the study does not tune; undefined if the run was stopped meanwhile
  */
 export async function tune(plan: TrialContext, tried: StoredResults, run: RunContext): Promise<TunedArm[] | undefined> {

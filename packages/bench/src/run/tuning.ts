@@ -26,9 +26,9 @@ export interface Candidates extends Pick<
 }
 
 /**
- * Plans what a study tries before it compares: a grid of the same size for every arm, at one budget or each, scored on the
- * selection rows. The head's learning rate is the protocol's for all methods, so arms that train only the head are not
- * tuned.
+ * Plans what a study tries before it compares: a grid of the same size for every arm, at one budget or each, scored on
+ * the selection rows. The head's learning rate is the protocol's for all methods, so arms that train only the head are
+ * not tuned.
  */
 export function planTuning(context: TrialContext): Candidates[] {
   const { tuning, tasks, methods } = context.study;
@@ -104,7 +104,7 @@ export function countTuning(context: TrialContext): { readonly planned: number; 
   return { planned, most: planned + extensions * perRate };
 }
 
-/** Whether a grid has two rates, whose ratio a new one can continue. */
+/** Whether a grid has at least two rates, whose ratio a new one can continue. */
 function canWiden({ rates }: Pick<Candidates, 'rates'>): boolean {
   return rates.length > 1;
 }
@@ -135,7 +135,7 @@ function byRate(a: { readonly learningRate: number }, b: { readonly learningRate
   return a.learningRate - b.learningRate;
 }
 
-/** Whether the best rate is known to be the first or the last one, and no inner rate is as good; or if all rates failed. */
+/** Whether the best rate is known to be the first or last one, and no inner rate is as good; also if all failed. */
 function isAtEdge(arm: TunedArm): boolean {
   const { tried } = arm;
   const scores = tried.map((rate) => orientedRate(rate, arm));

@@ -23,7 +23,7 @@ const MIN_WIDTH = 12;
 
 /**
  * Formats predictions for people, up to `columns` characters wide. Labels, or the first numbers of a vector, come
- * before the text. Entities, with the offsets of their first and last characters, and generated text come below it.
+ * before the text. Entities, with their offsets (start, and end exclusive), and generated text come below it.
  */
 export function table(columns: number): AnswerWriter {
   let width = MIN_WIDTH;

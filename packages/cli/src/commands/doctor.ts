@@ -12,7 +12,7 @@ import { numericVersions } from '../study/trials.js';
 import { withExample } from './flags.js';
 import { gpuText, gpuVerdict, oneLine, reasonWithCure, section, type Verdict } from './gpu-report.js';
 
-/** `peft-bench doctor`: prints a verdict, then what this machine can run and what is missing. */
+/** `peftjs doctor`: prints a verdict, then what this machine can run and what is missing. */
 export function addDoctorCommand(program: Command): void {
   withExample(program.command('doctor'), 'doctor --gpu')
     .description('show what this machine can run and what is missing')

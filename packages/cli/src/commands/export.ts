@@ -25,7 +25,7 @@ import { taskOf } from './inspect.js';
 import { checkOut, withOutFlags, type OutFlags } from './folders.js';
 import { PIPELINES } from './predict.js';
 
-/** The flags of `peft-bench export`. */
+/** The flags of `peftjs export`. */
 interface ExportFlags extends OutFlags {
   readonly model?: string;
   readonly format: keyof typeof WRITERS;
@@ -42,7 +42,7 @@ const DTYPES: Readonly<Partial<Record<keyof typeof WRITERS, readonly string[]>>>
   'gguf-merged': ['fp16', 'q8', 'fp32'],
 };
 
-/** `peft-bench export`: writes an adapter in another format, or the model with the adapter merged. */
+/** `peftjs export`: writes an adapter in another format, or the model with the adapter merged. */
 export function addExportCommand(program: Command): void {
   const command = withExample(program.command('export'), 'export my-adapter --format onnx --dtype q8 --out my-model')
     .description(

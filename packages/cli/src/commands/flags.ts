@@ -34,7 +34,7 @@ import {
   type StudyProtocol,
 } from '../study/study.js';
 
-/** The flags shared by `run` and `train`, as typed; undefined where not given. `withStudyFlags` says what each is for. */
+/** The flags shared by `run` and `train`, as typed; undefined if not given. `withStudyFlags` says what each is for. */
 export interface StudyFlags
   extends
     TableColumns,
@@ -190,7 +190,7 @@ async function spelling(below: readonly StudyInput[]): Promise<(name: string) =>
     known.includes(name) ? name : (known.find((each) => each.toLowerCase() === name.toLowerCase()) ?? name);
 }
 
-/** Replaces each arm's own budgets and learning rate by those of the command line; an arm without a budget keeps none. */
+/** Replaces each arm's own budgets and learning rate by those of the command line. An arm without a budget stays so. */
 function withoutOwn(study: Study, { budget, learningRate }: StudyFlags): Study {
   const methods = mapValues(study.methods, (settings) => ({
     ...settings,
@@ -325,7 +325,7 @@ function dropoutIn(text: string): 'config' | number {
   throw new InvalidArgumentError('Expected config, or a rate from 0 to below 1.');
 }
 
-/** The flags of some names that were given. */
+/** Those of the named flags that were given. */
 function given<T extends object, K extends keyof T>(flags: T, names: readonly K[]): Defined<Pick<T, K>> {
   return defined(Object.fromEntries(names.map((name) => [name, flags[name]])) as Pick<T, K>);
 }

@@ -22,7 +22,7 @@ import { sizingText } from '../results/sizing-table.js';
 import { readResult, readSizing } from '../results/files.js';
 import { withExample } from './flags.js';
 
-/** `peft-bench inspect`: shows the contents of an adapter, a model, an ONNX export, a safetensors file or a result. */
+/** `peftjs inspect`: shows the contents of an adapter, a model, an ONNX export, a safetensors file or a result. */
 export function addInspectCommand(program: Command): void {
   withExample(program.command('inspect'), 'inspect my-adapter')
     .description("show the contents of an adapter, a model, an ONNX export, a safetensors file or a trial's result")
@@ -214,7 +214,7 @@ export function moduleOf(tensor: string): string {
   return tensor.replace(/^base_model\.(model\.)?/, '').replace(OWN_TENSOR, '');
 }
 
-/** The rank of a module with low-rank factors; a dash for a fully trained one. */
+/** The rank of a module with LoRA's factors; a dash for any other module. */
 function rankOf(file: SafetensorsFile, names: readonly string[]): string {
   const down = names.find((name) => name.includes('.lora_A'));
   return down === undefined ? '-' : String(file.spec(down).shape[0]);

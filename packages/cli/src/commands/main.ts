@@ -31,7 +31,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   }
 }
 
-/** Prints one line that says what went wrong, and returns the exit code. */
+/** Prints one line that says what went wrong, with the stack of an unexpected error. @returns the exit code. */
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
   if (error instanceof CommanderError && error.code === 'commander.help') return BAD_INPUT; // no command: the help is printed
@@ -122,8 +122,8 @@ async function commandsOf(packageName: string): Promise<[name: string, add: AddC
 }
 
 /**
- * Reports arguments that belong to nothing, then everything that a command lacks, each on one line, after unknown options
- * are refused: so `--ouput x` is reported as unknown, not as a missing `--out`. The help of all commands is not changed.
+ * Reports arguments that belong to nothing, then everything that a command lacks, each on one line. Unknown options are
+ * refused before that, so `--ouput x` is reported as unknown, not as a missing `--out`. The help does not change.
  */
 function checkLast(command: Command): void {
   command.usage(command.usage()).allowExcessArguments(); // the usage before the arguments become optional

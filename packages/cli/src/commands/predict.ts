@@ -21,7 +21,7 @@ import { choice, count, withExample } from './flags.js';
 import { aroundGraph, isAdapter, settingsIn, taskOf } from './inspect.js';
 import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
-/** The flags of `peft-bench predict`. */
+/** The flags of `peftjs predict`. */
 interface PredictFlags {
   readonly file?: string;
   readonly pairs?: boolean;
@@ -37,7 +37,7 @@ interface PredictFlags {
 /** The tasks that take one text at a time. */
 type PredictTask = Exclude<keyof Pipelines, 'text-ranking'>;
 
-/** `peft-bench predict`: prints the predictions of an adapter, or a model, for texts. */
+/** `peftjs predict`: prints the predictions of an adapter, or a model, for texts. */
 export function addPredictCommand(program: Command): void {
   withExample(program.command('predict'), 'predict my-adapter "The soup was cold."')
     .description('predict with an adapter: labels, entities, vectors or generated text')

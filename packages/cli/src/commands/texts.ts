@@ -45,7 +45,7 @@ export function checkTextSource({ texts, file, pairs = false }: TextSource): voi
 /**
  * Yields texts in batches of at most `most`, as they arrive: of a file or a pipe, only as much is read as is asked
  * for. A blank line is an empty text, so that answers stay aligned with the lines.
- * @throws DataError for a line that is too long, not UTF-8 or not two texts, with the line's number; and where there is no
+ * @throws DataError with the line's number for a line that is too long, not UTF-8 or not two texts; also if there is no
  * text at all.
  */
 export async function* textBatches(

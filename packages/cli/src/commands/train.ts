@@ -28,13 +28,13 @@ import {
 } from './folders.js';
 import { INTERRUPTED, untilSignal } from '../run/processes.js';
 
-/** The flags of `peft-bench train`. */
+/** The flags of `peftjs train`. */
 interface TrainFlags extends StudyFlags, OutFlags, CheckpointFlags {
   readonly seed: number;
   readonly loss?: LossName;
 }
 
-/** `peft-bench train`: runs one trial and saves its adapter in PEFT format. */
+/** `peftjs train`: runs one trial and saves its adapter in PEFT format. */
 export function addTrainCommand(program: Command): void {
   const command = withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'));
   command.options.find(({ long }) => long === '--method')?.makeOptionMandatory();
@@ -55,7 +55,7 @@ function seedIn(text: string): number {
   throw new InvalidArgumentError(`Expected an integer from 1 to ${MAX_SEEDS}.`);
 }
 
-/** Trains an adapter. @returns the exit code: 0 if it is saved, 130 if interrupted, 1 if it can no longer be written. */
+/** Trains an adapter. @returns the exit code: 0 if it is saved, 130 if interrupted, 1 if it cannot be written. */
 async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number> {
   const { out, seed, loss, force, checkpointEvery } = flags;
   for (const flag of ['method', 'budget', 'task'] as const) {
@@ -176,7 +176,7 @@ const FEW_STEPS = 100;
 /** What `predict` takes for pairs. */
 const PAIRS = '--pairs --file FILE, with two texts per line, separated by a tab';
 
-/** Returns the lines that say what was stored, whether training or evaluation was very short, and how to use the adapter. */
+/** Returns lines on what was stored, on very short training or evaluation, and on how to use the adapter. */
 export function closingLines({ result, head, hasPairs, hasImages, flags: { out, epochs: asked } }: Ended): string[] {
   const { parameters, budget, history, protocol } = result;
   const { requested, met } = budget;

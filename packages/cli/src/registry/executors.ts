@@ -75,7 +75,8 @@ export async function startEngine(plan: EnginePlan): Promise<void> {
 
 /**
  * Replaces `auto` and the like in a plan by the backend, threads and weight format that it really runs with, and gives
- * the versions of the machine's libraries: numbers depend on them. An executor without 8-bit multiplication expands weights in 8 or 4 bits to float32, with their rounding.
+ * the versions of the machine's libraries: numbers depend on them. An executor without 8-bit multiplication expands
+ * weights in 8 or 4 bits to float32, with their rounding.
  */
 export async function resolveEngine(
   plan: EnginePlan,

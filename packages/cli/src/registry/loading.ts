@@ -1,5 +1,5 @@
 import { onnxFormats } from '@peftjs/onnx/formats';
 import { packageFolder } from './packages.js';
 
-/** How models are found: folders, installed packages, the hub, GGUF files, and ONNX graphs in folders without other weights. */
+/** How models are found: folders, installed packages, the hub, GGUF files, and ONNX graphs without other weights. */
 export const loading = { resolvePackage: packageFolder, formats: onnxFormats() };

@@ -7,8 +7,8 @@ import { CheckpointError } from '@peftjs/core/method';
 
 /**
  * The origins of package look-ups: where this package is installed, then where the program that started it is, which
- * isolated installs (pnpm) give other dependencies, then where the command runs. So if there are two copies of a package,
- * the version of the copy that is imported here is recorded. Worker processes inherit the variable.
+ * isolated installs (pnpm) give other dependencies, then where the command runs. So if there are two copies of a
+ * package, the version of the copy that is imported here is recorded. Worker processes inherit the variable.
  */
 function origins(): readonly string[] {
   return [import.meta.url, process.env['PEFTJS_ORIGIN'] ?? [], join(process.cwd(), 'package.json')].flat();

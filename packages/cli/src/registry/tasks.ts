@@ -241,7 +241,7 @@ async function fromPublished(
 /** Names of files and folders that do not say what the data are, such as those of the hub's files. */
 const SAYS_NOTHING = /^(train|training|data|dataset|default)(-\d+-of-\d+)?$/i;
 
-/** The task name for a training file: the name of the file, or of the nearest folder if the file is called `train` or the like. */
+/** The task name for a training file: its own name, or the nearest folder's if it is called `train` or the like. */
 export function taskName(train: string): string {
   const name = basename(train).replace(/\.[^.]*$/, '');
   const folders = dirname(resolve(train)).split(sep).reverse();

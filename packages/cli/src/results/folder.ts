@@ -64,6 +64,7 @@ export interface Claim {
  * Prepares an output folder before anything is computed: locks it, checks that it can be written, and removes
  * half-written files of a killed process. A folder shared with other shares of the run is only checked: they write
  * other files, and may be writing right now.
+ * @returns the lock; undefined for a shared folder.
  * @throws CheckpointError if it cannot be written.
  * @throws ConfigError if another run holds it.
  */
@@ -113,7 +114,7 @@ export async function removeCheckpoint(checkpoints: string, id: string): Promise
   for (const file of own) await rm(`${checkpoints}/${file}`, { force: true }).catch(() => undefined); // the next run will remove it
 }
 
-/** Removes the checkpoints of finished trials, by default all, and the folder if nothing else is in it. */
+/** Removes the checkpoints of finished trials, by default of all trials, and the folder if nothing else is in it. */
 export async function removeCheckpoints(
   checkpoints: string,
   isFinished: (id: string) => boolean = () => true,
@@ -158,7 +159,7 @@ const PAUSE_MS = 50;
 /**
  * Locks a folder until `release`, or until this process ends for any reason: the lock of a dead process is taken over,
  * that of a process that may be alive never.
- * @throws ConfigError naming the process that holds the folder.
+ * @throws ConfigError naming the process that holds the folder, or the lock file if that names none.
  */
 export async function lockFolder(folder: string): Promise<FolderLock> {
   const path = `${folder}/${LOCK_FILE}`;

@@ -30,8 +30,8 @@ export function reviveNumbers(_key: string, value: unknown): unknown {
 export const MAX_DEPTH = 8;
 
 /**
- * Finds the path of a value that JSON of at most `depth` levels cannot hold, such as a function, NaN or a Map; undefined if
- * there is none. Fields that are undefined count as absent.
+ * Finds the path of a value that JSON of at most `depth` levels cannot hold, such as a function, NaN or a Map;
+ * undefined if there is none. Fields that are undefined count as absent.
  */
 export function findNonJson(value: unknown, depth = MAX_DEPTH, path = ''): string | undefined {
   if (value === null || ['string', 'boolean'].includes(typeof value) || Number.isFinite(value)) return undefined;

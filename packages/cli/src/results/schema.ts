@@ -241,10 +241,10 @@ const parameters = v.object({
   optimizerBytes: count,
 });
 
-/** A row's value: a class index, a number, or a list (0 or 1 by label, tags, or document indices). */
 const shortText = v.pipe(v.string(), v.maxLength(MAX_NAME));
 const listOf = <const S extends v.GenericSchema>(value: S, most: number) =>
   v.pipe(v.array(value), v.maxLength(most), v.readonly());
+/** A row's value: a class index, a number, or a list (0 or 1 by label, tags, or document indices). */
 const rowValue = v.union([finite, shortText, listOf(v.union([finite, shortText]), MAX_PREDICTIONS.values)]);
 const rowValues = listOf(rowValue, MAX_PREDICTIONS.rows);
 
@@ -261,7 +261,7 @@ const doneTrial = v.object({
   parameters,
   ranks: named(amount),
   /**
-   * The factor of the change at the start, alpha / r of LoRA, averaged over modules. Absent for methods without one, and
+   * The factor of the change at the start, LoRA's alpha / r, averaged over modules. Absent for methods without one, and
    * in older files.
    */
   scale: v.exactOptional(finite),

@@ -3,7 +3,7 @@ import type { TrialSizing } from './schema.js';
 
 type SizedStage = TrialSizing['stages'][number];
 
-/** The stages of a trial that chose its size, from large to small, with the chosen one marked: titles and rows of texts. */
+/** The stages of a trial that chose its size, from large to small, with the chosen one marked, as texts. */
 export function sizingTable({ stages, chosen }: TrialSizing): {
   readonly titles: readonly string[];
   readonly rows: readonly (readonly string[])[];

@@ -92,8 +92,8 @@ async function checkedMethods(): Promise<[AvailableMethod, ...AvailableMethod[]]
 }
 
 /**
- * Trains each method for a few steps on the small encoder, on a backend and on the reference, up to the first method that
- * fails.
+ * Trains each method for a few steps on the small encoder, on a backend and on the reference; stops at the first method
+ * that throws.
  * @throws EngineError if the backend does not start on this machine.
  */
 export async function checkEngine(plan: EnginePlan): Promise<EngineCheck> {
@@ -187,7 +187,7 @@ function randomEncoder({ layers, heads, hidden, ffn, vocabulary, weights, tokens
   return { ...identity, sites, weights: tensors, head: trained, defaultTargetModules, lookups, forward };
 }
 
-/** Batches of random tokens. Each row is a token shorter than the one before, down to half of the length, and padded. */
+/** Padded batches of random tokens. Each row is one token shorter than the one before, down to half the length. */
 function randomBatches({ vocabulary, rows, tokens }: EncoderSize, count: number): Batch[] {
   const rng = createRng(3).fork('batches');
   const integers = (shape: readonly number[], draw: (at: number) => number) =>
@@ -211,7 +211,7 @@ function randomBatches({ vocabulary, rows, tokens }: EncoderSize, count: number)
 /** Files of Vulkan drivers, and of NVIDIA's CUDA driver. */
 const DRIVER = /^(?:libvk_swiftshader|libvulkan_\w+|libGLX_nvidia|libcuda|amdvlk\d*|libamdvlk\d*)\.so/;
 
-/** The graphics drivers that this process has loaded, by the names of their files; empty on other systems than Linux. */
+/** The graphics drivers that this process has loaded, by the names of their files; empty on systems but Linux. */
 function loadedDrivers(): string[] {
   try {
     return driversIn(readFileSync('/proc/self/maps', 'utf8'));

@@ -33,7 +33,10 @@ export async function measureTask(trial: Trial, prepared: PreparedTrial): Promis
   return { task, arm, stepMedianMs, compileSeconds, rows, tokens, trialSeconds };
 }
 
-/** The most evaluations on the selection rows: with early stopping, one after every epoch, which candidates mostly are. */
+/**
+ * The largest number of evaluations on the selection rows. With early stopping there is one after every epoch, and
+ * candidates mostly coincide with those.
+ */
 function evaluationsOf({ epochs, evaluations, earlyStoppingPatience: patience }: TrialProtocol): number {
   return patience == null ? evaluations : Math.max(epochs, evaluations);
 }

@@ -191,7 +191,7 @@ function rowsToSplit({ rows, selectionRows }: RowsProtocol): number | null {
   return rows === null ? null : rows + (selectionRows ?? 0);
 }
 
-/** The share of so many rows that a protocol selects on. */
+/** The share of `rows` training rows that a protocol selects on. */
 function selectionShare(rows: number, { selectionRows, selectionShare: share }: RowsProtocol): number {
   return selectionRows == null ? share : Math.min(0.5, selectionRows / rows);
 }
@@ -276,7 +276,7 @@ export function encodeLanguageTask(
   const { dataSeed: seed, maxTokens } = protocol;
   const encode = (name: 'train' | 'dev', count: number | null): EncodedLanguage => {
     const set = { ...task[name], name: `${task.name}/${name}` };
-    const template = tokenizer.chatTemplate?.render ?? chatML; // `plannedTokens` warns about the fallback
+    const template = tokenizer.chatTemplate?.render ?? chatML; // `plannedLengths` warns about the fallback
     const rows = encodeSet(set, tokenizer, { maxTokens: Math.min(maxTokens, most), template });
     const whole = isTextSet(set) ? { ...rows, dropped: 0 } : rows; // the last token of packed texts does not count as lost
     return count === null ? whole : sliceCausal(whole, count, seed);

@@ -54,7 +54,7 @@ function isAlive({ process: { connected, exitCode, signalCode } }: Worker): bool
   return connected && exitCode === null && signalCode === null;
 }
 
-/** Sends a request to a process and waits for its reply, or for the process to end. One that has ended fails at once. */
+/** Sends a request to a process and waits for its reply or its end. A process that has ended fails at once. */
 export function askWorker(
   worker: Worker,
   request: TrialRequest | Question,
@@ -116,7 +116,7 @@ async function withinTime(worker: Worker, outcome: Promise<WorkerOutcome>, ms?: 
   }
 }
 
-/** Lets a worker go: it ends by itself, and one that does not, in a driver that hangs, does not keep this process alive. */
+/** Lets a worker end by itself. One that does not, because a driver hangs, does not keep this process alive. */
 export function endWorker({ process: child }: Worker): void {
   if (child.connected) child.disconnect();
   child.unref();
@@ -151,7 +151,7 @@ function deathOf(code: number | null, killedBy: string | null, lastLine: string)
  */
 const ATTEMPTS = 2;
 
-/** Runs trials in so many processes of this machine, in order, each on the next free process. */
+/** Runs trials in `workers` processes of this machine, in order, each in the next free process. */
 export function localRunner({
   workers,
   ...checkpointing
@@ -186,8 +186,8 @@ const RETRIED = '; it will be retried alone, after the others';
 const GIVEN_UP = `, ${ATTEMPTS} times, the last time with no other trial running; smaller batches or shorter rows need less memory`;
 
 /**
- * Runs trials, each in the next free process; one that dies is replaced. The signal kills the processes, whose trials are
- * lost. If `run` fails, as where a result cannot be recorded, all processes are stopped.
+ * Runs trials, each in the next free process; one that dies is replaced. The signal kills the processes, whose trials
+ * are lost. If `run` fails, for example because a result cannot be recorded, all processes are killed too.
  */
 async function inProcesses(
   pending: Trial[],
@@ -220,7 +220,10 @@ async function inProcesses(
   }
 }
 
-/** Asks a new process, which may take `ms` milliseconds. @throws PeftError if it dies, takes longer or answers with an error. */
+/**
+ * Asks a new process, which may take `ms` milliseconds. Default: no limit.
+ * @throws PeftError if it dies, takes longer or answers with an error.
+ */
 export async function askNew<Q extends keyof Questions>(
   question: Q,
   about: Questions[Q]['about'],

@@ -27,8 +27,8 @@ import type { TrialProgress } from './recorder.js';
 export type TrialLabel = Pick<Trial, 'arm' | 'task' | 'seed' | 'budget'>;
 
 /**
- * Events of a run: a trial starts, compiles its training step, takes a step, ends, fails, is skipped because it already has a result, or is tried
- * again; or the run prints a note. `id` is the trial's id.
+ * Events of a run: a trial starts, compiles its training step, takes a step, ends, fails, is skipped because it already
+ * has a result, or is tried again; or the run prints a note. `id` is the trial's id.
  */
 export type ProgressEvent =
   | { readonly type: 'trial-start'; readonly id: string; readonly label: TrialLabel }
@@ -123,7 +123,7 @@ function overallShare({ total, running, done, failed, skipped }: ProgressState):
 
 /**
  * Estimates the plan's remaining seconds from the pace of all steps of this run. Trials of unknown length count as the
- * mean of the others. Undefined during the first three seconds.
+ * mean of the others. Undefined during the first three seconds, and before the first step.
  */
 export function planSecondsLeft(state: ProgressState): number | undefined {
   const known = [...state.running.values()].flatMap(({ last }) => last ?? []);
@@ -287,7 +287,7 @@ export function plainDisplay(
   };
 }
 
-/** How warnings are shown. Unlike a new handler of `onWarning`, which gets all warnings again, it repeats no earlier ones. */
+/** How warnings are shown. Replacing it repeats no earlier warnings, unlike a new handler of `onWarning`. */
 let show = (message: string): void => {
   process.stderr.write(`${commandName}: ${message}\n`);
 };

@@ -24,7 +24,8 @@ export interface TrialRecorder {
   /** Records an evaluation. */
   readonly onEvaluation: (event: Pick<EvaluationEvent, 'metrics' | 'ranks' | 'storedParameters'>) => void;
   /**
-   * When the trial began, and that time plus its duration so far. Changes of the system clock do not affect durations.
+   * When the trial began, and now; or that time plus its duration so far if this is later, since the system clock may
+   * have been set back.
    */
   dates(): { readonly startedAt: Date; readonly finishedAt: Date };
   /** The training curve, thinned to the size that a result file allows; durations; and the largest memory so far. */

@@ -118,9 +118,9 @@ export async function runTrial(
 }
 
 /**
- * Seconds until a step is compiled, for each module of the model and each of the adapter: a graph has about 12 nodes for
- * either. Measured on SmolLM2-135M with LoRA on all its linear modules (6,000 nodes, 5 s) and on MiniLM with LoRA on
- * queries and values (.6 s), two cores of an Intel Xeon.
+ * Seconds until a step is compiled, for each module of the model and each of the adapter: a graph has about 12 nodes
+ * for either. Measured on SmolLM2-135M with LoRA on all its linear modules (6,000 nodes, 5 s) and on MiniLM with LoRA
+ * on queries and values (0.6 s), two cores of an Intel Xeon.
  */
 const COMPILE_SECONDS = 0.01;
 
@@ -150,7 +150,7 @@ function scaleOf({ layers }: Pick<Checkpoint, 'layers'>): number | undefined {
   return factors.length === 0 ? undefined : mean(factors);
 }
 
-/** The original model, as a baseline for every adapter: of a language model, whose head is frozen. */
+/** The result of training only a head that is frozen, such as a language model's: the original model, as a baseline. */
 function untrained(peft: PeftModel): TrainedAtOnce {
   const original = heldCheckpoint(peft, 0);
   return { totalSteps: 0, selected: original, last: original, meanParameters: 0, compileMs: 0 };
@@ -217,9 +217,9 @@ function lossOf({ loss }: TrialProtocol): { readonly loss?: Loss } {
 }
 
 /**
- * Computes the reported metrics of the selected and the last checkpoint, named `<metric>.<set>` for additional sets, and
- * the selected one's prediction for every reported row. A tuning trial is judged on the selection rows, since reported
- * rows must not influence any choice.
+ * Computes the reported metrics of the selected and the last checkpoint, named `<metric>.<set>` for additional sets,
+ * and the selected one's prediction for every reported row. A tuning trial is judged on the selection rows, since
+ * reported rows must not influence any choice.
  * @throws TrainingError for a metric that is not finite.
  */
 async function judge(
@@ -318,7 +318,10 @@ function protocolOf({ protocol, settings: { head, stages } }: Trial, { task, row
   };
 }
 
-/** Runs a prepared trial in this process, with the checkpoints that the request asks for. */
+/**
+ * Runs a prepared trial in this process, with the checkpoints that the request asks for.
+ * @throws PeftError if it fails, or if the model or the rows differ from the plan.
+ */
 export async function performTrial(
   { trial, checkpoints: folder, checkpointEvery }: TrialRequest,
   prepared: PreparedTrial,

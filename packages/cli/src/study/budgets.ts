@@ -12,8 +12,8 @@ interface Units {
 }
 
 /**
- * A budget as typed: a size in stored parameters, or `auto`, with which training chooses the size, within `margin` of the
- * dense adapter's score; null means one standard error.
+ * A budget as typed: a size in stored parameters, or `auto`, with which training chooses the size, within `margin` of
+ * the dense adapter's score; null means one standard error.
  */
 export type Budget =
   | { readonly kind: 'size'; readonly count: (units: Units) => number }

@@ -104,8 +104,8 @@ const protocolEntries = {
   /** Evaluations of checkpoints, spread over the final steps. Default 3. */
   evaluations: v.optional(integerFrom(1), 3),
   /**
-   * Ends a trial after so many epochs without a better score on the selection rows, with its best checkpoint; null for no
-   * early stopping.
+   * Ends a trial after this many epochs without a better score on the selection rows, with its best checkpoint; null
+   * for no early stopping.
    */
   earlyStoppingPatience: v.exactOptional(v.nullable(integerFrom(1))),
   /** AdamW's weight decay. Default 0. */
@@ -115,8 +115,8 @@ const protocolEntries = {
   /** The frozen network's own dropout: the rates of its config.json, or one rate for all places. Default 0, none. */
   dropout: v.exactOptional(v.union([v.literal('config'), dropoutRate])),
   /**
-   * Whether layers are computed again in the backward pass, for less memory; results are the same. Default: where memory is
-   * short.
+   * Whether layers are computed again in the backward pass, for less memory; results are the same. Default: if memory
+   * is short.
    */
   gradientCheckpointing: v.exactOptional(v.boolean()),
   /**
@@ -132,8 +132,8 @@ const tuningEntries = {
   /** The grid of every arm that has none of its own. */
   learningRates: grid,
   /**
-   * The budget to tune at, whose rate is then used at every budget, or `each` to tune at each budget by itself. Null for
-   * the first one. Default null.
+   * The budget to tune at, whose rate is then used at every budget, or `each` to tune at each budget by itself. Null
+   * for the first one. Default null.
    */
   budget: v.nullish(name, null),
   /** The number of seeds behind a score; none is a seed of the study. Default 1. */
@@ -337,7 +337,7 @@ function assertOneScale({ methods, protocol: { scaling } }: Study): void {
   }
 }
 
-/** The arms that `above` names; settings that it leaves out come from `below`. */
+/** The arms that `above` names, or all of `below` if it names none; settings that it leaves out come from `below`. */
 export function mergeMethods(
   below: StudyInput['methods'] & object,
   above: StudyInput['methods'],

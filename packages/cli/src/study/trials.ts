@@ -191,7 +191,7 @@ export function epochsOf({ protocol: { epochs }, settings: { stages } }: Pick<Tr
 /** A learning rate that was tried. A failed trial ranks below any score. */
 export type TriedRate = TrialTuning['tried'][number];
 
-/** How a learning rate was chosen: the middle of the rates within one standard error of the best, or the lower of two. */
+/** How a learning rate was chosen: the middle of the rates within one standard error of the best; of two, the lower. */
 export type TunedRate = TrialTuning & Required<Pick<TrialTuning, 'tied'>>;
 
 /** The result of tuning for an arm. */

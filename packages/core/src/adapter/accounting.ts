@@ -12,7 +12,7 @@ import { rankCost } from '../ranks/budget.js';
 export interface ParameterCount {
   /** Parameters that the adapter trains, head excluded. */
   readonly trainable: number;
-  /** Parameters trained in full: the head and `modulesToSave`. */
+  /** Parameters trained besides the adapter's own: the head, `modulesToSave` and the rows of trained tokens. */
   readonly saved: number;
   /** Numbers that the adapter stores on disk, head excluded. Budgets count these. */
   readonly stored: number;
@@ -52,8 +52,8 @@ export function describeParameters(peft: PeftModel): string {
 }
 
 /**
- * Returns how many numbers these layers store on disk, given their values (`<path>.<name>`). PEFT has no adapter without
- * modules, so one that has lost every rank stores one rank of its first module, all zeros.
+ * Returns how many numbers these layers store on disk, given their values (`<path>.<name>`). PEFT has no adapter
+ * without modules, so one that has lost every rank stores one rank of its first module, all zeros.
  */
 export function storedParameters(layers: AdapterLayers, values: HostTensors): number {
   const all = Object.values(layers);

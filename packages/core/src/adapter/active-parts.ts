@@ -27,6 +27,7 @@ export interface ActiveParts {
  * Modules trained in full are those of the first active adapter. While the same adapters are active, this returns the
  * same objects, so that nothing is compiled again.
  * @throws ConfigError for a value that is no model, and when two active adapters replace the same module.
+ * @throws UnsupportedError when an active adapter cannot be combined with the others.
  */
 export function activeParts(peft: PeftModel | Model): ActiveParts {
   assertArgument('model', peft, anyModel);

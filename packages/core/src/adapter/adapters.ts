@@ -45,6 +45,7 @@ export function assertFreeName({ adapters }: Pick<PeftModel, 'adapters'>, name: 
  * Activates these adapters and no others, in this order; changes `peft` in place. The first one is trained, and its
  * head is used. Merged adapters are unmerged, with a warning.
  * @throws ConfigError for an unknown name, or when two of them train the same module in full or its bias.
+ * @throws UnsupportedError when one of them cannot be combined with the others.
  */
 export function setAdapter(peft: PeftModel, names: string | readonly string[]): void {
   assertArgument('names', names, v.union([v.string(), aTextList]));
@@ -131,8 +132,8 @@ const mergeEntries = {
  * adapter's. Merging an adapter twice does nothing, with a warning.
  * @throws ConfigError for an unknown name, or when two adapters train one module in full or its bias.
  * @throws UnsupportedError when a method cannot be merged, when it cannot be merged apart from another active adapter,
- * or when the weights are held in 8 bits: see `fullPrecision`.
- * @throws CheckpointError when a merged weight is not finite.
+ * or when the weights are held in 8 or 4 bits: see `fullPrecision`.
+ * @throws CheckpointError with `safeMerge`, when a merged weight is not finite.
  */
 export function mergeAdapter(peft: PeftModel, options: MergeOptions = {}): void {
   assertArgument('peft', peft, aPeftModel);
@@ -170,7 +171,9 @@ function assertSeparable(peft: PeftModel, merged: readonly string[]): void {
   }
 }
 
-/** Whether two layers of a module surely give the same output in both orders: each adds a change, not both to the bias. */
+/**
+ * Whether two layers of a module surely give the same output in both orders: each adds a change, not both to the bias.
+ */
 function canSwap(a: AdapterLayer, b: AdapterLayer): boolean {
   const justAdds = ({ toLora, isIndependent = toLora !== undefined, deltaWeight, mergedBias }: AdapterLayer): boolean =>
     isIndependent || (deltaWeight === undefined && mergedBias !== undefined);
@@ -190,7 +193,8 @@ export function unmergeAdapter(peft: PeftModel): void {
 
 /**
  * Returns a new network with adapters merged into its weights: W0 + dW and the new bias at every adapted module, and
- * the head, `modulesToSave` and labels of the first active adapter. `peft` is not changed.
+ * the head, `modulesToSave` and labels of the first active adapter. Adapters that `mergeAdapter` has merged are always
+ * included. `peft` is not changed.
  * @throws the errors of `mergeAdapter`.
  */
 export function mergeAndUnload(peft: PeftModel, options: MergeOptions = {}): Model {
@@ -239,8 +243,8 @@ function layersOf(peft: PeftModel, names: readonly string[]): Part[] {
 
 /**
  * Returns a new model with the same adapters on the network's original float32 weights, which are read again where they
- * are held in 8 bits. Merge an adapter into these if it was trained on rounded weights. `peft` is not changed, now or
- * later.
+ * are held in 8 or 4 bits. Merge an adapter into these if it was trained on rounded weights. `peft` is not changed, now
+ * or later.
  * @example
  * const merged = mergeAndUnload(await fullPrecision(peft));
  */
@@ -250,7 +254,9 @@ export async function fullPrecision(peft: PeftModel): Promise<PeftModel> {
   return { ...peft, model: (await model.fullPrecision?.()) ?? model, adapters: new Map(adapters) };
 }
 
-/** Rejects a weight in few bits: adding to it would round the adapter too. @throws UnsupportedError for such a weight. */
+/**
+ * Rejects a weight in few bits: adding to it would round the adapter too. @throws UnsupportedError for such a weight.
+ */
 function assertWhole({ weight }: FrozenModule, path: string): void {
   if (!isQuantized(weight)) return;
   throw new UnsupportedError(
@@ -259,7 +265,7 @@ function assertWhole({ weight }: FrozenModule, path: string): void {
   );
 }
 
-/** Returns the changed weights and biases, by name. @throws CheckpointError when one is not finite. */
+/** Returns the changed weights and biases, by name. @throws the errors of `mergeAdapter`. */
 function foldedWeights(model: Model, parts: readonly Part[], safeMerge: boolean): HostTensors {
   const weights: HostTensors = {};
   for (const [path, own] of grouped(parts, ({ layer }) => layer.site.path)) {

@@ -19,7 +19,9 @@ export const lycorisEntries = {
   alphaPattern: v.optional(v.record(v.string(), finite), {}),
   /** The probability that the change of an output feature is dropped in a training step. Default 0. */
   rankDropout: v.optional(dropoutRate, 0),
-  /** The probability that the whole change of a module is dropped in a training step; the rest is not scaled. Default 0. */
+  /**
+   * The probability that the whole change of a module is dropped in a training step; the rest is not scaled. Default 0.
+   */
   moduleDropout: v.optional(dropoutRate, 0),
 };
 

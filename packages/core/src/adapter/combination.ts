@@ -19,8 +19,8 @@ import { joinFactors, loraDelta, nearestFactors, scaled } from '../ranks/factors
  *   magnitude_prune   the same of the `density` largest entries of each X_i
  *   ties              of these the sign of their sum is elected; entries of that sign are weighted and averaged (Yadav
  *                     et al., 2023, arXiv 2306.01708)
- *   dare_linear       `linear` of X_i M_i / density, where each entry of M_i is 1 with probability `density`, else 0 (Yu
- *                     et al., 2023, arXiv 2311.03099)
+ *   dare_linear       `linear` of X_i M_i / density, where each entry of M_i is 1 with probability `density`, else 0
+ *                     (Yu et al., 2023, arXiv 2311.03099)
  *   dare_ties         the election of `ties` among these
  *
  * The rules on A and B also make products A_i B_j of different adapters: they are not the weighted sum of the changes.

@@ -13,8 +13,8 @@ import type { HostTensors } from '../tensors.js';
 export const BASE = '__base__';
 
 /**
- * A model with adapters. It is plain data, so `{ ...peft }` is a copy. The model itself never changes: everything that
- * training changes is in the adapters.
+ * A model with adapters, as plain data. The model itself never changes: everything that training changes is in the
+ * adapters. An independent copy is `{ ...peft, adapters: new Map(peft.adapters) }`.
  */
 export interface PeftModel<C extends TargetConfig = TargetConfig> {
   /** The frozen network. */
@@ -52,7 +52,10 @@ export interface Adapter<C extends TargetConfig = TargetConfig> extends AdapterC
   readonly name: string;
   /** The method that made its layers. */
   readonly method: PeftMethod<C>;
-  /** The layers of the head and `modulesToSave`: trained and saved with the adapter, excluded from its budget. */
+  /**
+   * The layers of the head, `modulesToSave` and trained tokens: trained and saved with the adapter, excluded from its
+   * budget.
+   */
   readonly saved: AdapterLayers;
   /** The modules that the configuration matched, and its names that matched none. */
   readonly targets: TargetReport;

@@ -20,8 +20,8 @@ export const targetEntries = {
 };
 
 /**
- * The configuration of a method with these schema entries, `targetEntries` among them. The documentation of an option is
- * that of its entry.
+ * The configuration of a method with these schema entries, `targetEntries` among them. The documentation of an option
+ * is that of its entry.
  */
 export type MethodOptions<Entries extends v.ObjectEntries> = TargetConfig & {
   readonly [K in keyof Entries as Exclude<K, keyof TargetConfig>]: v.InferOutput<Entries[K]>;

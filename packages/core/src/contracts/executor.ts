@@ -39,8 +39,8 @@ export interface EngineInfo {
 export interface CompileOptions {
   /**
    * Whether the backward pass computes values of the forward pass again instead of keeping all of them: the same
-   * numbers, to the bit, with less memory and in more time. An executor that cannot keep fewer of them warns. Default: on
-   * where they would take more than half of the free memory at the sizes `largest`.
+   * numbers, to the bit, with less memory and in more time. An executor that cannot keep fewer of them warns. Default:
+   * on where they would take more than half of the free memory at the sizes `largest`.
    */
   readonly gradientCheckpointing?: boolean | undefined;
   /** The sizes of the named axes in the largest run. Default: unknown, and `gradientCheckpointing` off. */

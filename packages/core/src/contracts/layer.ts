@@ -25,11 +25,16 @@ export interface AdapterLayer {
    * at most one. Default false.
    */
   readonly ignoresBase?: boolean;
-  /** Names of the layer's dropout masks, which it requests as `<path>.<name>`. The trainer supplies them at every step. */
+  /**
+   * Names of the layer's dropout masks, which it requests as `<path>.<name>`. The trainer supplies them at every step.
+   */
   readonly noise?: readonly string[];
   /** s, the constant factor of the change, for methods that have one, usually alpha / r. */
   readonly scaling?: number;
-  /** Computes the module's output `[rows, out]` for x `[rows, in]` (for an embedding, x holds row numbers). */
+  /**
+   * Computes the module's output. Linear module: x `[rows, in]` -> `[rows, out]`; norm: x `[.., width]` ->
+   * `[.., width]`; embedding: row numbers `[..]` -> `[.., out]`.
+   */
   forward(x: Tensor, p: Tensors, at: ForwardContext): Tensor;
   /**
    * Computes the output of a head that shares this layer's table: x `[rows, in]`. Left out where the head stays
@@ -85,8 +90,8 @@ export interface ForwardContext {
   /** Computes the output without this layer: the frozen module's, or that of the adapters before it. */
   base(): Tensor;
   /**
-   * Runs the module's own operation with some of its tensors replaced: x `[rows, in]`, weight `[in, out]`, bias
-   * `[out]`.
+   * Runs the module's own operation with some of its tensors replaced: x as in `AdapterLayer.forward`, weight
+   * `[in, out]`, bias `[out]`.
    */
   run(instead: { readonly x?: Tensor; readonly weight?: Tensor; readonly bias?: Tensor }): Tensor;
   /** Returns the frozen weight `[in, out]`. */
@@ -143,7 +148,7 @@ export interface StepContext {
    */
   dropout(name: string, x: Tensor, rate: number): Tensor;
   /**
-   * The rates of the frozen network's own dropout in this training, by place; its masks have these names. Empty where it
+   * The rates of the frozen network's own dropout in this run, by place; its masks have these names. Empty where it
    * is off.
    */
   readonly networkDropout: Readonly<Record<string, number>>;

@@ -51,15 +51,15 @@ export interface TargetConfig {
 
 /** The contract of a parameter-efficient fine-tuning method. Make one with `defineMethod`. */
 export interface PeftMethod<C extends TargetConfig = TargetConfig> {
-  /** The name on the command line. In capitals it is the `peft_type` on disk. */
+  /** The name on the command line. A `peft_type` that is this name in capitals is read by this method before others. */
   readonly name: string;
   /** What the method can do. */
   readonly capabilities: Capabilities;
-  /** The peak learning rate (AdamW) of a training that names none. Default 1e-3. */
+  /** The peak learning rate (AdamW) of a run that names none. Default 1e-3. */
   readonly defaultLearningRate?: number;
   /**
-   * Options that a command trains the user's own data with when the user names none, where the paper's defaults suit
-   * only longer runs.
+   * Defaults that a command uses on the user's own data, for options that the user does not name: where the paper's
+   * defaults suit only longer runs.
    */
   readonly shortRunOptions?: Partial<C>;
   /** Validates options and fills in defaults. @throws ConfigError naming the field. */
@@ -74,8 +74,8 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
    */
   fitBudget?(sites: readonly Site[], budget: number, config: C, matchOn?: MatchOn): C;
   /**
-   * Returns the configuration whose change has the factor `scaling` in every module (`AdapterLayer.scaling`), for methods
-   * that have such a factor.
+   * Returns the configuration whose change has the factor `scaling` in every module (`AdapterLayer.scaling`), for
+   * methods that have such a factor.
    */
   scaledTo?(config: C, scaling: number): C;
   /**

@@ -37,7 +37,7 @@ export interface Model {
    * them; an adapter file's tensors for them are skipped with a warning.
    */
   readonly unused?: readonly string[];
-  /** Loads the same model with its original float32 weights, where these are held in 8 bits. See `fullPrecision`. */
+  /** Loads the same model with its original float32 weights, where these are held in few bits. See `fullPrecision`. */
   readonly fullPrecision?: () => Promise<Model>;
   /** The task the outputs are for. Default 'sequence-classification'. */
   readonly task?: Task;
@@ -71,8 +71,8 @@ export interface Model {
    */
   forward(scope: Scope, inputs: Tensors): Tensor;
   /**
-   * `forward` in two parts, for a head of texts or of words. A training of a head of texts alone runs the first one once
-   * per text, and keeps its features in memory. The loss of a language model is computed for some words at a time.
+   * `forward` in two parts, split before a head of texts or of words. Training only a head of texts runs the first part
+   * once per text, and keeps its features in memory. The loss of a language model is computed for some words at a time.
    */
   readonly split?: SplitForward;
   /** Decoding with cached keys and values, for causal language models. Exported graphs generate text with it. */
@@ -88,7 +88,10 @@ export interface Model {
 export interface SplitForward {
   /** The composition of both parts. A model with another `forward`, such as a wrapped one, is not split. */
   forward(scope: Scope, inputs: Tensors): Tensor;
-  /** Computes the head's input, [batch, width] or [batch, tokens, width], from the inputs of a batch, without any module of the head. */
+  /**
+   * Computes the head's input, [batch, width] or [batch, tokens, width], from the inputs of a batch, without any module
+   * of the head.
+   */
   features(scope: Scope, inputs: Tensors): Tensor;
   /** Computes the outputs from the head's input, with modules of the head only. */
   outputs(scope: Scope, features: Tensor): Tensor;
@@ -102,7 +105,7 @@ export interface TiedModule {
   readonly table: string;
 }
 
-/** Whether a network reads images, in place of texts. */
+/** Returns whether a network reads images instead of texts. */
 export function readsImages({ axes }: { readonly axes?: Model['axes'] | undefined }): boolean {
   return axes?.['pixelValues'] !== undefined;
 }
@@ -158,7 +161,7 @@ export interface Lookup {
 export interface Scope {
   /** Computes y = x W + b at `path`: x `[.., in]` -> `[.., out]`. */
   linear(path: string, x: Tensor): Tensor;
-  /** Gathers rows of the table at `path`: ids `[.., ]` -> `[.., dim]`. */
+  /** Gathers rows of the table at `path`: ids `[..]` -> `[.., dim]`. */
   embedding(path: string, ids: Tensor): Tensor;
   /** Normalises x over the last axis, scales it by the weight at `path`, and adds the module's bias if it has one. */
   layerNorm(path: string, x: Tensor, epsilon: number): Tensor;
@@ -308,7 +311,7 @@ export interface EvaluationData {
   predictions?(outputs: readonly Float32Array[]): RowPredictions;
   /**
    * Computes the metrics of these rows, given by their places in `of`; a row counts as often as it is listed. Needed to
-   * resample rows. Left out where `predictions` is.
+   * resample rows. Left out together with `predictions`.
    */
   scoreRows?(of: RowPredictions, rows: readonly number[]): Record<string, number>;
   /** The metric that selects a checkpoint. Higher is better unless `lowerIsBetter`. */

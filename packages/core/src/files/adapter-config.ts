@@ -92,7 +92,7 @@ function storedLabels(id2label: unknown, model: Model): readonly string[] {
   );
 }
 
-/** PEFT's names of the tasks, in the `task_type` of an adapter. They are of texts: networks of images have none. */
+/** PEFT's names of the tasks, in the `task_type` of an adapter. All are tasks on texts: image networks have none. */
 const TASK_TYPES: Readonly<Record<Task, string>> = {
   'sequence-classification': 'SEQ_CLS',
   'token-classification': 'TOKEN_CLS',

@@ -255,7 +255,7 @@ export function loraRanks(
   };
 }
 
-/** Returns the most common rank and alpha; the largest one of several. */
+/** Returns the most common rank and alpha; of equally common ones, the largest. */
 function mostCommon(modules: Readonly<Record<string, ModuleRank>>): ModuleRank {
   const usual = (of: keyof ModuleRank): number => {
     const counts = new Map<number, number>();
@@ -281,7 +281,7 @@ function readModule(file: AdapterFile, path: string): { loraA: HostTensor; loraB
   return { loraA: transposed(loraA), loraB: transposed(loraB), rank };
 }
 
-/** Returns the alpha of alpha / rank. */
+/** Returns the alpha for which alpha / rank is the module's scaling, with rsLoRA too. */
 function alphaOf(config: AdapterFile['config'], own: number | undefined, rank: number): number {
   const alpha = own ?? config.lora_alpha;
   if (typeof alpha !== 'number' || !Number.isFinite(alpha)) {

@@ -17,8 +17,8 @@ type ScalingAt<C> = (site: Site, config: C) => number;
 
 /**
  * Returns the file functions of a method of low rank. A pruned adapter, and every adapter of a method without gates, is
- * PEFT's LORA, without the ranks of zero gates. An adapter to be trained further holds A, B and gates unchanged, and the
- * method's own options by their names in snake case. Gates of the LORA format are read as ones.
+ * PEFT's LORA, without the ranks of zero gates. An adapter to be trained further holds A, B and gates unchanged, and
+ * the method's own options by their names in snake case. Gates of the LORA format are read as ones.
  */
 export function rankFiles<C extends RankConfig>(
   { options, fromLora = (lora) => lora as Partial<C>, unsaved = () => ({}), file: format }: Format<C>,

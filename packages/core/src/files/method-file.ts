@@ -11,9 +11,9 @@ import { adaptedModules, assertFeatures, matrixOf, moduleTable, vectorOf } from 
  */
 
 /**
- * The tensors of a module on disk, by their names in its layer: the suffix after the module's path, and the names of one
- * or two axes. `in` and `out` are the module's features; an axis has one size in all tensors of a module, and one that is
- * a number has that size. Matrices are transposed on disk, where torch's orientation is [out, in].
+ * The tensors of a module on disk, by their names in its layer: the suffix after the module's path, and the names of
+ * one or two axes. `in` and `out` are the module's features; an axis has one size in all tensors of a module, and one
+ * that is a number has that size. Matrices are transposed on disk, where torch's orientation is [out, in].
  */
 export type ModuleTensors = Readonly<Record<string, readonly [suffix: string, ...axes: [string] | [string, string]]>>;
 

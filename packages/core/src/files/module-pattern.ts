@@ -9,7 +9,7 @@ import { CheckpointError } from '../errors.js';
 /** The most characters of one pattern, and of all patterns of a table. */
 const MAX_LENGTH = 1000;
 const MAX_CHARACTERS = 50_000;
-/** The most positions tried for one table: at most seconds. */
+/** The most positions tried for one table, which takes seconds at most. */
 const MAX_STEPS = 5_000_000;
 
 /** A name whose only special characters are dots (any character) and a leading `^`. */

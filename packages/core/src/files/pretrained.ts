@@ -69,8 +69,8 @@ const saveEntries = {
 
 /**
  * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card. The adapter
- * 'default' goes into the folder itself, every other one into a subfolder of its name. A save that fails or is killed leaves
- * the old files of a folder or the new ones, and several saves at once leave those of one; in a storage without
+ * 'default' goes into the folder itself, every other one into a subfolder of its name. A save that fails or is killed
+ * leaves the old files of a folder or the new ones, and several saves at once leave those of one; in a storage without
  * `writeFolders`, opening a folder whose save was interrupted reports that.
  * @throws ConfigError for an unknown name, before anything is written.
  * @throws CheckpointError when the folder cannot be written, or a value is not finite.
@@ -122,6 +122,7 @@ const loadEntries = {
  * changed.
  * @param options `seed` (default 0) seeds a head that the folder does not hold, and the dropout of further training
  * @throws CheckpointError naming the file, tensor or field at fault.
+ * @throws UnsupportedError for a pickle, or an adapter that needs what its method does not support.
  */
 export async function loadPretrained(
   model: Model,
@@ -136,7 +137,7 @@ export async function loadPretrained(
 /**
  * Adds the adapter in a folder to `peft`, in place. It stays inactive until `setAdapter` activates it.
  * @throws ConfigError when the name is in use.
- * @throws CheckpointError naming the file, tensor or field at fault; nothing has changed then.
+ * @throws the errors of `loadPretrained`; nothing has changed then.
  */
 export async function loadAdapter(
   peft: PeftModel,
@@ -165,7 +166,7 @@ export async function readAdapterConfig(folder: string, storage: Storage = diskS
   return decodeConfig(await storage.read(path), path);
 }
 
-/** Reads an adapter folder. @throws CheckpointError naming the file or field at fault. */
+/** Reads an adapter folder. @throws the errors of `loadPretrained`. */
 export async function readAdapter(
   model: Model,
   folder: string,
@@ -217,7 +218,10 @@ async function readWeights(folder: string, storage: Storage): Promise<Uint8Array
 export interface StoredAdapter extends OutputMeaning, Pick<Adapter, 'name' | 'method'> {
   /** The method's part, without the modules trained in full. */
   readonly file: AdapterFile;
-  /** The modules trained in full: `<path>.weight` and `<path>.bias`, in the model's orientation. */
+  /**
+   * The modules trained in full, `<path>.weight` and `<path>.bias`, in the model's orientation; and the rows of trained
+   * tokens, `<path>.trainableTokensDelta`.
+   */
   readonly saved: HostTensors;
   /** Paths of these modules. */
   readonly savedPaths: readonly string[];

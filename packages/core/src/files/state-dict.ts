@@ -80,8 +80,8 @@ function assertNotMerged({ merged }: Pick<PeftModel, 'merged'>, name: string): v
  * the same ranks or lower ones. Lower ranks are padded with zeros, and another scaling is multiplied into B.
  * @throws ConfigError for an unknown adapter, or one that is merged.
  * @throws UnsupportedError when one of the two is more than A and B.
- * @throws CheckpointError when the new one has more modules or ranks, or its folder is broken; nothing has changed
- * then.
+ * @throws CheckpointError when the new one has more modules or ranks or trains other tokens, or its folder is broken;
+ * nothing has changed then.
  */
 export async function hotswapAdapter(
   peft: PeftModel,

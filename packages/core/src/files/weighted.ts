@@ -104,7 +104,9 @@ export function addWeightedAdapter(peft: PeftModel, options: WeightedAdapterOpti
   insertAdapter(peft, loraAdapter(peft.model, peft.seed, modules, { name, method: first.method, savedFrom }));
 }
 
-/** Returns the share of the entries to keep. @throws ConfigError when the type needs one and it is missing or impossible. */
+/**
+ * Returns the share of the entries to keep. @throws ConfigError when the type needs one that is missing or impossible.
+ */
 function densityFor({ combinationType, density }: { combinationType: CombinationType; density?: number | undefined }) {
   const least = leastDensity(combinationType);
   if (least === undefined || (density !== undefined && density >= least && density <= 1)) return density ?? 1;

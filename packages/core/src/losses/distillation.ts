@@ -19,7 +19,9 @@ const TEACHER = 'teacher';
 export interface DistillationOptions {
   /** T: a larger one shows more of what the teacher thinks of the wrong classes. Above 0. Default 2. */
   readonly temperature?: number;
-  /** The weight of the teacher, from 0 to 1; that of the labels is 1 - alpha. With 1, labels are not read. Default 0.5. */
+  /**
+   * The weight of the teacher, from 0 to 1; that of the labels is 1 - alpha. With 1, labels are not read. Default 0.5.
+   */
   readonly alpha?: number;
 }
 

@@ -7,8 +7,7 @@ import { weightedMean, type Loss, type LossBatch } from './loss.js';
 
 /*
  * Losses of embeddings. A row of the data holds several texts, its columns: an anchor, its positive and any number of
- * negatives. The model reads the
- * texts of all rows column after column, so its outputs are
+ * negatives. The model reads the texts of all rows column after column, so its outputs are
  *
  *   [columns * rows, width] = [first texts of all rows; second texts; ..]
  *
@@ -17,7 +16,7 @@ import { weightedMean, type Loss, type LossBatch } from './loss.js';
 
 /** Options of `multipleNegativesRanking`. */
 export interface MultipleNegativesRankingOptions {
-  /** The factor of the cosines, 1 / temperature. Default 20. */
+  /** The factor of the cosines, 1 / temperature. Above 0. Default 20. */
   readonly scale?: number;
 }
 
@@ -87,8 +86,8 @@ export function cosineSimilarity(): Loss {
 
 /**
  * max(||anchor - positive|| - ||anchor - negative|| + margin, 0) of triplets, averaged over rows by weight (Schroff et
- * al., 2015, arXiv 1503.03832, without the squares). Labels are not read. The margin is 5 by default. A
- * row has one negative.
+ * al., 2015, arXiv 1503.03832, without the squares). A row has one negative. Labels are not read. The margin is 5 by
+ * default.
  */
 export function triplet(options: MarginOptions = {}): Loss {
   const { margin } = parseOptions('triplet', { margin: v.optional(positive, 5) }, options);

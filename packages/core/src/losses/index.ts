@@ -1,4 +1,4 @@
-// The losses that a training minimises.
+// The entry for losses to minimise in training.
 export { contrastive, cosineSimilarity, multipleNegativesRanking, triplet } from './embeddings.js';
 export { distillation, embeddingDistillation } from './distillation.js';
 export { dpo, orpo } from './preferences.js';

@@ -14,8 +14,8 @@ export interface Loss extends Named {
   readonly labels?: DataKind | readonly DataKind[];
   /**
    * Whether it reads `inputs.referenceLogps`: what the frozen model, without the adapter, gives the two answers of each
-   * row of preferences, log p summed over their labelled tokens, `[batch, 2]`. `train` computes it once, before the first
-   * step, for data without it. Default false.
+   * row of preferences, log p summed over their labelled tokens, `[batch, 2]`. `train` computes it once, before the
+   * first step, for data without it. Default false.
    */
   readonly needsReference?: boolean;
   /** The number of texts of a row that it reads, e.g. 3 for a triplet. Default: any. */
@@ -45,11 +45,13 @@ export function asLoss(loss: Loss | LossFunction): Loss {
 
 /** What a loss reads of a batch besides the outputs. */
 export interface LossBatch {
-  /** The labels, `[batch]` or `[batch, tokens]`. */
+  /** The labels, in the shapes of `Batch.labels`. */
   readonly labels: Tensor;
   /** The weight of each row, `[batch]`; 0 for a row that only fills the batch. */
   readonly rowWeights: Tensor;
-  /** The model's inputs, e.g. `attentionMask` `[batch, tokens]`, 1 for a token. */
+  /**
+   * The batch's inputs, e.g. `attentionMask` `[batch, tokens]`, 1 for a token; also those that the model does not read.
+   */
   readonly inputs: Tensors;
 }
 

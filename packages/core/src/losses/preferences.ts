@@ -142,9 +142,9 @@ export interface OrpoOptions {
 const MOST_LOGP = -1e-6;
 
 /**
- * Odds ratio preference optimisation (Hong et al., 2024, arXiv 2403.07691, eq. 6 and 7): the cross-entropy of the chosen
- * texts, prompts included, and beta times -log sigmoid of the log odds ratio of the two answers, where p is the mean per
- * token. It needs no reference.
+ * Odds ratio preference optimisation (Hong et al., 2024, arXiv 2403.07691, eq. 6 and 7): the cross-entropy of the
+ * chosen texts, prompts included, and beta times -log sigmoid of the log odds ratio of the two answers, where p is the
+ * mean per token. It needs no reference.
  * @throws ConfigError for options out of their range.
  */
 export function orpo(options: OrpoOptions = {}): Loss {

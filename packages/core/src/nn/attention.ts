@@ -36,7 +36,8 @@ export interface AttentionOptions {
 
 /**
  * Multi-head scaled dot-product attention, softmax(scale q k^T + maskBias) v within each head; with a softcap c,
- * softmax(c tanh(scale q k^T / c) + maskBias) v (Gemma Team, 2024). Causal attention adds {@link causalBias} to the scores, too.
+ * softmax(c tanh(scale q k^T / c) + maskBias) v (Gemma Team, 2024). Causal attention also adds {@link causalBias} to
+ * the scores.
  *
  * @param q `[batch, queries, heads * size]`
  * @param k `[batch, keys, keyHeads * size]`
@@ -91,7 +92,10 @@ function wholeBias(tokens: number, options: HeadAttentionOptions): Tensor | unde
 /** The longest texts whose weights are kept: longer causal ones are faster without, others only need less memory. */
 const MOST_KEPT = { causal: 256, other: 1024 };
 
-/** The same by the backend's kernel; undefined if it has none, or if scores or weights are changed in another way. */
+/**
+ * The same by the backend's kernel; undefined if it has none, if no text can be longer than {@link MOST_KEPT}, or if
+ * scores or weights are changed in another way.
+ */
 function fusedAttention(split: Heads, options: HeadAttentionOptions): Tensor | undefined {
   const { maskBias, bias, causal = false, window = 0, maxTokens = 0, softcap, dropout } = options;
   const kept = causal ? MOST_KEPT.causal : MOST_KEPT.other;

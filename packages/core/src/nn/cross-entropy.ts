@@ -34,17 +34,17 @@ function gradient(dy: Tensor, [weights, total, labels]: [Tensor, Tensor, Tensor]
 export interface WordBlocks {
   /** The number of words. */
   readonly words: number;
-  /** The words of a block. */
+  /** The number of words in a block. */
   readonly size: number;
-  /** Returns the logits of the words from `from` up to but excluding `to`: states `[rows, width]` -> `[rows, to - from]`. */
+  /** Returns the logits of the words `from` to `to - 1`: states `[rows, width]` -> `[rows, to - from]`. */
   logits(states: Tensor, from: number, to: number): Tensor;
   /** Returns the logit of one word for each row: `[rows, width]`, int32 `[rows]` -> `[rows, 1]`. */
   logit(states: Tensor, words: Tensor): Tensor;
 }
 
 /**
- * `softmaxCrossEntropy` of the logits of `states`, which never exist whole: with z the logits, y the label and a running
- * maximum m, as in flash attention (Dao et al., 2022, arXiv 2205.14135, section 3.1),
+ * `softmaxCrossEntropy` of the logits of `states`, which never exist whole: with z the logits, y the label and a
+ * running maximum m, as in flash attention (Dao et al., 2022, arXiv 2205.14135, section 3.1),
  *
  * ```text
  * m = max_v z_v       t = sum of exp(z_v - m) over v other than y       e = exp(z_y - m)
@@ -120,7 +120,7 @@ function apart(
   const { activeTape, gradientDepth, kernelDepth } = state;
   Object.assign(state, { gradientDepth: 0, kernelDepth: 0 });
   try {
-    // The last argument would be the gradient of the value, which `weighted` replaces. Its default is written out whole.
+    // `weighted` replaces the last argument, the gradient of the value, whose default would be as large as the value.
     const { value, grads } = tf.engine().gradients(weighted, [x], tf.scalar(1));
     return { value, gradient: grads[0] as Tensor };
   } finally {

@@ -21,8 +21,8 @@ export interface FusedKernels<T = Tensor> {
   /** Rotary embeddings; without `positions`, these are 0, 1, .. */
   PeftRotary(inputs: Record<'x' | 'cos' | 'sin', T> & { positions?: T }): T;
   /**
-   * Attention within heads: q, y `[batch, heads, queries, size]`, k, v `[batch, keyHeads, keys, size]`; also the weights
-   * `[batch, heads, queries, keys]`, empty where there are more queries than `kept`.
+   * Attention within heads: q, y `[batch, heads, queries, size]`, k, v `[batch, keyHeads, keys, size]`; also the
+   * weights `[batch, heads, queries, keys]`, empty where there are more queries than `kept`.
    */
   PeftAttention(inputs: AttentionInputs<T>, settings: AttentionSettings): [y: T, weights: T];
   /** Its gradients with respect to q, k and v. */

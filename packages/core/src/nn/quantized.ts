@@ -5,8 +5,8 @@ import { runFused } from './fused.js';
 import { fromRows, toRows } from './linear.js';
 
 /**
- * A frozen weight in few bits inside a step, as `@peftjs/core/model` holds it (`QuantizedParts`): a matrix W `[in, out]`
- * or a table `[words, width]`.
+ * A frozen weight in few bits inside a step, as `@peftjs/core/model` holds it (`QuantizedParts`): a matrix W
+ * `[in, out]` or a table `[words, width]`.
  */
 export interface QuantizedWeight {
   /** 8 bits: Q, in the shape of the weight. 4 bits: q, `[out * blocks, 16]`, two numbers a byte, low halves first. */
@@ -21,8 +21,9 @@ export interface QuantizedWeight {
 
 /**
  * Returns y = x W + b over the last axis, where W is frozen and held in few bits; a table is the matrix of its rows'
- * outputs. Where the backend multiplies integers, x is rounded to 8 bits, with one scale per row, r = max |x| / 127, and
- * so are the outputs of a 4-bit W: y = r s (round(x / r) Q) + b, with exact sums. Elsewhere W is expanded to float32.
+ * outputs. Where the backend multiplies integers, x is rounded to 8 bits, with one scale per row, r = max |x| / 127,
+ * and so are the outputs of a 4-bit W: y = r s (round(x / r) Q) + b, with exact sums. Elsewhere W is expanded to
+ * float32.
  *
  * The gradient is that of x W + b: dx = dy W^T, again with integers, each row of dy s rounded. First-order gradients
  * only, and none of W.

@@ -41,9 +41,9 @@ export function startingRankForBudget(sites: readonly Site[], budget: number, fe
 }
 
 /**
- * Returns one starting rank for all modules, and the parameters to keep, for a method that keeps two thirds of its ranks.
- * 'stored': the starting ranks store 1.5 times the budget. 'trained': A, B and `vectors` more numbers per rank of all
- * modules fill it.
+ * Returns one starting rank for all modules, and the parameters to keep, for a method that keeps two thirds of its
+ * ranks. 'stored': the starting ranks store 1.5 times the budget. 'trained': A, B and `vectors` more numbers per rank
+ * of all modules fill it.
  * @throws ConfigError when the budget does not pay for one rank.
  */
 export function startAbove(

@@ -176,8 +176,8 @@ export function assertStartFits(layers: AdapterLayers, budget: number): void {
 /**
  * Checks that a run of this length can prune these layers to a budget.
  * @param tolerance the share by which a method may miss its budget
- * @throws ConfigError for a budget further above what they store or that does not pay for one rank, and when there is no
- * step before the final phase.
+ * @throws ConfigError for a budget that exceeds what they store by more than `tolerance` or does not pay for one rank,
+ * and when there is no step before the final phase.
  */
 export function assertPrunable(layers: AdapterLayers, budget: number, plan: TrainPlan, tolerance = 0.01): void {
   const all = allocatedCost(layers);

@@ -73,8 +73,8 @@ export interface RankMethod<C extends RankConfig>
   /** The share by which pruned ranks may miss a budget. Default 0.01. */
   readonly tolerance?: number;
   /**
-   * The format of an adapter to be trained further: its `peft_type`, and the suffix of a module's gate. A pruned adapter,
-   * and every adapter of a method without gates, is PEFT's LORA.
+   * The format of an adapter to be trained further: its `peft_type`, and the suffix of a module's gate. A pruned
+   * adapter, and every adapter of a method without gates, is PEFT's LORA.
    */
   readonly file?: {
     readonly peftType: string;
@@ -83,8 +83,8 @@ export interface RankMethod<C extends RankConfig>
     config?(adapter: AdapterContents<C>): C;
   };
   /**
-   * Returns the tensors of `count` ranks of a module: `loraA` [in, count], `loraB` [count, out], and any others [count].
-   * With `gate`, ranks have gates. Also called for ranks that a module gets later, without `init`.
+   * Returns the tensors of `count` ranks of a module: `loraA` [in, count], `loraB` [count, out], and any others
+   * [count]. With `gate`, ranks have gates. Also called for ranks that a module gets later, without `init`.
    */
   start(site: Site, count: number, config: C, rng: Rng, init?: Init): HostTensors;
   /** Returns how many ranks each module starts with. Default: as configured. @throws ConfigError */

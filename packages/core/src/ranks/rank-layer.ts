@@ -11,7 +11,9 @@ const DROPOUT = 'loraDropout';
 
 /** What a low-rank layer is made of. */
 export interface RankLayer {
-  /** The value of every tensor at the start: `loraA` [in, r], `loraB` [r, out], `gate` [r] if ranks have one, others. */
+  /**
+   * The value of every tensor at the start: `loraA` [in, r], `loraB` [r, out], `gate` [r] if ranks have one, others.
+   */
   readonly initial: HostTensors;
   /** s, the factor of the change. It does not depend on how many ranks are left. */
   readonly scaling: number;
@@ -34,8 +36,8 @@ export interface RankLayer {
  *     dW = s A diag(g) B
  *
  * with x [rows, in], A [in, r], g [r] or none, B [r, out], and d for dropout; x A of an embedding are the rows of A at
- * the ids x. A rank whose gate is exactly zero is pruned: it is not stored. The functions of the layer read r from the tensors that they get, so that a layer with
- * other ranks is the same layer with other tensors.
+ * the ids x. A rank whose gate is exactly zero is pruned: it is not stored. The functions of the layer read r from the
+ * tensors that they get, so that a layer with other ranks is the same layer with other tensors.
  */
 export function rankLayer(
   site: Site,

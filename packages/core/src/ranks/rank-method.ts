@@ -30,8 +30,8 @@ import { rankController, type RankMaker } from './rank-policy.js';
  *     s  = alpha / r                          with the initial r of the module
  *     dW = s A diag(g) B
  *
- * from what is its own: start values, the rule in the step, and a policy that chooses ranks. Core owns the forward pass,
- * dropout, counting, budgets, files, changes of rank, and resuming.
+ * from what is its own: start values, the rule in the step, and a policy that chooses ranks. Core owns the forward
+ * pass, dropout, counting, budgets, files, changes of rank, and resuming.
  */
 export function rankMethod<C extends RankConfig>(given: RankMethod<C>): CallableMethod<C> {
   const { defaults, options, complete, identityAtInit = true, budget, tolerance, fromLora, file, ...rest } = given;
@@ -120,8 +120,9 @@ function total(counts: readonly number[]): number {
 }
 
 /**
- * Returns `fitBudget`. 'stored' keeps the budget as an option: ranks that move fill it, ranks that are pruned start above
- * it. 'trained': A, B and the other trained tensors fill it at the start, and no rank has to go, unless `prunesTrained`.
+ * Returns `fitBudget`. 'stored' keeps the budget as an option: ranks that move fill it, ranks that are pruned start
+ * above it. 'trained': A, B and the other trained tensors fill it at the start, and no rank has to go, unless
+ * `prunesTrained`.
  */
 function fittedTo<C extends RankConfig>({
   budget: kind,

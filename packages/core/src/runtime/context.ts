@@ -83,7 +83,7 @@ export function drawNoise(
 }
 
 /**
- * Returns the rates of a network's own dropout in a training, by place; places without dropout are left out.
+ * Returns the rates of a network's own dropout in a run, by place; places without dropout are left out.
  * @param dropout `'config'` for the rates of its configuration, or one rate for all places
  */
 export function networkDropout(

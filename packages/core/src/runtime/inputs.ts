@@ -99,7 +99,7 @@ export function axesOfLabels(name: string, { dtype, shape }: HostTensor): NonNul
   return dtype === 'int32' ? {} : { [name]: ['batch', ...shape.slice(1)] };
 }
 
-/** Returns a batch as programs get it, and the specs of its tensors, of which no size that varies is fixed. */
+/** Returns a batch as programs get it, and the specs of its tensors, in which every axis that varies has a name. */
 export function fedBatch(model: Model, layers: AdapterLayers, batch: Batch) {
   const { labels, rowWeights } = batch;
   const inputs = modelInputs(model, layers, batch);

@@ -57,7 +57,7 @@ export function leases<K, T>(idle: number, dispose: (thing: T) => unknown): Leas
 export function recentlyUsed<T>(most: number, dispose: (item: T) => unknown) {
   const kept = leases<string, T>(most, dispose);
   return {
-    /** Returns the thing of a key, made if there is none. Of more than `most`, the one used least recently is disposed of. */
+    /** Returns the thing of a key, made if there is none. Beyond `most`, the least recently used one is disposed of. */
     get(key: string, make: () => T): T {
       const thing = kept.acquire(key, make);
       // No caller awaits what is disposed of, so an error would be an unhandled rejection.

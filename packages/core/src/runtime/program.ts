@@ -152,7 +152,7 @@ function isSpec(value: unknown): boolean {
 }
 
 /**
- * Lets the event loop handle what has arrived, such as the message of a button that stops a training: computations may
+ * Lets the event loop handle what has arrived, such as the message of a button that stops the run: computations may
  * otherwise follow each other in microtasks, without a pause.
  *
  * Not `setTimeout`, which browsers delay by 4 ms, and by a second in hidden tabs, nor `scheduler.yield`, whose

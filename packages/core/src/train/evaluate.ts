@@ -25,8 +25,8 @@ export interface PredictOptions {
   readonly executor: Executor;
   /**
    * The adapter of each row, in the order of the outputs, or `'__base__'` for the frozen model; rows of one batch may
-   * use different ones. They need not be active, and active or merged adapters have no effect. Default: all rows use the model's
-   * current state.
+   * use different ones. They need not be active, and active or merged adapters have no effect. Default: all rows use
+   * the model's current state.
    */
   readonly adapterNames?: readonly string[];
 }
@@ -43,8 +43,8 @@ const predictEntries = {
 export type EvaluateOptions = Pick<PredictOptions, 'executor'>;
 
 /**
- * Returns the outputs of every row: one `[classes]` array per row, `[tokens * classes]` for a token task, or `[columns *
- * width]` for rows of several texts. Rows that only fill a batch are left out.
+ * Returns the outputs of every row: one `[classes]` array per row, `[tokens * classes]` for a token task, or
+ * `[columns * width]` for rows of several texts. Rows that only fill a batch are left out.
  *
  * Outputs are in the order in which the batches list their rows, whatever the rows' numbers are: of one batch, output
  * `i` belongs to `batch.rows[i]`. All batches of a function that sorts, such as `inputBatches`, `evaluationData` or the

@@ -46,7 +46,8 @@ export interface TrainOptions {
   /**
    * Whether the backward pass computes the layers again instead of keeping what they computed: less memory, and longer
    * steps. Results are the same to the bit, and a run may be resumed with another setting. No effect with `eager()`.
-   * Default: on, with a warning, where a step of the first epoch would otherwise keep more than half of the free memory.
+   * Default: on, with a warning, where a step of the first epoch would otherwise keep more than half of the free
+   * memory.
    */
   readonly gradientCheckpointing?: boolean;
   /** The largest global norm of the gradients; null for no clipping. Default 1. */
@@ -160,7 +161,7 @@ export interface StepEvent {
   /** Ranks alive by module path, at the steps where they are counted; only for methods whose ranks change. */
   readonly ranks?: Readonly<Record<string, number>>;
   /**
-   * Wall time of the step, its compilation excluded. A training of the head alone computes features in the first steps.
+   * Wall time of the step, its compilation excluded. Training the head alone computes features in the first steps.
    */
   readonly milliseconds: number;
   /** The controller's scalars at this step, by name. */

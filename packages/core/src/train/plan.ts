@@ -150,7 +150,7 @@ export function learningRatesAt(
   return mapValues(peaks, (peak) => factor * peak);
 }
 
-/** Returns whether a snapshot is due after a step, the last one included. */
+/** Returns the rule for whether a snapshot is due after a step, the last one included. */
 export function saveRule(saveEvery: TrainOptions['saveEvery'], stepsPerEpoch: number): (step: number) => boolean {
   if (typeof saveEvery === 'function') return saveEvery;
   const steps = stepsOf('saveEvery', saveEvery, stepsPerEpoch);

@@ -219,7 +219,9 @@ export async function recount(run: Run): Promise<Record<string, number>> {
   return activeRanks(layers, values);
 }
 
-/** Warns if ranks were chosen after this step while the model gives all selection rows one class: it has not learned yet. */
+/**
+ * Warns if ranks were chosen after this step by a model that has not learned: it gives all selection rows one class.
+ */
 export async function warnOfUninformedChoice(run: Run): Promise<void> {
   const { controller, steps, settings } = run;
   const { step } = run.progress;

@@ -1,7 +1,9 @@
 import type { StageResult } from './stages.js';
 
-/* The order of the stages of a run that chooses its adapter's size, and the reason of its choice; sizing.ts says what the
- * stages do. */
+/*
+ * The order of the stages of a run that chooses its adapter's size, and the reason for its choice; sizing.ts says what
+ * the stages do.
+ */
 
 /** The result of one stage of a run that chooses its adapter's size; plain JSON. */
 export interface SizingStage extends StageResult {
@@ -64,14 +66,14 @@ interface Circumstances {
   readonly bare: WithoutRanks;
 }
 
-/** Returns whether a stage removed nothing. */
+/** Returns whether a stage's adapter is dense: no stage has limited its size yet. */
 function isDense({ kind }: SizingStage): boolean {
   return kind === 'dense' || kind === 'control';
 }
 
 /** The share of a descent stage's initial parameters that it may keep. */
 const DESCENT = 1 / 4;
-/** The most search stages between two sizes of the descent. They leave a sixteenth of the ratio of these sizes. */
+/** The most search stages between two sizes of the descent. They narrow the ratio of the sizes to its 16th root. */
 const SEARCHES = 4;
 /** The number of descent stages in a row that must lose to end the descent, because one may lose by chance. */
 const LOSSES = 2;

@@ -72,8 +72,8 @@ export interface TrainingSnapshot {
    */
   readonly sizing?: SizingProgress;
   /**
-   * What the frozen model gives the rows, where the loss needs it and the data lack it: of the training rows log p of both answers,
-   * `train` `[rows, 2]`; of the selection rows what their `score` takes, `selection` `[rows, outputs]`.
+   * What the frozen model gives the rows, where the loss needs it and the data lack it: of the training rows log p of
+   * both answers, `train` `[rows, 2]`; of the selection rows what their `score` takes, `selection` `[rows, outputs]`.
    */
   readonly reference?: HostTensors;
 }
@@ -84,7 +84,7 @@ export interface Stopping<C> {
   readonly best: C | null;
   /** The metric's value to improve on. */
   readonly record: number | null;
-  /** Evaluations since then. */
+  /** The number of periodic evaluations since `record`. */
   readonly waited: number;
 }
 

@@ -276,7 +276,7 @@ export function sparsifyingLevels(kind: LevelSpacing, from: number, to: number, 
     throw new ConfigError(`stages is ${stages}; expected a whole number of at least 1`, 'stages');
   }
   if (kind === 'exp_linear' && !(from > 0 && to > 0)) {
-    throw new ConfigError(`exp_linear goes from ${from} to ${to}; both must be above 0`, 'from');
+    throw new ConfigError(`exp_linear goes from ${from} to ${to}; both must be above 0`, from > 0 ? 'to' : 'from');
   }
   const [forth, back] = spacing;
   const [start, end] = [forth(from), forth(to)];

@@ -24,7 +24,7 @@ export interface StageResult {
   readonly storedParameters: number;
   /** Stored parameters, averaged over the steps of the stage. */
   readonly meanParameters: number;
-  /** M_i; with the divisor inverted for a metric where lower is better. Null where it cannot be compared. */
+  /** M_i; 100 m_0 / m_i for a metric where lower is better. Null where it cannot be compared. */
   readonly memorization: number | null;
   /** G_i, in the same way. */
   readonly generalization: number | null;

@@ -180,7 +180,7 @@ function batchGradients(
 /**
  * Computes the loss, the objective, and its gradients with respect to the trained tensors.
  * @param lossOf computes the loss on the data from the tensors of `adapter`
- * @throws TrainingError for a trained tensor that the loss does not depend on.
+ * @throws TrainingError for a loss that is not one number or does not depend on a trained tensor.
  */
 export function objectiveGradients(
   layers: AdapterLayers,

@@ -141,7 +141,9 @@ function assertTrainable(peft: PeftModel): void {
 /** Optimizer groups that every run may name. */
 const COMMON_GROUPS = ['default', 'head'];
 
-/** Warns of optimizer groups in the options that the adapter does not have. Options may be shared by several methods. */
+/**
+ * Warns of optimizer groups in the options that the adapter does not have. Options may be shared by several methods.
+ */
 function warnOfUnknownGroups(peft: PeftModel, { learningRates, unclippedGroups }: TrainSettings): void {
   const adapter = activeAdapter(peft);
   const params = Object.values(allLayers(adapter)).flatMap((layer) => Object.values(layer.params));

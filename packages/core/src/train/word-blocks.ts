@@ -10,8 +10,8 @@ import { isQuantized } from '../quantized.js';
 import type { Tensors } from '../tensors.js';
 
 /**
- * The words of a block. Its logits take as much memory as a layer's widest activations; smaller blocks would multiply
- * more slowly. A smaller vocabulary is one block: its logits are computed whole.
+ * The number of words in a block. Its logits take as much memory as a layer's widest activations; smaller blocks would
+ * multiply more slowly. A smaller vocabulary is one block: its logits are computed whole.
  */
 const BLOCK = 4096;
 
@@ -56,8 +56,8 @@ interface WordWeights {
 }
 
 /**
- * Returns the head of a model whose logits may be computed in blocks: a linear module or a tied table, frozen, without
- * an adapter and of many words. A linear module in 8 bits is multiplied whole, in integers.
+ * Returns the head of a model whose logits may be computed in blocks: a linear module or a tied table, frozen, of many
+ * words, without an adapter or a bias. A linear module in few bits is multiplied whole, in integers.
  */
 function frozenWords(model: Model, layers: AdapterLayers): WordWeights | undefined {
   const { sites, tied = [], weights, outputs: words = 0, split, forward } = model;

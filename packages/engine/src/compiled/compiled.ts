@@ -38,8 +38,8 @@ export interface CompiledOptions {
    * The number of threads of a run. Default: all cores. The last bits of a result depend on it.
    *
    * In a page it is set in the runtime, once for all executors: `env.wasm.numThreads`, if the page has not set that.
-   * More than one needs a page that is cross-origin isolated, and `env.wasm.wasmPaths`; otherwise runs have one thread,
-   * and a warning says what is missing. `info.threads` is the number in use.
+   * More than one needs a page that is cross-origin isolated, and `env.wasm.wasmPaths`; otherwise runs have one thread.
+   * A warning says what is missing, if a number was set or the page is isolated. `info.threads` is the number in use.
    */
   readonly threads?: number;
   /** The ONNX Runtime to use, e.g. onnxruntime-web/wasm in a page. Default: onnxruntime-node. */
@@ -53,7 +53,7 @@ export interface CompiledOptions {
   readonly kernels?: KernelTable;
   /**
    * Whether graphs run, and values live, in a separate thread, so that the event loop stays free. The numbers are the
-   * same. Functions are still traced in the caller's thread. Only in Node, and only on the CPU. Default false.
+   * same. Functions are still traced in the caller's thread. Only in Node, and not on WebGPU. Default false.
    */
   readonly worker?: boolean;
 }
@@ -146,7 +146,7 @@ function keepsTooMuch(largest: Sizes, free: number): (keptBytes: (at: Sizes) => 
   };
 }
 
-/** The free memory of a backend; no limit if unknown, as that of a GPU. */
+/** The free memory of a backend, in bytes; Infinity where it is unknown, as on a GPU. */
 function freeBytes(backend: string): number {
   if (backend === 'wasm') return WASM_BYTES;
   return (backend === 'cpu' ? freeMemory() : undefined) ?? Infinity;
@@ -165,7 +165,7 @@ const SESSION: InferenceSession.SessionOptions = {
   // The memory pattern makes the second run plan its memory as one block, on top of the first run's blocks: no faster,
   // and a fifth larger.
   enableMemPattern: false,
-  // Nothing of ONNX Runtime goes to stderr: its errors are thrown, and users cannot act on its warnings.
+  // ONNX Runtime logs nothing to stderr: its errors are thrown, and users cannot act on its warnings.
   logSeverityLevel: 4,
   // After a run, the threads of a session would keep spinning and slow down the next session, e.g. evaluation.
   extra: { session: { force_spinning_stop: '1' } },

@@ -6,8 +6,8 @@ import type { ModelGraph } from './onnx.js';
 
 /**
  * Estimates the bytes that a function keeps of its forward pass for its backward pass, at other sizes than those of its
- * traces. A tensor's bytes are taken to be proportional to a product of powers of the sizes: the one that fits the first
- * two traces best.
+ * traces. A tensor's bytes are taken to be proportional to a product of powers of the sizes: the one that fits the
+ * first two traces best.
  */
 export function keptBytesAt(at: Sizes, traces: readonly ModelGraph[], sizes: readonly Sizes[]): number {
   const [first = [], second = first] = traces.map(keptBytes);
@@ -42,7 +42,7 @@ const BYTES: Readonly<Record<ElementType, number>> = { float32: 4, int32: 4, int
 /** Operators whose output shares the memory of their first input. */
 const VIEWS: ReadonlySet<string> = new Set(['Reshape', 'Identity']);
 
-/** A tensor that the forward pass computes. A view has the tensor of what it shows. */
+/** A tensor that the forward pass computes; its views count as the same tensor. */
 interface ComputedTensor extends NodeOutput {
   readonly bytes: number;
   /** The place of the node that computes it. */

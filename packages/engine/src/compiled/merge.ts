@@ -148,8 +148,9 @@ class Merge {
 }
 
 /**
- * The nodes above which open sizes get names. Values that share memory hold it from the first to the last: a step of
- * MiniLM then takes 3 % more memory, one of a decoder of 30 layers 3 % less, and that one opens in a quarter of the time.
+ * The number of nodes above which open sizes get names. Values that share memory hold it from the first to the last: a
+ * step of MiniLM then takes 3 % more memory, one of a decoder of 30 layers 3 % less, and that one opens in a quarter of
+ * the time.
  */
 const MANY_NODES = 3000;
 

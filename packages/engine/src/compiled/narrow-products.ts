@@ -1,6 +1,6 @@
 /**
  * Products a^T b with a much narrower b, as the gradient of an adapter's first matrix is, x^T dy. A product copies the
- * left operand in the other order, which here takes longer than to multiply. As (b^T a)^T it copies b, and the same
+ * left operand in the other order, which here takes longer than multiplying. As (b^T a)^T it copies b, and the same
  * terms are added in the same order.
  */
 import type { ModelGraph, ModelPort } from './onnx.js';

@@ -13,9 +13,9 @@ export interface ModelGraph<Port extends ModelPort = ModelPort> {
   /** The tensors that every run returns. */
   readonly outputs: readonly Port[];
   /**
-   * Computed values whose axes differ from run to run, with a name for each such axis. ONNX Runtime finds most shapes
-   * itself, but takes each size that a graph computes for another one. It then shares less memory between values, and
-   * the time to open a session grows with the square of the nodes.
+   * Computed values whose axes differ from run to run, with a name for each such axis. ONNX Runtime infers most shapes
+   * itself, but takes every size that the graph computes to differ from all others. It then shares less memory between
+   * values, and the time to open a session grows with the square of the number of nodes.
    */
   readonly shapes?: readonly ModelPort[];
 }

@@ -3,7 +3,7 @@
  * to the first, and computes before each node what it reads, again from the last one in the file to the first.
  *
  * So nodes are written in reverse: what the function computed first is computed first. And at the very end of the file
- * there is a node that reads all results of the backward pass, the gradients of weights: each of them is computed as
+ * there are nodes that read all results of the backward pass, the gradients of weights: each of them is computed as
  * soon as it can be, and frees what it read. Otherwise, the first weight to be updated would need the whole backward
  * pass, which would keep all that the gradients of other weights read.
  */
@@ -11,7 +11,7 @@ import type { GraphConstant } from './parts.js';
 import { ELEMENT_NUMBERS, standardNode } from './parts.js';
 import type { ModelGraph, ModelPort } from './onnx.js';
 
-/** Adds the node that reads all results of the backward pass, and writes nodes in reverse. The numbers stay the same. */
+/** Adds nodes that read all results of the backward pass, and writes all nodes in reverse. Numbers stay the same. */
 export function ordered<Port extends ModelPort>(graph: ModelGraph<Port>): ModelGraph<Port> {
   const results = resultsOf(graph);
   const port = graph.outputs.find(({ dtype, shape }) => dtype === 'float32' && shape.length === 0);

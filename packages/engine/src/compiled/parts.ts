@@ -77,7 +77,7 @@ export interface TracedNode {
   readonly made: readonly NodeOutput[];
 }
 
-/** One output of a node with several outputs. */
+/** One output of a node. */
 export interface NodeOutput {
   /** The type of its elements. */
   readonly dtype: ElementType;
@@ -120,8 +120,8 @@ export interface GraphPort {
 }
 
 /**
- * The nodes and constants of a graph. Equal constants are stored once. A node that repeats an earlier one (same operator,
- * inputs and attributes) is not added again: all operators are pure.
+ * The nodes and constants of a graph. Equal constants are stored once. A node that repeats an earlier one (same
+ * operator, inputs and attributes) is not added again: all operators are pure.
  */
 export class GraphParts {
   /** The nodes, in the order of computation. */

@@ -5,8 +5,8 @@ import type { ModelGraph, ModelPort } from './onnx.js';
 type Traced = ModelGraph<GraphPort>;
 
 /**
- * What happens to every trace before it is merged with others and opened, in this order. A pass that does something else
- * at other sizes makes the function compile once for each size.
+ * What happens to every trace before it is merged with others and opened, in this order. A pass that does something
+ * else at other sizes makes the function compile once for each size.
  */
 export const passes: readonly ((graph: Traced) => Traced)[] = [withoutDeadNodes, withoutUnreadOutputs];
 
@@ -38,7 +38,7 @@ function withoutUnreadOutputs(graph: Traced): Traced {
   return { ...graph, nodes };
 }
 
-/** The branches of a node, which compute only its first outputs. They capture what they did before. */
+/** The branches of a node, cut to its first outputs. They still capture the same values. */
 function branches({ attributes }: GraphNode, count: number): GraphNode['attributes'] {
   const cut = Object.entries(attributes as Readonly<Record<string, { graph: Subgraph }>>).map(([key, { graph }]) => {
     const live = withoutDeadNodes({ ...graph, outputs: graph.outputs.slice(0, count) });

@@ -24,7 +24,7 @@ export interface Polynomial {
   readonly divisor: 1 | 2;
 }
 
-/** The result of a fit: a polynomial, 'none' if none exists, or 'undetermined' if more traces are needed. */
+/** A polynomial; 'none' if a value is not an integer; 'undetermined' if more traces are needed. */
 export type Fit = Polynomial | 'none' | 'undetermined';
 
 /** The value of a polynomial at the given sizes. */
@@ -48,10 +48,11 @@ export function shownPolynomial({ terms, divisor }: Polynomial): string {
 
 /** The highest power of one axis in a product that is tried. */
 const HIGHEST_POWER = 2;
-// The largest number of factors to try.
+/** The most factors of a product that is tried. */
 const MAX_FACTORS = 4;
 /**
- * The most terms of a sum if there are more than MANY_PRODUCTS products to choose from; otherwise all may take part.
+ * The most terms of a sum if there are more than MANY_PRODUCTS products to choose from. In any case, fewer than there
+ * are traces.
  */
 const MAX_TERMS = 3;
 const MANY_PRODUCTS = 30;

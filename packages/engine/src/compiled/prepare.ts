@@ -35,7 +35,7 @@ const SIZES: readonly { readonly sizes: readonly number[]; readonly traces: numb
 
 /** The number of traces after which merging is given up. */
 const MAX_TRACES = 6;
-/** The number of rejected sizes after which a whole group counts as rejected. */
+/** With more rejected sizes than this, a whole group counts as rejected. */
 const MAX_REFUSED = 3;
 /** The number of traces that identify a function. */
 const IDENTIFYING_TRACES = 2;
@@ -144,8 +144,8 @@ function isAmbiguous(specs: Specs): (size: number) => boolean {
 }
 
 /**
- * Sizes of the axes for each trace. No axis gets the same size in two traces, no two axes of a trace get the same size,
- * and ambiguous sizes come last.
+ * Sizes of the axes for each trace. No axis gets the same size in two traces, ambiguous sizes come last, and two axes
+ * of a trace get the same size only where no other is left.
  * @param isAmbiguous whether a size is ambiguous
  */
 function tracedSizes(

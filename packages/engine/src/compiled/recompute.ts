@@ -3,9 +3,9 @@
  * keeping all of them in memory until it reads them.
  *
  * The forward pass is cut into segments where few bytes cross, which in a transformer is between two layers. A value
- * that crosses a cut is kept. What else the backward pass reads of a segment, copies of the segment's nodes compute
- * again from kept values, once the gradient of the following segment is known. The numbers stay the same to the bit. The
- * last segment is not computed again: its backward pass follows at once.
+ * that crosses a cut is kept. Whatever else the backward pass reads of a segment is computed again from kept values, by
+ * copies of the segment's nodes, once the gradient of the following segment is known. The numbers stay the same to the
+ * bit. The last segment is not computed again: its backward pass follows at once.
  */
 import { ForwardPass, isForward } from './forward-pass.js';
 import { ELEMENT_NUMBERS, standardNode } from './parts.js';
@@ -13,7 +13,7 @@ import type { GraphConstant, GraphNode } from './parts.js';
 import { withoutDeadNodes } from './passes.js';
 import type { ModelGraph, ModelPort } from './onnx.js';
 
-/** Returns the graph with recomputation. A graph that would not need less memory, or has no gradients, stays as it is. */
+/** Returns the graph with recomputation. A graph that has no gradients, or would not need less memory, stays as is. */
 export function recomputed<Port extends ModelPort>(graph: ModelGraph<Port>): ModelGraph<Port> {
   const forward = new ForwardPass(graph);
   const segments = cheapestSegments(forward);
@@ -45,7 +45,7 @@ function cheapestSegments(forward: ForwardPass): readonly Segment[] {
   return best.segments;
 }
 
-/** Cuts into segments that save at most so many bytes each: each time where the fewest bytes cross, and if in doubt later. */
+/** Cuts into segments that save at most `most` bytes each, where the fewest bytes cross; in a tie, later. */
 function segmentsOf({ savedBefore, crossing, nodes }: ForwardPass, most: number): Segment[] {
   const segments: Segment[] = [];
   const savedBy = (from: number, to: number): number => (savedBefore[to] as number) - (savedBefore[from] as number);
@@ -85,7 +85,9 @@ interface Waiting {
 interface Repeat {
   /** The place of the segment. */
   readonly segment: number;
-  /** The nodes, and for each that reads no value that is computed again, the operand that has to wait in place of one. */
+  /**
+   * The nodes, and for each that reads no value that is computed again, the operand that has to wait in place of one.
+   */
   readonly nodes: readonly { readonly node: GraphNode; readonly waits: Waiting | undefined }[];
   /** The values that are computed again. */
   readonly values: ReadonlySet<string>;
@@ -220,8 +222,8 @@ function gradientsOf(
 
 /**
  * Writes the nodes that compute a segment again, and notes the names of its values in `again`. Operands that wait are
- * written as x + z, where z is -0 and depends on the gradient. That is x to the bit, but ONNX Runtime can neither compute
- * it before the gradient nor find it in the forward pass.
+ * written as x + z, where z is -0 and depends on the gradient. That is x to the bit, but ONNX Runtime can neither
+ * compute it before the gradient nor find it in the forward pass.
  */
 function written({ segment, nodes, values }: Repeat, gradient: string, again: Map<string, string>): GraphNode[] {
   const prefix = `again${segment}:`;

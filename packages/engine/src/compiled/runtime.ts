@@ -179,9 +179,8 @@ const known = new WeakMap<OrtRuntime, Promise<ByteType>>();
 
 /**
  * Finds out how weight bytes are passed to ONNX Runtime's integer products, so that these are exact on this machine:
- * signed, or unsigned and raised by 128. Processors without VNNI add pairs of uint8 x
- * int8 products in 16 bits, where the largest overflow; uint8 x uint8 is slower there, but exact. Tested once per
- * runtime, with the largest numbers.
+ * signed, or unsigned and raised by 128. Processors without VNNI add pairs of uint8 x int8 products in 16 bits, where
+ * the largest overflow; uint8 x uint8 is slower there, but exact. Tested once per runtime, with the largest numbers.
  *
  * @throws EngineError when neither is exact.
  */

@@ -13,8 +13,8 @@ import type { OrtRuntime } from './runtime.js';
 const LONGEST_START = 300_000;
 
 /**
- * Sets the number of a runtime's threads and returns it. It warns where a page lacks what several threads need, and
- * then returns 1.
+ * Sets the number of a runtime's threads and returns it: 1 in a page that lacks what several threads need, with a
+ * warning if a number was set or the page is cross-origin isolated.
  * @param asked default: the number that the page has set, else all cores
  */
 export function webThreads({ env }: OrtRuntime, asked: number | undefined): number {

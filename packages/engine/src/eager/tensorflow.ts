@@ -88,9 +88,9 @@ function restoreUtilities(): void {
 
 /**
  * Makes the package use this process's TensorFlow.js, even from a folder that has another copy: a second copy would
- * replace the kernels of the first, with a warning for each. Layers that the process has loaded are shared too: a second
- * copy would replace their classes, and then `loadLayersModel` would give models of both. What else the package needs is
- * its own.
+ * replace the kernels of the first, with a warning for each. Layers that the process has loaded are shared too: a
+ * second copy would replace their classes, and then `loadLayersModel` would give models of both. Everything else the
+ * package needs is its own copy.
  */
 function shareTensorFlowJs(require: NodeJS.Require, name: string): void {
   const folder = resolved(require, '@tensorflow/tfjs', resolved(require, name));

@@ -20,7 +20,7 @@ import { POSITIONS, TEXT_INPUTS, type OnnxDtype, type OnnxFiles, type TextInput 
 export interface OnnxCheckOptions {
   /** The most tokens that the model reads. */
   readonly maxTokens: number;
-  /** The height and width of the images that a network of images reads. */
+  /** The size of the images that an image model reads, in pixels. Default: the model reads text. */
   readonly imageSize?: readonly [height: number, width: number];
   /** The dtype that the graph was exported with. Default 'fp32'. */
   readonly dtype?: OnnxDtype;
@@ -59,7 +59,7 @@ const aGraph = v.union(
  * @param graph what `exportOnnx` or `exportOnnxFiles` returned
  * @param source the model that was exported
  * @returns the largest relative error of the outputs, ||a - b|| / ||b||
- * @throws EngineError above 1e-4 (0.5 for 8-bit weights), or when ONNX Runtime rejects the graph.
+ * @throws EngineError above 1e-4 (0.5 for 8-bit weights), and ONNX Runtime's own error when it rejects the graph.
  */
 export async function checkOnnx(
   graph: Uint8Array | OnnxFiles,

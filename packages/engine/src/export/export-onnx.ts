@@ -100,7 +100,7 @@ const FILES: Readonly<Record<OnnxDtype, string>> = { fp32: 'model.onnx', q8: 'mo
  * active adapters are nodes of their own.
  *
  * @param source a model with its active adapters, or a plain model, e.g. a merged one.
- * @throws UnsupportedError when weights are held in 8 bits: see `fullPrecision`.
+ * @throws UnsupportedError when weights are held in 8 or 4 bits: see `fullPrecision`.
  * @throws EngineError when a step of the model cannot be written for any size (the error names it), or the file would
  * exceed 2 GB.
  * @example

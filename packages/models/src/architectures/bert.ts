@@ -4,7 +4,7 @@
  * BertForTokenClassification and their like.
  *
  *   of a text   tanh(x_L[first token] W_p) W_c      BERT, W_p: pooler.dense
- *               f(x_L[first token] W_d) W_o         the others; f: tanh for RoBERTa, gelu for ELECTRA, relu for DistilBERT
+ *               f(x_L[first token] W_d) W_o     the others; f: tanh for RoBERTa, gelu for ELECTRA, relu for DistilBERT
  *   of tokens   x_L W_c
  *   encode      mean over tokens of x_L
  */
@@ -81,13 +81,13 @@ export const robertaHead = (dropout: EncoderDropout): DenseHead => classifier(dr
  */
 export const robertaType = robertaLike('roberta', 'Roberta');
 
-/** XLM-RoBERTa (Conneau et al., 2020), which is RoBERTa trained on other texts, including multilingual E5 and BGE-M3. */
+/** XLM-RoBERTa (Conneau et al., 2020): RoBERTa trained on other texts. Includes multilingual E5 and BGE-M3. */
 export const xlmRobertaType = robertaLike('xlm-roberta', 'XLMRoberta');
 
 /** CamemBERT (Martin et al., 2020), which is RoBERTa trained on other texts. */
 export const camembertType = robertaLike('camembert', 'Camembert');
 
-/** Returns a model type with RoBERTa's network and module prefix. Missing settings have the defaults of transformers. */
+/** Returns a model type with RoBERTa's network and module prefix. Missing settings default to those of transformers. */
 function robertaLike(name: string, stem: string): ModelType {
   return encoderType({
     name,

@@ -103,7 +103,7 @@ function decoderSettings(config: ConfigFile, defaults: DecoderDefaults) {
   };
 }
 
-/** Returns the rate of the dropout before the token classifier of any decoder. @throws CheckpointError if it is invalid. */
+/** Returns the rate of the dropout before a decoder's token classifier. @throws CheckpointError if it is invalid. */
 export function tokenDropout(config: ConfigFile): number {
   return dropoutRate(config, 'classifier_dropout', dropoutRate(config, 'hidden_dropout', 0.1));
 }
@@ -153,7 +153,7 @@ interface LayersOf {
 }
 
 /**
- * Returns layers of the given types. A window as wide as the longest text is left out.
+ * Returns layers of the given types. A window at least as wide as the longest text is left out.
  * @throws CheckpointError when a layer needs a sliding window and there is none.
  */
 export function typedLayers(

@@ -183,7 +183,7 @@ function lastHidden(config: ModernBertConfig, scope: Scope, inputs: Tensors, rea
 interface LayerKind {
   /** The angles of rotation, [S, size / 2]. */
   readonly angles: RotaryOptions;
-  /** Added to the scores: [B, 1, S, S]. */
+  /** Added to the scores: [B, 1, 1, S] with full attention, [B, 1, S, S] with a window. */
   readonly bias: Tensor;
 }
 

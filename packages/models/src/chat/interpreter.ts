@@ -23,7 +23,10 @@ import {
   type Value,
 } from './values.js';
 
-/** Renders a template with these variables. @throws an Error for a broken template, a Fault beyond its limits. */
+/**
+ * Renders a template with these variables.
+ * @throws Fault beyond its limits, Refusal from `raise_exception`, and any Error for a broken template.
+ */
 export function rendered({ body }: Node<'Program'>, budget: Budget, variables: Map<string, Value>): string {
   return block(body, { budget, variables });
 }

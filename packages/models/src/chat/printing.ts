@@ -1,4 +1,4 @@
-/** How Python prints values: `str`, `repr` and `json.dumps`. Shared parts of nested values count as often as they occur. */
+/** How Python prints values: `str`, `repr` and `json.dumps`. Shared parts of nested values count at each occurrence. */
 import { Fault, type Budget } from './budget.js';
 import { compareTexts, floatText, quoted } from './text.js';
 import { Float, isMapping, listOf, Missing, Namespace, textIn, Tuple, typeName, type Value } from './values.js';

@@ -32,8 +32,9 @@ const DEFAULT_RANK = 64;
  * @param file The path of the file, which ends in `.gguf`.
  * @returns how far the written changes of such weights are from the adapter's, ||a - b|| / ||b||; 0 if all are of low
  * rank.
- * @throws UnsupportedError for an architecture that is not written, and for what such a file cannot hold: modules trained
- * in full, biases, norms, embeddings, and methods that do more than change weights.
+ * @throws ConfigError for an invalid option, for a path with another ending, and when several adapters are active.
+ * @throws UnsupportedError for an architecture that is not written, and for what such a file cannot hold: modules
+ * trained in full, biases, norms, embeddings, and methods that do more than change weights.
  * @throws CheckpointError when the source's files are missing, or writing fails.
  * @example
  * await saveGgufAdapter(peft, 'adapter.gguf');
@@ -68,7 +69,10 @@ export async function saveGgufAdapter(
   return total('size') === 0 ? 0 : Math.sqrt(total('error') / total('size'));
 }
 
-/** @throws UnsupportedError naming the first part of an adapter that a LoRA of llama.cpp cannot hold. */
+/**
+ * @throws ConfigError when several adapters are active.
+ * @throws UnsupportedError naming the first part of an adapter that a LoRA of llama.cpp cannot hold.
+ */
 function refuseOthers({ model, active }: PeftModel, adapter: Adapter): void {
   if (active.length > 1) {
     throw new ConfigError(`${active.join(', ')} are active, and one adapter is written: call setAdapter`, 'active');

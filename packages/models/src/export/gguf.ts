@@ -37,9 +37,11 @@ const TYPES: Readonly<Record<GgufDtype, { readonly matrices: EncodedType; readon
  * a GGUF file, the metadata are copied from there; otherwise they are made from config.json and tokenizer.json.
  *
  * @param file The path of the file, which ends in `.gguf`.
- * @throws UnsupportedError for an architecture that is not written, or with 8-bit weights.
- * @throws CheckpointError for a setting or a tokenizer that is not written, when the source's files are missing, or
- * writing fails.
+ * @throws ConfigError for an invalid option, and for a path with another ending.
+ * @throws UnsupportedError for an architecture that is not written, for weights held in 8 or 4 bits, and for an adapter
+ * that adds a bias where the model has none.
+ * @throws CheckpointError for a setting or a tokenizer that is not written, for weights that are not finite, when the
+ * source's files are missing, or writing fails.
  * @example
  * await saveGguf(peft, 'model.gguf', { dtype: 'q8' });
  */

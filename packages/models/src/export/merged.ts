@@ -15,7 +15,7 @@ import { assertExport, readSource, writeExport, type ExportOptions } from './fil
  * the keys of transformers, config.json with the class and the labels of the head, and the tokenizer's files. A
  * save that fails or is killed leaves the old files or the new ones, as `savePretrained` does.
  *
- * @throws UnsupportedError for a model that transformers does not support, or with 8-bit weights.
+ * @throws UnsupportedError for a model that transformers does not support, and for weights held in 8 or 4 bits.
  * @throws ConfigError when the number of labels is not the number of outputs.
  * @throws CheckpointError when the source's files no longer match the model, or writing fails.
  * @example
@@ -37,7 +37,11 @@ export async function saveMerged(model: Model, folder: string, options: ExportOp
   await writeExport(model, folder, options, { library: 'transformers', source, config, own });
 }
 
-/** Yields the weights in PyTorch's layout. @throws CheckpointError when the settings do not match the model. */
+/**
+ * Yields the weights in PyTorch's layout.
+ * @throws CheckpointError when the settings do not match the model.
+ * @throws UnsupportedError for a bias that they have no place for.
+ */
 export function* storedWeights(
   { weights }: Model,
   { config, type }: Transformers,

@@ -39,9 +39,10 @@ const CLASSIFIER_TYPE = 'bert';
 
 /**
  * Writes a model as a folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json and
- * tokenizer_config.json, or for a network of images preprocessor_config.json. With graphs of both dtypes, transformers.js uses float32 in Node and 8 bits in a web page,
- * unless the caller chooses. A save that fails or is killed leaves the old files or the new ones, as `savePretrained` does.
- * A folder with another graph from an earlier save is rejected, because that graph would remain.
+ * tokenizer_config.json, or for a network of images preprocessor_config.json. With graphs in float32 and in 8 bits,
+ * transformers.js uses the former in Node and the latter in a web page, unless the caller chooses. A save that fails or
+ * is killed leaves the old files or the new ones, as `savePretrained` does. A folder with a graph in another dtype from
+ * an earlier save is rejected, because that graph would remain.
  *
  * @param graph The float32 graph of `exportOnnx` of @peftjs/engine, or the files of `exportOnnxFiles`, in one or
  * several dtypes.
@@ -142,7 +143,7 @@ function graphSettings(files: readonly string[]): Record<string, unknown> {
   const external = counts.filter(([, count]) => count > 0);
   const [dtype] = Object.entries(GRAPHS).find(([, file]) => graphs.includes(file)) ?? [];
   const own = {
-    // With both graphs, transformers.js uses float32 in Node and 8 bits in a web page.
+    // With several graphs, transformers.js chooses: float32 in Node, 8 bits in a web page.
     ...(graphs.length === 1 && dtype !== undefined && { dtype }),
     ...(external.length > 0 && { use_external_data_format: Object.fromEntries(external) }),
   };

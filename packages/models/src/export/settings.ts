@@ -68,7 +68,7 @@ export function described(
 
 /**
  * Returns the settings of the head: the class names in both directions and the problem type.
- * @throws ConfigError when the number of names is not the number of outputs.
+ * @throws ConfigError when the number of names is not the number of outputs, and for names where a task has none.
  */
 export function headSettings({ task, outputs, labels, problemType }: Described): Record<string, unknown> {
   if (task === 'causal-lm' || task === 'feature-extraction') {

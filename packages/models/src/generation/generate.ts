@@ -1,7 +1,7 @@
 /**
  * Generates texts token by token. One pass reads the prompts and caches the keys and values of their tokens; then each
- * new token is a pass over that token only. Both passes have fixed shapes, so each compiles once: prompts are padded at
- * the end to a power of two, and the cache's capacity is a power of two.
+ * new token is a pass over that token only. Both passes have fixed shapes, so each compiles once: the length of padded
+ * prompts and the capacity of the cache are powers of two, or the model's maximum if that is less.
  */
 import type { Executor, Model, PeftModel } from '@peftjs/core';
 import {

@@ -34,7 +34,7 @@ export interface GenerateChatOptions extends GenerateTextOptions {
    * template.
    */
   readonly template?: ChatTemplate['render'] | undefined;
-  /** The tools that the assistant may call. A call is part of the answer's text, in the model's own form. Default: none. */
+  /** The tools that the assistant may call. The answer's text has a call in the model's own form. Default: none. */
   readonly tools?: readonly ChatTool[] | undefined;
 }
 

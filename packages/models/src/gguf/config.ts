@@ -11,7 +11,7 @@ export const REPEATED: Readonly<Record<string, string>> = {
   'attention.value_length': 'head_dim',
 };
 
-/** Settings of YaRN that llama.cpp does not read. With another value they are refused. */
+/** Settings of YaRN that are not converted, with their usual values. With another value they are refused. */
 const ASSUMED: Readonly<Record<string, number>> = {
   'rope.scaling.yarn_beta_fast': 32,
   'rope.scaling.yarn_beta_slow': 1,

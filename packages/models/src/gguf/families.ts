@@ -4,7 +4,7 @@
 export interface Family {
   /** The `model_type` of transformers. Default: the name of the architecture. */
   readonly modelType?: string;
-  /** Where a setting of config.json is in the metadata, below the name of the architecture. */
+  /** The settings of config.json by their keys in the metadata, below the name of the architecture. */
   readonly settings: Readonly<Record<string, string>>;
   /**
    * Returns the settings of config.json that depend on others.
@@ -12,11 +12,11 @@ export interface Family {
    * @param read Returns a value of the metadata, below the name of the architecture.
    */
   readonly derived?: (config: Config, read: (key: string) => unknown) => Config;
-  /** The modules outside the layers. */
+  /** The modules outside the layers: their paths in transformers, by their names in llama.cpp. */
   readonly modules: Readonly<Record<string, string>>;
-  /** What comes before the number of a layer. */
+  /** What comes before the number of a layer in a path of transformers. */
   readonly layers: string;
-  /** The modules of a layer. */
+  /** The modules of a layer: their paths in transformers below the layer's, by their names in llama.cpp. */
   readonly layerModules: Readonly<Record<string, string>>;
   /** Whether queries and keys are rotated, so that there are settings of RoPE, and an output layer that may be tied. */
   readonly isRotary: boolean;
@@ -156,7 +156,7 @@ export const FAMILIES: Readonly<Record<string, Family>> = {
   },
 };
 
-/** The architecture of other types of transformers, which it contains. */
+/** Types of transformers that are special cases of another one, with the architecture that they are written as. */
 const SPECIAL_CASES: Readonly<Record<string, string>> = { mistral: 'llama' };
 
 /** The types of transformers that are written. */

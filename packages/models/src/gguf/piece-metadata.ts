@@ -33,7 +33,7 @@ export function pieceEntries(
   };
 }
 
-/** Returns a score for each token: the earlier its first merge, the higher, and those without any at the end. */
+/** Returns a score for each token: the earlier its merges, the higher; those without merges come last. */
 function scoresOf(definition: unknown, tokens: readonly string[]): Float32Array {
   const pieces = formedPieces(definition);
   const places = new Map(pieces.map(({ piece }, place) => [piece, place] as const));
@@ -63,9 +63,9 @@ function formedPieces(definition: unknown): FormedPiece[] {
 const NO_CUT = { type: 'Split', pattern: { String: ' ' }, behavior: 'MergedWithPrevious', invert: false };
 
 /**
- * Checks that the metadata describe the tokenizer: llama.cpp knows no merges, only scores, and puts a blank before texts
- * or not.
- * @throws CheckpointError naming what it cannot do.
+ * Checks that the metadata describe the tokenizer: llama.cpp knows no merges, only scores, and can only put a blank
+ * before texts.
+ * @throws CheckpointError naming the part that a GGUF file cannot hold.
  */
 export function assertSamePieces(
   definition: unknown,

@@ -18,7 +18,7 @@ export const ROPE_FACTORS: readonly string[] = [LLAMA3_FACTORS, SHORT_FACTORS, L
 /** What all models with the scaling of Llama 3 share. */
 const LLAMA3 = { low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 } as const;
 
-/** The factors are float32. */
+/** The relative tolerance of factors, which a file holds in float32. */
 const TOLERANCE = 1e-5;
 
 /** What scaled positions depend on. */
@@ -84,7 +84,7 @@ async function longrope(file: DescribedFile, { read, path }: RopeSource): Promis
   };
 }
 
-/** The maximum number of factors: one for two features of a head. */
+/** The maximum number of factors: there is one for every two features of a head. */
 const MAX_FACTORS = 4096;
 
 async function factorsIn(file: DescribedFile, name: string, path: string): Promise<Float32Array> {

@@ -84,7 +84,7 @@ async function* decoded(file: GgufFile, tensor: string): Pieces {
   }
 }
 
-/** Transposes a tensor, of which the last row decides the first one. */
+/** Transposes a tensor as a whole: a row of the result has a value of every stored row. */
 async function* wholeTransposed(file: GgufFile, tensor: string): Pieces {
   const stored = await file.read(tensor);
   const [rows = 1, columns = 1] = stored.shape;

@@ -23,7 +23,7 @@ export interface Vocabulary {
 export interface TokenizerParts {
   readonly normalizer: object | null;
   readonly pre_tokenizer: object | null;
-  /** The step after the tokens of a text without special tokens. */
+  /** The last step where neither a start nor an end token is added to a text. */
   readonly post_processor: object | null;
   readonly decoder: object;
   readonly model: object;

@@ -135,7 +135,7 @@ export interface HubCache {
   /** Opens a cached file; undefined if it is not cached. */
   open(commit: string, path: string): Promise<ByteSource | undefined>;
   /**
-   * Adds a file of a commit to the cache. A file that another commit shares is not downloaded again.
+   * Adds a file of a commit to the cache. On a disk, a file that another commit shares is not downloaded again.
    * @param fill Downloads the missing bytes.
    * @throws HubError when the bytes do not match the hash, or cannot be written.
    */

@@ -27,15 +27,19 @@ export interface HubFiles {
   readonly commit: string;
   /** All files of the commit; with `localFilesOnly`, only the cached ones. */
   readonly files: readonly RepoFile[];
-  /** Returns the bytes of a file. @throws HubError when there is no such file, or it cannot be downloaded. */
+  /**
+   * Returns the bytes of a file.
+   * @throws HubError when there is no such file, or it cannot be downloaded.
+   * @throws CheckpointError when it does not fit into the free memory.
+   */
   read(path: string): Promise<Uint8Array>;
   /** Opens a file to read in pieces; the caller closes it. @throws HubError like `read`. */
   open(path: string): Promise<ByteSource>;
 }
 
 /**
- * Opens the files of a model or a data set on the Hugging Face hub. Reads the environment variables HF_TOKEN,
- * HF_ENDPOINT, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE.
+ * Opens the files of a model or a data set on the Hugging Face hub. Reads the environment variables HF_TOKEN, else
+ * HF_ACCESS_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE.
  *
  * @throws ConfigError for an invalid option or environment variable.
  * @throws HubError when the hub refuses, or cannot be reached and nothing is cached.

@@ -48,8 +48,8 @@ const WEIGHTS = { [ADAPTER_CONFIG]: /^adapter_model\.safetensors$/, [CONFIG_FILE
 
 /**
  * Uploads a folder to the Hugging Face hub in one commit: an adapter (`savePretrained`), a merged model (`saveMerged`),
- * a folder for transformers.js (`saveOnnx`) or one of GGUF files. Creates the repository if needed. Skips files whose names start with a
- * dot and temporary files of interrupted saves, and follows links to files.
+ * a folder for transformers.js (`saveOnnx`) or one of GGUF files. Creates the repository if needed. Skips files and
+ * folders whose names start with a dot and temporary files of interrupted saves, and follows links to files.
  *
  * The token comes from the environment (HF_TOKEN), is sent only to the hub and is never shown. A web page therefore
  * cannot push.
@@ -59,6 +59,7 @@ const WEIGHTS = { [ADAPTER_CONFIG]: /^adapter_model\.safetensors$/, [CONFIG_FILE
  * @throws ConfigError for an invalid option or a missing token, before anything is sent.
  * @throws CheckpointError when the folder has neither an adapter nor a model with its weights, when a save into it was
  * interrupted, or when it cannot be read.
+ * @throws UnsupportedError in a web page.
  * @throws HubError when the hub refuses or cannot be reached.
  * @example
  * await savePretrained(peft, 'my-adapter');

@@ -50,7 +50,7 @@ async function errorText(response: Response): Promise<string> {
   return reason.replaceAll(/\\[nrt]|\s+/g, ' ').trim();
 }
 
-/** Returns the seconds to wait before an attempt. They double each time. */
+/** Returns the seconds to wait after that many failed attempts. They double each time. */
 export function waitBefore(attempt: number): number {
   return FIRST_WAIT_SECONDS * 2 ** (attempt - 1);
 }

@@ -4,7 +4,7 @@ interface Origins {
   readonly ends: readonly number[];
 }
 
-/** A text derived from another one, with the origin of each unit, like `NormalizedString` in Hugging Face's tokenizers. */
+/** A text derived from another one, with the origin of each unit: `NormalizedString` in Hugging Face's tokenizers. */
 export interface Aligned {
   /** The derived text. */
   readonly text: string;

@@ -86,9 +86,8 @@ function lowercased(text: string): string {
 const CONTROLS = /(?![\t\n\r\u0890\u0891\u08e2\u{110cd}\u{13430}-\u{1343f}])[\ufffd\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
 
 /**
- * Ideographs, each of which is a word. The range from U+2B920 on is Hugging Face's. (The BertNormalizer of
- * @huggingface/tokenizers 0.2.0 tests single UTF-16 units with `charCodeAt`, so it misses those above U+FFFF, which
- * `codePointAt` in `for (const char of text)` would find.)
+ * Ideographs, each of which is a word. The range from U+2B920 on is Hugging Face's. (@huggingface/tokenizers 0.2.0
+ * tests single UTF-16 units, so it misses those above U+FFFF.)
  */
 const IDEOGRAPHS =
   /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu;

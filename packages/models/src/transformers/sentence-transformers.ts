@@ -279,7 +279,7 @@ interface Embedder extends Pooling, Prompts {
   readonly weights: HostTensors;
 }
 
-/** Returns the files of an embedding model by name, in the form that all versions of sentence-transformers read. */
+/** Returns the files of an embedding model by name, where possible in a form that all versions of the library read. */
 export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
   const { pooling, normalize, modules = [], width, maxTokens, weights } = embedder;
   const all = [...modules, ...(normalize ? [{ kind: 'Normalize' } as const] : [])];

@@ -6,6 +6,7 @@ import { field, fileError, listField, shown } from '../json.js';
 import { createTokenizer, type SpecialIds, type Tokenizer, type TokenizerDefinition } from '../tokenizer.js';
 import type { ConfigFile } from './config.js';
 
+/** The file with the whole definition of a tokenizer. */
 export const TOKENIZER_FILE = 'tokenizer.json';
 
 /** The file with a model's generation settings. */
@@ -29,6 +30,7 @@ export const TOKENIZER_FILES: readonly string[] = [
   'vocab.txt',
 ];
 
+/** The maximum size of tokenizer.json in bytes. */
 export const TOKENIZER_BYTES = 64 * 2 ** 20;
 
 /**
@@ -187,7 +189,8 @@ export async function readChatTemplate(
 
 /**
  * Reads the text of a chat template: chat_template.jinja, else `chat_template` in tokenizer_config.json (of several, the
- * one named 'default').
+ * one named 'default'). Undefined if there is none.
+ * @throws CheckpointError for a file that is too large or not UTF-8.
  */
 export async function readTemplateSource(
   folder: ModelFolder,

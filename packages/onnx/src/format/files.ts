@@ -16,6 +16,7 @@ export interface OpenedModel {
 /**
  * Reads a model file and the files beside it.
  * @throws CheckpointError for a broken file, one that is too large, and data outside of its folder.
+ * @throws UnsupportedError for an opset or a kind of constant that is not read.
  */
 export async function openModel(folder: ModelFolder, file: string): Promise<OpenedModel> {
   const bytes = await whole(folder, file);
@@ -59,7 +60,7 @@ async function whole(folder: ModelFolder, file: string): Promise<Uint8Array> {
 /** The most files beside a model. */
 const MAX_FILES = 1000;
 
-/** Returns the names of the files that hold tensors of a model. @throws CheckpointError for one outside of its folder. */
+/** Returns the names of the files that hold a model's tensors. @throws CheckpointError for one outside its folder. */
 function namesBeside(proto: Message): Set<string> {
   const names = new Set<string>();
   for (const tensor of proto.message(7).messages(5)) {

@@ -24,7 +24,7 @@ export const TYPES = {
 /** The name of a type. */
 export type ElementType = keyof typeof TYPES;
 
-/** Returns a type by its number in ONNX. @throws CheckpointError for strings, complex numbers and numbers in 4 bits. */
+/** Returns a type by its number in ONNX. @throws CheckpointError for any other, e.g. strings, uint64 and float8. */
 export function typeNumbered(id: number, what: string): ElementType {
   const names = Object.keys(TYPES) as ElementType[];
   const type = names.find((name) => TYPES[name].id === id);

@@ -152,7 +152,7 @@ function power(inputs: Inputs): Value {
   return tf.pow(base, tf.cast(tensorOf(y), base.dtype));
 }
 
-/** x within bounds, which are attributes or inputs, each optional. */
+/** x within bounds, which are optional inputs. */
 function clip(inputs: Inputs): Value {
   const [x, low, high] = [input(inputs, 0), inputs[1], inputs[2]];
   const atLeast = low === undefined ? x : largest([x, low]);
@@ -187,7 +187,7 @@ function identityInInference(inputs: Inputs): Value {
   throw new UnsupportedError('a dropout that is on: export the model in evaluation mode');
 }
 
-/** Converts numbers to another kind; floats are rounded towards zero. */
+/** Converts numbers to another kind; floats become integers by rounding towards zero. */
 function cast(value: Value, kind: Kind): Value {
   const from = kindOf(value);
   if (!isHost(value)) return from === kind ? value : tf.cast(value, dtypeOf(kind));

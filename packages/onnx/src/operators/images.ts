@@ -48,7 +48,7 @@ const KERNELS: Readonly<Record<string, (distance: Tensor, a: number) => Tensor>>
   },
 };
 
-/** Interpolates rows and columns, as exports of networks do with their tables of positions: one product for either. */
+/** Interpolates rows and columns, as exports of networks do with their tables of positions: one product for each. */
 function resize(inputs: Inputs, call: Call): Tensor {
   const x = tensor(inputs, 0);
   const [mode, centre] = [textIn(call, 'mode', ''), textIn(call, 'coordinate_transformation_mode', 'half_pixel')];
@@ -68,7 +68,7 @@ function resize(inputs: Inputs, call: Call): Tensor {
   return matMul(shares(height, rows), wide);
 }
 
-/** The share that each of `from` pixels has in each of `to` pixels, [to, from]. A pixel beyond an edge is the edge's. */
+/** The share of each of `from` pixels in each of `to` pixels, [to, from]. A pixel beyond an edge is the edge's. */
 function interpolation(from: number, to: number, kernel: (distance: Tensor) => Tensor): Tensor {
   const numbers = (count: number): Tensor => tf.cast(tf.range(0, count, 1, 'int32'), 'float32');
   const ratio = tf.div(tf.cast(tf.scalar(from, 'int32'), 'float32'), tf.cast(tf.scalar(to, 'int32'), 'float32'));

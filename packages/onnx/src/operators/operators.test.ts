@@ -304,6 +304,11 @@ it('every operator has a case', () => {
 /** Operators of later opsets than those of the runtime, or of no ONNX at all; tests/models has graphs with them. */
 const LATER: ReadonlySet<string> = new Set(['RMSNormalization', 'SimplifiedLayerNormalization']);
 
+it('refuses a product that reads a diagonal', () => {
+  const bytes = modelOf(['Einsum', [floats(2, 3), floats(3, 3)], { equation: 'ij,jj->i' }]);
+  expect(() => ours(bytes, [floats(2, 3), floats(3, 3)], false)).toThrow(/an Einsum of 'ij,jj->i'/);
+});
+
 it('refuses a convolution whose patches overlap', () => {
   const bytes = modelOf(['Conv', [floats(1, 3, 8, 8), floats(5, 3, 4, 4)], { strides: [2, 2] }]);
   expect(() => ours(bytes, [floats(1, 3, 8, 8), floats(5, 3, 4, 4)], false)).toThrow(

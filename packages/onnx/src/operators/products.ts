@@ -50,7 +50,8 @@ function einsum(inputs: Inputs, call: Call): Tensor {
   const equation = textIn(call, 'equation', '').replaceAll(' ', '');
   const [, left, right, out] = /^([a-zA-Z]+),([a-zA-Z]+)->([a-zA-Z]*)$/.exec(equation) ?? [];
   const letters = left === undefined || right === undefined ? [] : [...new Set(left + right)];
-  if (left === undefined || right === undefined || out === undefined || new Set(left).size < left.length) {
+  const repeats = (own: string): boolean => new Set(own).size < own.length;
+  if (left === undefined || right === undefined || out === undefined || repeats(left) || repeats(right)) {
     throw new UnsupportedError(`an Einsum of '${equation}'`);
   }
   const summed = letters.filter((letter) => !out.includes(letter));

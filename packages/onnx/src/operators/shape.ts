@@ -270,7 +270,7 @@ function pad(inputs: Inputs, call: Call): Tensor {
   return tf.pad(x, paddings, inputs[2] === undefined ? 0 : (numbersOf(inputs[2], 'the value of padding')[0] ?? 0));
 }
 
-/** Indices below zero count from the end. */
+/** Indices on the host that are below zero count from the end; those in a tensor must be at least zero. */
 function gather(inputs: Inputs, call: Call): Value {
   const [x, at] = [input(inputs, 0), input(inputs, 1)];
   const axis = axisOf(numberIn(call, 'axis', 0), x.shape.length);
@@ -293,7 +293,7 @@ function gather(inputs: Inputs, call: Call): Value {
   );
 }
 
-/** Elements at indices along one axis, each in its own row of the others. */
+/** The element at each index along one axis, whose other coordinates are those of the index. */
 function gatherElements(inputs: Inputs, call: Call): Tensor {
   const [x, at] = [tensor(inputs, 0), tensor(inputs, 1)];
   const axis = axisOf(numberIn(call, 'axis', 0), x.rank);

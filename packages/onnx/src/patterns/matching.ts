@@ -9,9 +9,9 @@ export type Bindings = Readonly<Record<string, string>>;
 type Pattern = number | string | { readonly op: string; readonly of: Pattern[] } | { readonly any: Pattern[] };
 
 /**
- * Returns a function that matches a value, e.g. with `Mul(x, {Sigmoid(x) | 0.5})`: nodes by their operators, in both orders
- * where they commute, constants within 0.1 %, and values by lower-case names, each of which stands for one value. A
- * ReduceMean is one over the last axis.
+ * Returns a function that matches a value, e.g. with `Mul(x, {Sigmoid(x) | 0.5})`: nodes by their operators, in either
+ * order where they commute, constants within 0.1 %, and values by lower-case names, each of which stands for one value.
+ * A ReduceMean is one over the last axis.
  */
 export function pattern(text: string): (graph: Graph, value: string) => Bindings | undefined {
   const parsed = parse(text.match(/[\w.]+|[(){}]/g) ?? []);
@@ -60,7 +60,7 @@ function first<T, R>(items: readonly T[], match: (item: T) => R | undefined): R 
   return undefined;
 }
 
-/** Matches the two operands of a node that commutes, in both orders. */
+/** Matches the two operands of a node that commutes, in either order. */
 export function either<T>([a, b]: readonly string[], match: (a: string, b: string) => T | undefined): T | undefined {
   return a === undefined || b === undefined ? undefined : (match(a, b) ?? match(b, a));
 }

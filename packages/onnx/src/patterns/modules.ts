@@ -8,7 +8,7 @@ import { layerOf, pathsOf, roleOf } from './names.js';
 /** A module of the model, and the tensors of the file that hold its parameters. */
 export interface Module {
   readonly site: Site;
-  /** Its weight: [in, out], [rows, width] or [features]. */
+  /** Its weight in the file: [in, out] or, if `isTransposed`, [out, in]; [rows, width]; or [features]. */
   readonly weight: Constant;
   /** Whether the file has the weight as [out, in]. */
   readonly isTransposed: boolean;
@@ -51,7 +51,7 @@ class Finder {
     this.#linear(node, output, { x, weight, ...matrix });
   }
 
-  /** A product and its bias; the product is one already. */
+  /** Adds the bias to a linear module that is in place already: one module takes the place of both nodes. */
   #biased({ inputs }: Node, output: string): void {
     for (const [place, name] of inputs.entries()) {
       const [product, bias] = [this.graph.made(name, 'Linear'), inputs[1 - place] ?? ''];

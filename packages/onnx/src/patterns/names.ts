@@ -4,7 +4,8 @@ import type { Node } from '../format/model.js';
 /**
  * Returns the paths that a module may have, the surest first: the module that the exporter noted, the checkpoint's name
  * of its weight, the name of the node, e.g. `/encoder/layer.0/output/dense/MatMul`, and the name of its bias. Exporters
- * store equal tensors only once, under one of their names, so a noted module is surer than that, unless it contains it.
+ * store equal tensors only once, under one of their names, so the noted module comes before the weight's, unless the
+ * weight's lies within it. The last path is the node's own name as a single segment.
  * @param weight the name by which the node reads the weight
  */
 export function pathsOf(node: Pick<Node, 'name' | 'module' | 'outputs'>, weight: string, bias = ''): string[] {
@@ -38,7 +39,7 @@ const ROLES: readonly (readonly [SiteRole, RegExp])[] = [
   ['ffn.out', /\.(?:output\.dense|lin2|down_proj|fc2|mlp\.(?:Wo|c_proj)|wo)$/],
 ];
 
-/** Returns the role of a linear module in a transformer layer. */
+/** Returns the role of a linear module in a transformer layer; 'other' if its path does not tell. */
 export function roleOf(path: string): SiteRole {
   return ROLES.find(([, ending]) => ending.test(`.${path}`))?.[0] ?? 'other';
 }

@@ -3,7 +3,10 @@ import { toFloat16 } from '@peftjs/safetensors';
 import { written, type Fields } from '../format/message.js';
 import { TYPES, type ElementType } from '../format/tensor.js';
 
-/** Returns the bytes of float32 numbers in a type of a file; float16 is rounded to nearest. */
+/**
+ * Returns the bytes of float32 numbers in a type of a file; float16 is rounded to nearest.
+ * @throws UnsupportedError for types other than float16, float32 and float64.
+ */
 export function encoded(type: ElementType, numbers: Float32Array): Uint8Array {
   if (type === 'float32') return bytesOf(numbers);
   if (type === 'float64') return bytesOf(Float64Array.from(numbers));

@@ -23,9 +23,7 @@ export interface SaveGraphOptions {
 export interface SavedGraph {
   /** The names of the initializers that have new numbers. */
   readonly changed: readonly string[];
-  /**
-   * The largest difference between a merged weight and the number in the file: 0, unless the file has float16 weights.
-   */
+  /** The largest difference between a merged weight and the number in the file: 0 unless the file has float16. */
   readonly rounding: number;
 }
 
@@ -38,8 +36,8 @@ export interface SavedGraph {
  * @param path The path of the new file, which ends in `.onnx`, or of a folder for transformers.js: then config.json, the
  * tokenizer and a model card are written too, and the graph is in `onnx`.
  * @throws ConfigError for another model.
- * @throws UnsupportedError when weights are held in few bits, when two modules that share a tensor were changed
- * differently, and for a head whose pooling has no nodes.
+ * @throws UnsupportedError when weights are held in few bits, when the file has a changed weight in bfloat16, when two
+ * modules that share a tensor were changed differently, and for a head whose pooling has no nodes.
  * @throws CheckpointError when the source has changed or writing fails.
  * @example
  * const { rounding } = await saveOnnxGraph(mergeAndUnload(peft), 'tuned');
@@ -83,7 +81,7 @@ export async function mergedGraph(model: Model): Promise<MergedGraph> {
   assertFullPrecision(model);
   const source = await openModel(use.folder, use.file);
   const changes = changesOf(model, source);
-  const head = use.newHead && model.task !== 'feature-extraction' ? headNodes(use, model) : undefined;
+  const head = use.newHead ? headNodes(use, model) : undefined;
   const graph = rewritten(source, changes, head ?? relabelled(use, source, model.outputs));
   const [own = 'model.onnx'] = /model(?:_\w+)?\.onnx$/.exec(use.file) ?? [];
   return {

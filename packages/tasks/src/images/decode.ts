@@ -13,7 +13,7 @@ export interface DecodedImage {
 /** Decodes the bytes of a PNG or JPEG file. An alpha channel is dropped, and an image is turned as its EXIF says. */
 export type DecodeImage = (bytes: Uint8Array) => Promise<DecodedImage>;
 
-/** The most pixels of an image: 8192 x 8192. A file of a few kilobytes may have far more. */
+/** The most pixels of an image: 8192 x 8192. A file of a few kilobytes may claim far more. */
 export const MAX_PIXELS = 2 ** 26;
 
 /**
@@ -150,7 +150,7 @@ async function decodedByPage(bytes: Uint8Array): Promise<DecodedImage> {
   };
 }
 
-/** [height, width, 4] of a PNG file with an alpha channel: a canvas only keeps colours as far as they are seen. */
+/** [height, width, 4] of a PNG file with an alpha channel: a canvas loses the colours of transparent pixels. */
 async function transparent(bytes: Uint8Array, length: number, { ImageDecoder }: Page): Promise<Uint8Array> {
   if (!ImageDecoder)
     throw new UnsupportedError('this browser does not read images with transparent pixels: remove the alpha channel');

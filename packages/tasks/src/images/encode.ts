@@ -14,7 +14,7 @@ export type ImageKind = 'classification' | 'regression' | 'multi-label';
 
 /** How images are changed at random in training: in the same way for the same seed, epoch and row. */
 export interface Augmentation {
-  /** Whether every other image is mirrored, left to right. Default false: digits and letters have a side. */
+  /** Whether to mirror images, left to right, with probability 1/2. Default false: digits and letters have a side. */
   readonly flip?: boolean | undefined;
   /**
    * The most pixels by which an image is shifted along either axis, i.e. a crop of the image with that much border,
@@ -154,12 +154,13 @@ function assertFits(name: string, bytes: number): void {
 }
 
 /**
- * Returns the images of a folder as rows: `<class>/<file>`, and the names of the classes. Files that are no PNG or JPEG
- * by their name are left out.
+ * Returns the images of a folder as rows: `<class>/<file>`, and the names of the classes. Files whose names do not end
+ * in `.png`, `.jpg` or `.jpeg` are left out.
  * @param paths the paths of all files in the folder, e.g. of `readdir(folder, { recursive: true })`
  * @param name the name of the data set
  * @param like the classes that the folder must have, e.g. those of the training data
- * @throws DataError when there are fewer than two classes, and for an image outside of a class.
+ * @throws DataError when there are fewer than two classes, and for an image outside of a class folder; ConfigError for
+ * a class that is not in `like`.
  */
 export function imageRows(
   paths: readonly string[],

@@ -5,7 +5,7 @@ import { FILTERS, resized } from './resample.js';
 
 /** Turns images into what a network reads, as its `preprocessor_config.json` says. */
 export interface ImageProcessor {
-  /** The sides of the images that the network reads. */
+  /** The sides of the images that the network reads, in pixels. */
   readonly height: number;
   readonly width: number;
   /** The settings as JSON: part of the data's identity. */
@@ -13,7 +13,7 @@ export interface ImageProcessor {
   /** Resizes and crops an image: bytes [height, width, 3]. */
   fitted(image: DecodedImage): Uint8Array;
   /**
-   * Rescales and normalises bytes [height, width, 3] to float32 [3, height, width], written into `into` from `start` on.
+   * Rescales and normalises bytes [height, width, 3] to float32 [3, height, width], written to `into` from `start` on.
    * @param place the place in `pixels` of the pixel that is read for a row and a column. Default: its own.
    */
   write(pixels: Uint8Array, into: Float32Array, start: number, place?: (row: number, column: number) => number): void;
@@ -48,11 +48,12 @@ const schema = v.object({
 const BY_SHORTEST = /^(CLIP|Bit|Siglip)/;
 
 /**
- * Reads the content of a `preprocessor_config.json` of ViT, DeiT, DINOv2, CLIP or SigLIP. Settings that other processors
- * have are not read, padding is refused.
+ * Reads the content of a `preprocessor_config.json` of ViT, DeiT, DINOv2, CLIP or SigLIP. Settings of other processors
+ * are ignored; padding is refused.
  * @param settings the file's content as JSON
  * @param file the file's name, for messages
- * @throws ConfigError for an invalid setting, UnsupportedError for another way of resizing.
+ * @throws ConfigError for an invalid setting, or when none fixes the size; UnsupportedError for another way of resizing
+ * and for padding.
  */
 export function imageProcessor(settings: unknown, file = 'preprocessor_config.json'): ImageProcessor {
   const parsed = v.safeParse(schema, settings);

@@ -1,6 +1,6 @@
 /**
- * Resizing as Pillow does it, to the bit (src/libImaging/Resample.c): each pixel is a weighted sum of the pixels that its
- * filter covers,
+ * Resizing as Pillow does it, to the bit (src/libImaging/Resample.c): each pixel is a weighted sum of the pixels that
+ * its filter covers,
  *
  *   y_i = sum_j k((j - c_i + 1/2) / s) x_j / sum_j k(..)     c_i = (i + 1/2) in / out, s = max(in / out, 1)
  *

@@ -4,7 +4,7 @@ import { mean, ratioOfSums, sum, type RowMetric } from './values.js';
 
 /** The search results of one query. */
 export interface Ranking<Id = number> {
-  /** The found documents, best first; {@link retrievalMetrics} needs ten. */
+  /** The found documents, best first, each once; {@link retrievalMetrics} needs ten. */
   readonly ranked: readonly Id[];
   /** The documents that answer the query, in any order. */
   readonly relevant: Iterable<Id>;

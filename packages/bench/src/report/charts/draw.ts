@@ -102,8 +102,8 @@ export function textWidth(text: string, fontSize: number): number {
 }
 
 /**
- * Returns the positions nearest to the wished ones that are at least `gap` apart and, if they all fit, between `low`
- * and `high`.
+ * Returns positions near the wished ones that are at least `gap` apart and at most `high`; also at least `low`, if they
+ * all fit.
  */
 export function spread(
   wished: readonly number[],

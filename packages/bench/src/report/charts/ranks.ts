@@ -4,7 +4,10 @@ import { bySeries, type Entry } from '../contents.js';
 import { escapeHtml, trusted, type Markup } from '../html.js';
 import { digits, textWidth, WIDTH } from './draw.js';
 
-/** A map of live ranks at the selected checkpoints, averaged over seeds, of the arms whose modules differ, if any do. */
+/**
+ * A map of live ranks at the selected checkpoints, averaged over seeds: of the arms whose modules differ or, if none
+ * do, of all arms with ranks.
+ */
 export function rankFigures(title: string, entries: readonly Entry[]): Block[] {
   const ranked = bySeries(entries).flatMap(({ series, trials }) => {
     const ranks = meanOfSeeds(trials.map((trial) => trial.ranks));

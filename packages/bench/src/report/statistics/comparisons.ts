@@ -130,7 +130,7 @@ export interface Comparison extends PairedDifference {
   readonly b: string;
   /** `p`, Holm-adjusted over the pairs at this budget, on this task or over the tasks. */
   readonly pHolm: number;
-  /** The test of equivalence; null if no margin was stated, or if an arm has only one seed. */
+  /** The test of equivalence; null if no margin was stated, or if the standard error is unknown (`meanWithError`). */
   readonly equivalence: Equivalence | null;
 }
 

@@ -2,7 +2,7 @@ import { mean } from 'simple-statistics';
 import { variancesOf, type Sample } from './resampling.js';
 import { studentQuantile, studentTail } from './student.js';
 
-/** The level of all tests: a pair counts as different, equivalent or no worse if p is below it. */
+/** The level of all tests: a pair counts as different if p is below it, as equivalent or no worse if at most that. */
 export const LEVEL = 0.05;
 /** A smaller standard error of a metric is a rounding error. */
 const ROUNDING = 1e-9;
@@ -74,8 +74,8 @@ export function pooledError(
 }
 
 /**
- * Tests a mean paired difference, a minus b, against a margin by two one-sided tests (Schuirmann 1987); every `pHolm` is
- * not adjusted yet.
+ * Tests a mean paired difference, a minus b, against a margin by two one-sided tests (Schuirmann 1987). No `pHolm` is
+ * adjusted yet: each equals its `p`.
  * @param lowerIsBetter whether a positive difference means that a is worse
  */
 export function testEquivalence(difference: MeanWithError, margin: number, lowerIsBetter: boolean): Equivalence {

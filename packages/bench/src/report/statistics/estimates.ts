@@ -174,8 +174,8 @@ export function holm(ps: readonly number[]): number[] {
 }
 
 /**
- * The same where only one null hypothesis of a group can hold, as of the two that either arm of a pair is worse: each step
- * counts the groups with a test left, not the tests (Shaffer, JASA 1986).
+ * The same for groups in which only one null hypothesis can hold, such as that a is worse than b and that b is worse
+ * than a: each step counts the groups with a test left, not the tests (Shaffer, JASA 1986).
  */
 export function holmOfGroups(groups: readonly (readonly number[])[]): number[][] {
   const adjusted = groups.map((ps) => [...ps]);

@@ -35,7 +35,7 @@ export interface Design {
 
 /** What the tests of a design can show. */
 export interface Reach {
-  /** The smallest possible p, 2 / 2^n. */
+  /** The smallest possible p, 2 / 2^n for n = seeds x tasks. */
   readonly leastP: number;
   /** The smallest possible p after Holm's correction for every pair. */
   readonly leastPHolm: number;

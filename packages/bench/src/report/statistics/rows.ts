@@ -57,7 +57,7 @@ export interface SummaryRow {
   readonly parameters: DoneTrial['parameters'];
   /** The peak learning rate. */
   readonly learningRate: number;
-  /** The factor of the change at the start, averaged over modules; absent if the method or the result files have none. */
+  /** The factor of the change at the start, averaged over modules; absent if the method or its files have none. */
   readonly scale?: number;
   /** Durations, averaged over seeds. */
   readonly time: DoneTrial['time'];
@@ -96,7 +96,7 @@ export interface OverallRow extends Pick<SummaryRow, 'model' | 'lowerIsBetter' |
   readonly budget: SummaryRow['budget'];
   /** Whether it is the frozen baseline on every task. */
   readonly baseline: boolean;
-  /** The mean of the tasks' means; its interval covers other seeds on these tasks. */
+  /** The mean of the tasks' means; its interval covers other seeds and, where known, other rows of these tasks. */
   readonly score: Estimate;
   /**
    * The difference to the reference at the same budget, Holm-adjusted over all pairs of this budget; null if there is

@@ -44,7 +44,7 @@ export interface StabilityRow {
   readonly betweenTasks: Agreement;
   /**
    * The correlation between seeds minus that between tasks, with its 95 % jackknife interval over seeds; null if either
-   * is undefined.
+   * is undefined. The interval is null if either is undefined without some seed.
    */
   readonly difference: { readonly mean: number; readonly interval: Interval | null } | null;
   /**

@@ -37,7 +37,10 @@ function vector(g: GraphBuilder, values: readonly number[], dtype: ValueType): V
   return g.constant(typedArray(values, dtype), dtype, [values.length]);
 }
 
-/** Numbers from `start` up to but excluding `stop`; empty when the step leads away from it. */
+/**
+ * Numbers from `start` up to but excluding `stop`; empty when the step leads away from it. As in TensorFlow.js, a step
+ * of 1, the default, becomes -1 where `stop` is below `start`.
+ */
 function range(g: GraphBuilder, _: unknown, { start, stop, step, dtype }: RangeAttrs): Value {
   const stride = stop < start && step === 1 ? -1 : step;
   const count = Math.max(0, Math.ceil((stop - start) / stride));

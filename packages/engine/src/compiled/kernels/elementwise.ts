@@ -116,7 +116,7 @@ const HALF_PI = [1.5703125, 4.837512969970703e-4, 7.549789954891882e-8];
 const SINE = [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1];
 const COSINE = [2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2];
 
-/** `x` with slope `alpha` below zero. */
+/** `x` above zero; below it, alpha x (LeakyRelu) or alpha (e^x - 1) (Elu). */
 export function activate(g: GraphBuilder, op: 'LeakyRelu' | 'Elu', x: Value, alpha: number): Value {
   return g.map(op, x, { attributes: { alpha: { float: alpha } } });
 }

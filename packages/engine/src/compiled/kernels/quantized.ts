@@ -1,6 +1,6 @@
 /**
- * Products of a matrix with a frozen weight in few bits (`@peftjs/core/nn`, quantizedLinear), W = s Q, by ONNX Runtime's
- * product of uint8 and int8 with exact sums:
+ * Products of a matrix with a frozen weight in few bits (`@peftjs/core/nn`, quantizedLinear), W = s Q, by ONNX
+ * Runtime's product of uint8 and int8 with exact sums:
  *
  *   x row by row as r (u - 128), u in 1..255, r = max |x| / 127
  *   y  = r s ((u - 128) Q)        dx = r' ((u' - 128) Q^T) with u', r' of dy s

@@ -230,7 +230,7 @@ function rowsOf(tuples: Value): number {
   return tf.util.sizeFromShape(tuples.shape.slice(0, -1));
 }
 
-/** Rows of `x` `[ids.., ..row]` added up by segment -> `[numSegments, ..row]`; an id outside [0, numSegments) drops its row. */
+/** Rows of `x` `[ids.., ..row]` summed by segment -> `[numSegments, ..row]`, without ids outside [0, numSegments). */
 function segmentSum(
   g: GraphBuilder,
   { x, segmentIds }: Unary & { readonly segmentIds: Value },
