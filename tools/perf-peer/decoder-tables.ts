@@ -17,13 +17,13 @@ const TITLES: Readonly<Record<DecoderSizes, string>> = {
 };
 
 /** The side of PyTorch that each of ours is compared with: the same setting, or the nearest. */
-const PEERS: Readonly<Partial<Record<Side, Side>>> = {
+export const PEER_OF = {
   'peftjs-fp32': 'torch-fp32',
   'peftjs-q8': 'torch-bf16',
   'peftjs-fp32-checkpointing': 'torch-fp32-checkpointing',
   'peftjs-q8-checkpointing': 'torch-bf16-checkpointing',
   'peftjs-q4-checkpointing': 'torch-bf16-checkpointing',
-};
+} as const satisfies Partial<Record<Side, Side>>;
 
 const ABOUT = `## Language models at real lengths
 
@@ -49,8 +49,9 @@ export function decoderSection(results: DecoderResults, lengths?: LengthResults)
 function sizeTable(results: DecoderResults, name: DecoderSizes): string {
   const of = (side: Side, value: (run: DecoderRun) => number): number => median(valuesOf(results, name, side, value));
   const sides = compared.decoders[name].filter((side) => valuesOf(results, name, side, () => 0).length > 0);
+  const peers: Readonly<Partial<Record<Side, Side>>> = PEER_OF;
   const rows = sides.map((side) => {
-    const peer = PEERS[side];
+    const peer = peers[side];
     const hasPeer = peer !== undefined && (sides as readonly Side[]).includes(peer);
     const stepPeak = of(side, ({ stepPeakBytes }) => stepPeakBytes);
     return [

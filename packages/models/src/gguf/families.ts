@@ -14,7 +14,7 @@ export interface Family {
   readonly derived?: (config: Config, read: (key: string) => unknown) => Config;
   /** The modules outside the layers: their paths in transformers, by their names in llama.cpp. */
   readonly modules: Readonly<Record<string, string>>;
-  /** What comes before the number of a layer in a path of transformers. */
+  /** The part of a weight's path in transformers before the number of its layer. */
   readonly layers: string;
   /** The modules of a layer: their paths in transformers below the layer's, by their names in llama.cpp. */
   readonly layerModules: Readonly<Record<string, string>>;
