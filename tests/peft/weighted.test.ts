@@ -45,4 +45,14 @@ describe("PEFT's weighted adapters", () => {
     setAdapter(peft, adapterName);
     expect(relativeDistance(await logitsOf(peft), golden.logits.flat())).toBeLessThan(TOLERANCE);
   });
+
+  it('are the sum of one adapter whatever the type, which then needs no density', async () => {
+    const one = { adapters: ['a'], weights: [0.5] };
+    addWeightedAdapter(peft, { ...one, adapterName: 'linear-a', combinationType: 'linear' });
+    addWeightedAdapter(peft, { ...one, adapterName: 'ties-a', combinationType: 'ties' });
+    setAdapter(peft, 'linear-a');
+    const expected = await logitsOf(peft);
+    setAdapter(peft, 'ties-a');
+    expect(await logitsOf(peft)).toEqual(expected);
+  });
 });

@@ -254,11 +254,11 @@ function untrained(layer: AdapterLayer): AdapterLayer {
 
 /**
  * Returns the checkpoint's trained head; otherwise normal weights and a zero bias that depend only on the seed and the
- * head's path.
+ * head's path. A norm starts as the model has it: new ones leave numbers as they are.
  */
 function initialHead(model: Model, site: Site, rng: Rng): FrozenModule {
   const frozen = frozenModule(model, site.path);
-  if (isPretrained(model, site.path)) return frozen;
+  if (isPretrained(model, site.path) || site.kind === 'layerNorm') return frozen;
   const weight = normalValues(rng.fork(site.path), frozen.weight.shape, HEAD_STD);
   return site.hasBias ? { weight, bias: hostZeros([site.outFeatures]) } : { weight };
 }

@@ -84,14 +84,14 @@ export function addWeightedAdapter(peft: PeftModel, options: WeightedAdapterOpti
       'weights',
     );
   }
-  const density = densityFor(parsed);
+  const type = adapters.length === 1 ? 'linear' : parsed.combinationType;
+  const density = densityFor(type, parsed.density);
   const [first] = adapters as [Adapter, ...Adapter[]];
   const savedFrom = modulesFrom === undefined ? sharedModules(adapters) : adapterNamed(peft, modulesFrom);
   const factors = adapters.map((adapter) => factorsOf(adapter));
   const ranks = factors.flatMap((own) => [...own.values()].map(({ loraA }) => loraA.shape[1] as number));
   const { svdRank: rank = Math.max(1, ...ranks), svdClamp: clamp, majoritySignMethod } = parsed;
   const combination: Omit<CombinationOptions, 'rng'> = { rank, clamp, density, majoritySignMethod };
-  const type = adapters.length === 1 ? 'linear' : parsed.combinationType;
   const rng = createRng(parsed.seed);
   const modules = allSites(peft.model).flatMap((site): ModuleFactors[] => {
     const parts = factors.flatMap((own, index) => {
@@ -107,11 +107,11 @@ export function addWeightedAdapter(peft: PeftModel, options: WeightedAdapterOpti
 /**
  * Returns the share of the entries to keep. @throws ConfigError when the type needs one that is missing or impossible.
  */
-function densityFor({ combinationType, density }: { combinationType: CombinationType; density?: number | undefined }) {
-  const least = leastDensity(combinationType);
+function densityFor(type: CombinationType, density: number | undefined): number {
+  const least = leastDensity(type);
   if (least === undefined || (density !== undefined && density >= least && density <= 1)) return density ?? 1;
   const bounds = `${least > 0 ? 'above' : 'from'} 0 to 1`;
-  throw new ConfigError(`density is ${describe(density)}; '${combinationType}' needs a share ${bounds}`, 'density');
+  throw new ConfigError(`density is ${describe(density)}; '${type}' needs a share ${bounds}`, 'density');
 }
 
 /** Returns the factors of every module of an adapter. @throws UnsupportedError when it is more than that. */

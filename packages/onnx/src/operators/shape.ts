@@ -270,7 +270,7 @@ function pad(inputs: Inputs, call: Call): Tensor {
   return tf.pad(x, paddings, inputs[2] === undefined ? 0 : (numbersOf(inputs[2], 'the value of padding')[0] ?? 0));
 }
 
-/** Indices on the host that are below zero count from the end; those in a tensor must be at least zero. */
+/** Slices at indices along an axis; indices below zero count from the end. */
 function gather(inputs: Inputs, call: Call): Value {
   const [x, at] = [input(inputs, 0), input(inputs, 1)];
   const axis = axisOf(numberIn(call, 'axis', 0), x.shape.length);
@@ -285,19 +285,18 @@ function gather(inputs: Inputs, call: Call): Value {
     return { ...picked(x, shape, picking), varies: x.varies || at.varies };
   }
   const table = tensorOf(x);
-  if (!isHost(at)) return tf.gather(table, at, axis);
-  return tf.gather(
-    table,
-    tensorOf({ ...at, data: at.data.map((place) => axisOf(place, table.shape[axis] as number)) }),
-    axis,
-  );
+  const dim = table.shape[axis] as number;
+  const places = isHost(at)
+    ? tensorOf({ ...at, data: at.data.map((place) => axisOf(place, dim)) })
+    : wrapped(at, tf.scalar(dim, 'int32'));
+  return tf.gather(table, places, axis);
 }
 
 /** The element at each index along one axis, whose other coordinates are those of the index. */
 function gatherElements(inputs: Inputs, call: Call): Tensor {
   const [x, at] = [tensor(inputs, 0), tensor(inputs, 1)];
   const axis = axisOf(numberIn(call, 'axis', 0), x.rank);
-  const places = x.shape.map((dim, each) => (each === axis ? wrapped(at, dim) : along(each, at.shape)));
+  const places = x.shape.map((_, each) => (each === axis ? at : along(each, at.shape)));
   return gatheredAt(x, tf.stack(places, x.rank));
 }
 
@@ -313,8 +312,9 @@ function along(axis: number, dims: readonly number[]): Tensor {
   );
 }
 
-function wrapped(at: Tensor, dim: number): Tensor {
-  return tf.where(tf.less(at, tf.scalar(0, 'int32')), tf.add(at, tf.scalar(dim, 'int32')), at);
+/** Counts indices below zero from the end; `dims` are the lengths of the axes. */
+function wrapped(at: Tensor, dims: Tensor): Tensor {
+  return tf.where(tf.less(at, tf.scalar(0, 'int32')), tf.add(at, dims), at);
 }
 
 /** Slices at index tuples, `[.., depth]`; the first `batch_dims` axes of both are paired. */
@@ -330,7 +330,8 @@ function gatheredAt(x: Tensor, at: Tensor): Tensor {
   const depth = at.shape.at(-1) as number;
   const lead = x.shape.slice(0, depth);
   const strides = lead.map((_, axis) => sizeOf(lead.slice(axis + 1)));
-  const rows = tf.sum(tf.mul(at, tf.tensor1d(strides, 'int32')), -1);
+  const places = wrapped(at, tf.tensor1d(lead, 'int32'));
+  const rows = tf.sum(tf.mul(places, tf.tensor1d(strides, 'int32')), -1);
   return tf.gather(tf.reshape(x, [sizeOf(lead), ...x.shape.slice(depth)]), rows);
 }
 
