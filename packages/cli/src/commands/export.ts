@@ -21,9 +21,8 @@ import { commandName } from '../registry/command-name.js';
 import { everyMethod } from '../registry/methods.js';
 import { loading } from '../registry/loading.js';
 import { choice, count, withExample } from './flags.js';
-import { taskOf } from './inspect.js';
 import { checkOut, withOutFlags, type OutFlags } from './folders.js';
-import { PIPELINES } from './predict.js';
+import { pipelineOf, taskOfAdapter } from './subject.js';
 
 /** The flags of `peftjs export`. */
 interface ExportFlags extends OutFlags {
@@ -177,8 +176,8 @@ function inputsOf({ tokenizer }: PretrainedModel): TextInput[] {
 }
 
 /** The pipeline that opens an exported model. */
-function pipelineOf({ model }: PeftModel): string {
-  return readsImages(model) ? 'image-classification' : PIPELINES[model.task ?? 'sequence-classification'];
+function pipelineFor({ model }: PeftModel): string {
+  return readsImages(model) ? 'image-classification' : pipelineOf(model.task ?? 'sequence-classification');
 }
 
 async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void> {
@@ -189,8 +188,8 @@ async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void>
   if (push !== undefined) pushSettings(push);
   checkOut({ out, ...(force && { force }) }, 'export');
   const { path, storage } = await openFolder(adapter);
-  const { task_type: type } = await readAdapterConfig(path, storage);
-  const opened = await openSource(taskOf(type), adapter, {
+  const task = await taskOfAdapter(await readAdapterConfig(path, storage), adapter, base);
+  const opened = await openSource(task, adapter, {
     methods: await everyMethod(),
     model: base,
     adapters: {},
@@ -201,7 +200,7 @@ async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void>
   const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtype, rank });
   process.stderr.write(`wrote ${written} to ${out}\n`);
   if (push === undefined) {
-    process.stderr.write(`next: ${NEXT[format](out, pipelineOf(peft))}\n`);
+    process.stderr.write(`next: ${NEXT[format](out, pipelineFor(peft))}\n`);
     return;
   }
   const { url, commit } = await pushToHub(out, push, { ...(isPrivate && { private: true }) });

@@ -4,15 +4,7 @@ import type { Command } from 'commander';
 import type { InferenceSession } from 'onnxruntime-node';
 import { PeftError } from '@peftjs/core';
 import { CheckpointError, grouped, sizeOf, type Site } from '@peftjs/core/method';
-import {
-  ADAPTER_CONFIG,
-  ADAPTER_METHOD,
-  ADAPTER_WEIGHTS,
-  labelsIn,
-  readAdapterConfig,
-  taskIn,
-  type Task,
-} from '@peftjs/core/model';
+import { ADAPTER_CONFIG, ADAPTER_METHOD, ADAPTER_WEIGHTS, labelsIn, readAdapterConfig } from '@peftjs/core/model';
 import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
 import { bytesSource, openSafetensors, type ByteSource, type SafetensorsFile } from '@peftjs/safetensors';
 import { loading } from '../registry/loading.js';
@@ -186,7 +178,7 @@ async function onnxSignature({ path, storage }: Folder, graph: string): Promise<
 
 /** The folder of a model: for an .onnx file that around it, or the one around a folder `onnx`. */
 export function aroundGraph({ path, storage }: Folder): Folder {
-  return { path: path.endsWith('.onnx') ? dirname(path).replace(/(?:^|\/)onnx$/, '') || '.' : path, storage };
+  return { path: path.endsWith('.onnx') ? dirname(path).replace(/(?:^|[\\/])onnx$/, '') || '.' : path, storage };
 }
 
 /** Reads the settings in a JSON file of a folder. Empty if that fails, because they are only shown. */
@@ -227,11 +219,6 @@ function say(text: string): void {
 /** Whether a folder holds an adapter, that is an adapter_config.json. */
 export function isAdapter({ path, storage }: Folder): Promise<boolean> {
   return storage.exists(`${path}/${ADAPTER_CONFIG}`);
-}
-
-/** Converts PEFT's `task_type`; anything else means text classification. */
-export function taskOf(type: unknown): Task {
-  return taskIn(type) ?? 'sequence-classification';
 }
 
 async function opened({ path, storage }: Folder, file: string): Promise<ByteSource> {

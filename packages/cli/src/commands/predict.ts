@@ -1,8 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { InvalidArgumentError, type Command } from 'commander';
-import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
-import { problemTypeIn, readAdapterConfig } from '@peftjs/core/model';
-import { isHubId, openFolder } from '@peftjs/models';
+import { ConfigError, UnsupportedError } from '@peftjs/core/method';
 import {
   pipeline,
   type EntityGroup,
@@ -15,10 +13,9 @@ import { chatML, type Message } from '@peftjs/tasks';
 import { engineFromFlags, openExecutor } from '../registry/executors.js';
 import { everyMethod } from '../registry/methods.js';
 import { loading } from '../registry/loading.js';
-import { findPackage } from '../registry/packages.js';
 import { jsonLines, table, type Answer, type Answered, type AnswerWriter } from './answers.js';
 import { choice, count, withExample } from './flags.js';
-import { aroundGraph, isAdapter, settingsIn, taskOf } from './inspect.js';
+import { PREDICT_TASKS, subjectOf, type PredictTask, type Subject } from './subject.js';
 import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
 /** The flags of `peftjs predict`. */
@@ -34,9 +31,6 @@ interface PredictFlags {
   readonly json?: boolean;
 }
 
-/** The tasks that take one text at a time. */
-type PredictTask = Exclude<keyof Pipelines, 'text-ranking'>;
-
 /** `peftjs predict`: prints the predictions of an adapter, or a model, for texts. */
 export function addPredictCommand(program: Command): void {
   withExample(program.command('predict'), 'predict my-adapter "The soup was cold."')
@@ -46,7 +40,7 @@ export function addPredictCommand(program: Command): void {
     .option('--file <file>', 'file with one text per line')
     .option('--pairs', 'read two texts per line, separated by a tab')
     .option('--model <model>', 'base model, if not the one that the adapter names')
-    .addOption(choice('--task <name>', 'task of a model whose config.json does not show it', TASKS))
+    .addOption(choice('--task <name>', 'task of a model whose config.json does not show it', PREDICT_TASKS))
     .option('--top-k <n>', 'labels per text, best first (default: 1)', count)
     .option(
       '--threshold <score>',
@@ -89,73 +83,6 @@ function write(text: string): Promise<void> {
     else process.stdout.once('drain', resolve);
   });
 }
-
-/** What makes the predictions. */
-interface Subject {
-  /** The adapter or model: a folder or a hub id. */
-  readonly source: string;
-  /** The task it was trained for. */
-  readonly task: PredictTask;
-  /** Whether a text can have several labels at once. */
-  readonly isMultiLabel: boolean;
-}
-
-/**
- * Finds the task of an adapter, or of a model's head.
- * @throws CheckpointError if nothing has that name, ConfigError for a model that does not show its task.
- */
-async function subjectOf(
-  source: string,
-  { task: wanted, model }: Pick<PredictFlags, 'task' | 'model'>,
-): Promise<Subject> {
-  const folder = await openFolder(source);
-  const isOne = await isAdapter(folder);
-  if (!isOne && !(await folder.storage.exists(folder.path)) && !isHubId(source) && findPackage(source) === undefined) {
-    throw new CheckpointError(`${source}: there is no such folder; expected an adapter or a model`, source);
-  }
-  const config = isOne
-    ? await readAdapterConfig(folder.path, folder.storage)
-    : await settingsIn(aroundGraph(folder), 'config.json');
-  const [name]: unknown[] = [config['architectures']].flat();
-  const known = CLASSES.find(([pattern]) => typeof name === 'string' && pattern.test(name))?.[1];
-  const own = isOne ? PIPELINES[taskOf(config['task_type'])] : known;
-  const task =
-    wanted ?? (own === 'text-classification' && (await isOfImages(config, model)) ? 'image-classification' : own);
-  if (task)
-    return { source, task, isMultiLabel: problemTypeIn(config['problem_type']) === 'multi_label_classification' };
-  throw new ConfigError(
-    `${source} is not an adapter, and its config.json does not show its task; give it with --task: ${TASKS.join(', ')}`,
-    'task',
-  );
-}
-
-/** Whether the base model of an adapter reads images, whose configuration does not say it. */
-async function isOfImages(config: Readonly<Record<string, unknown>>, model: string | undefined): Promise<boolean> {
-  const base = model ?? config['base_model_name_or_path'];
-  if (typeof base !== 'string' || base === '') return false;
-  const folder = await openFolder(base).catch(() => undefined);
-  if (folder === undefined) return false;
-  const { path, storage } = aroundGraph(folder);
-  const has = (file: string): Promise<boolean> => storage.exists(`${path}/${file}`);
-  return (await has('preprocessor_config.json')) && !(await has('tokenizer.json'));
-}
-
-/** The pipelines of transformers and transformers.js, by task. */
-export const PIPELINES = {
-  'sequence-classification': 'text-classification',
-  'token-classification': 'token-classification',
-  'causal-lm': 'text-generation',
-  'feature-extraction': 'feature-extraction',
-} as const;
-
-/** The task of a transformers class, by the end of its name. */
-const CLASSES: readonly (readonly [pattern: RegExp, task: PredictTask])[] = [
-  [/ForSequenceClassification$/, 'text-classification'],
-  [/ForImageClassification$/, 'image-classification'],
-  [/ForTokenClassification$/, 'token-classification'],
-  [/(?:ForCausalLM|LMHeadModel)$/, 'text-generation'],
-  [/Model$/, 'feature-extraction'],
-];
 
 /** The flags that do not apply to every task. */
 const TASK_FLAGS = {
@@ -242,8 +169,6 @@ const ANSWERS: {
     };
   },
 };
-
-const TASKS = Object.keys(ANSWERS) as PredictTask[];
 
 /**
  * Answers a message in the model's chat template; without one, in ChatML, in which `train` writes conversations for

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile, stat, rm } from 'node:fs/promises';
+import { basename } from 'node:path';
 import * as v from 'valibot';
 import { diskStorage, type Storage } from '@peftjs/core';
 import { DataError, CheckpointError, positive } from '@peftjs/core/method';
@@ -71,7 +72,7 @@ export async function readResult(path: string): Promise<TrialResult> {
     );
   }
   const result = parsedResult(migrated(input), (why) => notAResult(path, why));
-  if (!path.endsWith(`/${result.id}.json`))
+  if (basename(path) !== `${result.id}.json`)
     throw notAResult(path, `its id is '${result.id}', not the name of the file`);
   return result;
 }
