@@ -65,7 +65,6 @@ const SCORE = 'score';
  * labelled texts has no lists of words.
  */
 export function readColumns(columns: readonly string[], named: readonly string[]): readonly string[] {
-  const has = (name: string): boolean => columns.includes(name);
   const plain = [
     'text',
     ...PAIRS.flat(),
@@ -76,7 +75,12 @@ export function readColumns(columns: readonly string[], named: readonly string[]
     ...negativesIn(columns),
     ...named,
   ];
-  return has('text') && LABELS.some(has) ? plain : [...plain, ...WORDS, ...TAG_LISTS];
+  return isLabelled(columns) ? plain : [...plain, ...WORDS, ...TAG_LISTS];
+}
+
+/** Whether a table is of labelled texts, whatever else its rows say, e.g. how many words they have. */
+function isLabelled(columns: readonly string[]): boolean {
+  return columns.includes('text') && LABELS.some((name) => columns.includes(name));
 }
 
 /** Whether JSON lines with these fields are rows of a table: rows of language data have neither labels nor pairs. */
@@ -170,7 +174,8 @@ function givenTexts(text: string | undefined, pair: string | undefined): readonl
 function knownTexts(columns: readonly string[], kind: TaskKind | undefined): readonly string[] | undefined {
   const has = (name: string): boolean => columns.includes(name);
   const words = WORDS.find(has);
-  if (words !== undefined && (TAG_LISTS.some(has) || kind === 'token-classification' || !has('text'))) return [words];
+  const isTagged = kind === 'token-classification' || (TAG_LISTS.some(has) && !isLabelled(columns)) || !has('text');
+  if (words !== undefined && isTagged) return [words];
   if (has('text')) return has(SECOND) ? ['text', SECOND] : ['text'];
   const pair = PAIRS.find((names) => names.every(has));
   if (pair) return pair;

@@ -1,3 +1,4 @@
+import { PeftError } from '@peftjs/core';
 import { ConfigError, DataError, integerFrom, parseOptions, warnOnce } from '@peftjs/core/method';
 import { aFunction, aRecord, assertArgument, conversationProblem, objectLike, type ChatTool } from '@peftjs/core/model';
 import * as v from 'valibot';
@@ -64,7 +65,7 @@ export function encodeLanguage(
   }
   const rows = isTextSet(set)
     ? packed(set.rows, marked, maxTokens)
-    : (set.rows as readonly (PromptRow | ChatRow)[]).map((row) => encodedRow(row, marked, template, set.name));
+    : eachRow(set.rows as readonly (PromptRow | ChatRow)[], set.name, (row) => encodedRow(row, marked, template));
   const kept = rows.map((row) => shortened(row, maxTokens)).filter(hasTargets);
   return { kind: 'causal-lm', ...describedRows(set, rows, kept, maxTokens) };
 }
@@ -86,10 +87,24 @@ export function encodePreferences(
     throw new DataError(`${set.name}: expected rows with prompt, chosen and rejected`, set.name);
   }
   const answer = (row: PreferenceRow, name: 'chosen' | 'rejected'): CausalRow =>
-    shortened(encodedAnswer(row, row[name], marked, template, set.name), maxTokens);
-  const rows = set.rows.map((row) => ({ texts: [answer(row, 'chosen'), answer(row, 'rejected')] as const }));
+    shortened(encodedAnswer(row, row[name], marked, template), maxTokens);
+  const rows = eachRow(set.rows, set.name, (row) => ({
+    texts: [answer(row, 'chosen'), answer(row, 'rejected')] as const,
+  }));
   const kept = rows.filter(({ texts }) => texts.every(hasTargets));
   return { kind: 'preferences', ...describedRows(set, rows, kept, maxTokens) };
+}
+
+/** Encodes each row. @throws DataError with the row's number, e.g. for a conversation that the template rejects. */
+function eachRow<R, E>(rows: readonly R[], name: string, encode: (row: R) => E): E[] {
+  return rows.map((row, index) => {
+    try {
+      return encode(row);
+    } catch (cause) {
+      if (!(cause instanceof PeftError)) throw cause;
+      throw new DataError(`${name}, row ${index + 1}: ${cause.message}`, name, cause);
+    }
+  });
 }
 
 /** Checks what rows are encoded with. */
@@ -168,9 +183,9 @@ function packed(documents: readonly TextRow[], { tokenizer, begin, end }: Marked
   return filled === 0 ? rows : [...rows, { ids: rest, labels: rest }];
 }
 
-function encodedRow(row: PromptRow | ChatRow, marked: Marked, template: ChatTemplate, name: string): CausalRow {
+function encodedRow(row: PromptRow | ChatRow, marked: Marked, template: ChatTemplate): CausalRow {
   return 'messages' in row
-    ? ofSegments(chatSegments(row, template, name), marked)
+    ? ofSegments(chatSegments(row, template), marked)
     : encodedCompletion(row.prompt, row.completion, marked);
 }
 
@@ -180,11 +195,10 @@ function encodedAnswer(
   answer: PreferenceRow['chosen'],
   marked: Marked,
   template: ChatTemplate,
-  name: string,
 ): CausalRow {
   if (typeof prompt === 'string') return encodedCompletion(prompt, answer as string, marked);
   const row = { messages: [...prompt, ...(answer as readonly Message[])], ...(tools && { tools }) };
-  return ofSegments(chatSegments(row, template, name, prompt.length), marked);
+  return ofSegments(chatSegments(row, template, prompt.length), marked);
 }
 
 function encodedCompletion(prompt: string, completion: string, { tokenizer, begin, end }: Marked): CausalRow {
@@ -297,24 +311,31 @@ export const chatML: ChatTemplate = (messages, options) => {
  * @param from the first message that may be learnt
  * @throws DataError for a template that changes the text of earlier messages.
  */
-function chatSegments({ messages, tools }: ChatRow, template: ChatTemplate, name: string, from = 0): Segment[] {
+function chatSegments({ messages, tools }: ChatRow, template: ChatTemplate, from = 0): Segment[] {
   const segments: Segment[] = [];
   let written = '';
   const add = (upTo: string, learnt: boolean): void => {
     if (!upTo.startsWith(written)) {
       const shown = JSON.stringify(written.slice(-60));
       const rule = 'expected the chat template to keep earlier text as a conversation grows';
-      throw new DataError(`${name}: ${rule}, but the text ending in ${shown} changed; use another template`, name);
+      throw new DataError(`${rule}, but the text ending in ${shown} changed; use another template`);
     }
     segments.push({ text: upTo.slice(written.length), learnt });
     written = upTo;
   };
-  messages.forEach(({ role }, index) => {
+  messages.forEach(({ role, content }, index) => {
     if (role !== 'assistant') return;
     const write = (upTo: number, addGenerationPrompt: boolean): string =>
       template(messages.slice(0, upTo), { addGenerationPrompt, ...(tools && { tools }) });
-    add(write(index, true), false);
-    add(write(index + 1, false), index >= from);
+    const answered = write(index + 1, false);
+    add(index === 0 ? beforeWords(answered, content ?? '') : write(index, true), false);
+    add(answered, index >= from);
   });
   return segments;
+}
+
+/** The text before the words of the only message. Most templates read the first message, so they cannot write none. */
+function beforeWords(text: string, content: string): string {
+  const words = content.trim();
+  return text.slice(0, words === '' ? text.length : Math.max(0, text.lastIndexOf(words)));
 }

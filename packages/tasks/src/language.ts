@@ -122,8 +122,9 @@ const roles: readonly unknown[] = ['system', 'user', 'assistant', 'tool'] satisf
 /**
  * Reads a `.txt` file, or JSON lines of one form: `{"text"}`, `{"prompt", "completion"}`, `{"messages": [{"role",
  * "content"}]}`, or `{"prompt", "chosen", "rejected"}` of texts or of messages, also with `"tools"`. Without
- * `"prompt"`, the messages that both answers begin with are the prompt. All fields of a message are kept for the chat
- * template; other fields of a row are ignored. Texts are not trimmed: blanks matter to a language model.
+ * `"prompt"`, or where it repeats the text of one of them, the messages that both answers begin with are the prompt. All fields of a
+ * message are kept for the chat template; other fields of a row are ignored. Texts are not trimmed: blanks matter to a
+ * language model.
  * @throws DataError for the first problem, in one line with the path and the line number.
  */
 export async function readLanguageSet(bytes: Uint8Array, options: LanguageSetOptions): Promise<LanguageSet> {
@@ -159,7 +160,8 @@ function documents(text: string, end: DocumentEnd): TextRow[] {
 function rowsOf(lines: readonly JsonLine[], path: string): LanguageSet['rows'] {
   const [first] = lines;
   const has = (field: string) => first !== undefined && Object.hasOwn(first.object, field);
-  if (has('messages')) return readEach(lines, path, (line) => chatRowOf(line, path));
+  const isPreference = has('chosen') && has('rejected'); // also where `messages` hold the preferred answer
+  if (has('messages') && !isPreference) return readEach(lines, path, (line) => chatRowOf(line, path));
   if (has('chosen') || has('rejected')) return readEach(lines, path, (line) => preferenceRowOf(line, path));
   if (has('prompt') || has('completion')) {
     return readEach(lines, path, (line) => ({
@@ -207,10 +209,10 @@ function preferenceRowOf(line: JsonLine, path: string): PreferenceRow {
     return { prompt, chosen: filled(line, 'chosen', path), rejected: filled(line, 'rejected', path) };
   }
   const [chosen, rejected] = [messagesOf(line, 'chosen', path), messagesOf(line, 'rejected', path)];
-  const hasPrompt = fieldOf(line, 'prompt') !== undefined;
-  const row = hasPrompt
-    ? { prompt: messagesOf(line, 'prompt', path), chosen, rejected }
-    : withoutPrompt(chosen, rejected);
+  const prompt = fieldOf(line, 'prompt');
+  const shared = withoutPrompt(chosen, rejected);
+  const isShared = prompt === undefined || shared.prompt.some(({ content }) => content === prompt);
+  const row = isShared ? shared : { prompt: messagesOf(line, 'prompt', path), chosen, rejected };
   for (const answer of ['chosen', 'rejected'] as const) {
     const role = row[answer][0]?.role;
     if (role === 'assistant') continue;

@@ -275,9 +275,12 @@ function byCodePoint(a: string, b: string): number {
   return (left[at]?.codePointAt(0) ?? 0) - (right[at]?.codePointAt(0) ?? -1);
 }
 
+/** A whole number as tools write it; `01` and `1e2` are codes. */
+const WHOLE = /^[+-]?(?:0|[1-9]\d*)(?:\.0*)?$/;
+
 /** One name for `1`, `1.0` and `+1`, which tools use interchangeably. */
 function className(label: string): string {
-  const number = numberOf(label);
+  const number = WHOLE.test(label.trim()) ? numberOf(label) : undefined;
   return Number.isSafeInteger(number) ? String((number as number) + 0) : label;
 }
 

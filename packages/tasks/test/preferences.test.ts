@@ -35,6 +35,7 @@ describe('preferences in JSON lines', () => {
     expect(set.rows).toEqual(rows);
     expect([isPreferenceSet(set), isChatSet(set)]).toEqual([true, false]);
     expect(isLanguageFile(bytes(...rows), 'pairs.jsonl')).toBe(true);
+    expect(isLanguageFile(bytes({ chosen: [], rejected: [] }), 'pairs.jsonl')).toBe(true);
   });
 
   it('are messages with tools', async () => {
@@ -49,7 +50,12 @@ describe('preferences in JSON lines', () => {
     const prompt = [ask('a?'), say('b'), ask('c?')];
     const { rows } = await read({ chosen: [...prompt, say('d')], rejected: [...prompt, say('e'), ask('f?')] });
     expect(rows).toEqual([{ prompt, chosen: [say('d')], rejected: [say('e'), ask('f?')] }]);
-    expect(isLanguageFile(bytes({ chosen: [], rejected: [] }), 'pairs.jsonl')).toBe(true);
+  });
+
+  it('may repeat the prompt as a text, and the preferred answer as messages', async () => {
+    const [chosen, rejected] = [[ask('a?'), say('b')], [ask('a?'), say('c')]]; // oxfmt-ignore
+    const { rows } = await read({ prompt: 'a?', chosen, rejected, messages: chosen });
+    expect(rows).toEqual([{ prompt: [ask('a?')], chosen: [say('b')], rejected: [say('c')] }]);
   });
 
   it.each([

@@ -61,6 +61,11 @@ describe('formats', () => {
     ]);
   });
 
+  it('reads the text of labelled rows, whatever is said of their words', async () => {
+    const csv = 'text,label,words,tags\ngood,pos,2,a\nbad,neg,4,b\n';
+    expect((await read(csv, 'data.csv')).rows).toEqual(rows);
+  });
+
   it('uses the format that the caller names', async () => {
     expect((await read('text,label\ngood,pos\nbad,neg\n', 'data.txt', { format: 'csv' })).rows).toEqual(rows);
   });
@@ -92,6 +97,10 @@ describe('labels', () => {
 
   it('reads integers written with decimals as classes', async () => {
     expect((await labelled(['1.0', '0.0', '1', '-0'])).classes).toEqual(['0', '1']);
+  });
+
+  it('keeps codes apart from numbers', async () => {
+    expect((await labelled(['01', '1', '1e2', '100'])).classes).toEqual(['01', '1', '100', '1e2']);
   });
 
   it('reads numbers with decimals as values to predict', async () => {
