@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { diskStorage } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadTask } from '../../packages/cli/src/registry/tasks.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { visionFolder } from '../models/vision.js';
 import { peftBench } from './in-process.js';
@@ -72,6 +73,17 @@ describe('a folder of images', () => {
     const { code, stderr } = await train('--model', path('vit'), ...given, '--out', path('refused'));
     expect(stderr).toMatch(message);
     expect(code).toBe(2);
+  });
+
+  it('trains on train, reports on val, and leaves test alone', async () => {
+    for (const [part, count] of Object.entries({ train: 3, val: 2, test: 4 })) await images(`parts/${part}`, count);
+    const read = () => loadTask('photos', { kind: 'folder', folder: path('parts'), images: true });
+    const { train, dev } = await read();
+    const parts = ({ rows }: typeof train) => rows.map(({ text }) => text.replace(/\d\.png/, ''));
+    expect(parts(train)).toEqual([...Array(3).fill('train/dark/'), ...Array(3).fill('train/light/')]);
+    expect(parts(dev)).toEqual(['val/dark/', 'val/dark/', 'val/light/', 'val/light/']);
+    await images('parts/more', 1);
+    await expect(read()).rejects.toThrow(/expected all images in train, validation and test, or none, got more\//);
   });
 
   it('needs a network of images', async () => {

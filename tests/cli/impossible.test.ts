@@ -20,6 +20,7 @@ beforeAll(async () => {
   await mkdir(path('notes'));
   for (const name of ['1.txt', '2.txt', '3.txt', '4.txt']) await writeFile(path(`notes/${name}`), '');
   await writeFile(path('schedule.json'), '{"protocol": {"schedule": "cosin"}}');
+  await writeFile(path('budgets.json'), '{"budgets": ["r=2", "r=4"]}');
   await writeFile(path('field.json'), '{"protocols": {}}');
   await writeFile(path('options.json'), '{"methods": {"lora": {"options": {"lora_alpah": 1}}}}');
 });
@@ -98,6 +99,14 @@ describe('a budget that the modules cannot hold is rejected, with the largest po
     expect(stderr).toMatch(/expected a number of parameters/);
     expect(code).toBe(2);
   });
+});
+
+it('train refuses a study of several budgets or tasks', async () => {
+  const train = 'train --method lora --out @out';
+  expect(await refusal(`${train} --config @budgets.json`)).toMatch(/train expects one --task, and the study has uci-/);
+  expect(await refusal(`${train} --config @budgets.json --task uci-sentiment`)).toMatch(
+    /train expects one --budget, and the study has r=2, r=4; choose one/,
+  );
 });
 
 describe('names of methods', () => {

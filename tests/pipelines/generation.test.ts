@@ -71,6 +71,21 @@ it('generation of a model in training uses its current adapter', async () => {
   await live.dispose();
 });
 
+it('the tokenizer of a pipeline takes the place of the model’s', async () => {
+  const { tokenizer: own, ...without } = model;
+  const loud = { ...own, decode: (ids: readonly number[]) => own.decode(ids).toUpperCase() };
+  const given = await pipeline('text-generation', without, { methods, executor, tokenizer: loud });
+  const text = await generateText(model, 'Shall I', { executor, maxNewTokens: 5 });
+  expect(await given('Shall I', { maxNewTokens: 5 })).toEqual([{ generated_text: `Shall I${text.toUpperCase()}` }]);
+  await given.dispose();
+});
+
+it('generation reads whole prompts', async () => {
+  await expect(pipeline('text-generation', model, { methods, executor, maxTokens: 4 })).rejects.toThrow(
+    "leave out 'maxTokens', or set 'maxNewTokens'",
+  );
+});
+
 describe('conversations', () => {
   const messages: ChatMessage[] = [{ role: 'user', content: 'Shall I' }];
 

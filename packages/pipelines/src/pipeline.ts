@@ -41,7 +41,10 @@ export interface PipelineOptions extends Omit<PretrainedOptions, 'task' | 'numLa
   readonly adapters?: Readonly<Record<string, string>>;
   /** The tokenizer. Default: the model's. */
   readonly tokenizer?: Tokenizer;
-  /** The maximum number of tokens per text: longer texts are truncated. Default, and upper limit: the model's. */
+  /**
+   * The maximum number of tokens per text: longer texts are truncated. Default, and upper limit: the model's. Not for
+   * text generation, which reads whole prompts.
+   */
   readonly maxTokens?: number;
   /** The maximum number of texts per batch. Default 16. */
   readonly batchSize?: number;
@@ -112,7 +115,7 @@ const settings = {
  * @param source The folder or hub ID of an adapter, whose configuration names its base model, labels and problem type;
  * the folder, package or hub ID of a model, e.g. a merged one; a model; or a model with adapters, of which the active
  * ones apply.
- * @throws ConfigError for an unknown task or option, a source for another task, or an adapter without a base model.
+ * @throws ConfigError for an unknown task or option, or one of another task, a source for another task, or an adapter without a base model.
  * @throws CheckpointError for an adapter or a model that is missing or broken.
  * @throws UnsupportedError for a model without a tokenizer.
  * @example
@@ -145,6 +148,12 @@ export async function pipeline<T extends keyof Pipelines>(
     shareBatches = isNode(),
     ...loading
   } = options;
+  if (task === 'text-generation' && options.maxTokens !== undefined) {
+    throw new ConfigError(
+      `${task} reads whole prompts: leave out 'maxTokens', or set 'maxNewTokens' in calls`,
+      'maxTokens',
+    );
+  }
   const kind = KINDS[task];
   const opened = await openSource(kind.task, source, { methods, model, tokenizer, adapters, loading });
   const { maxTokens: most = Infinity } =

@@ -62,7 +62,8 @@ export async function write(inference: Inference, input: unknown, options: unkno
   const results: unknown[] = [];
   for (const [index, prompt] of prompts.entries()) {
     const model = inference.model(adapterOf(choice, index));
-    const generator = openGenerator(model, { executor: inference.executor }); // uses the adapters' current values
+    const { executor, tokenizer } = inference;
+    const generator = openGenerator(model, { executor, tokenizer }); // uses the adapters' current values
     try {
       results.push([{ generated_text: await written(generator, prompt, writing, isFull) }]);
     } finally {

@@ -60,6 +60,9 @@ const PROTOCOL_FLAGS = [
   'split',
 ] as const;
 
+/** The study that `run` and `train` take their settings from if none is named. */
+export const DEFAULT_PRESET = 'quick';
+
 /** The group of the flags that most trainings need. */
 export const MOST_USED = 'Most used:';
 
@@ -94,7 +97,7 @@ export function withStudyFlags(command: Command): Command {
     )
     .option(
       '--images <folder>',
-      'your PNG and JPEG images, in a folder for each class, or in such folders within train and dev',
+      'your PNG and JPEG images, in a folder for each class, or in such folders within train and dev (or validation, val)',
     )
     .addOption(choice('--kind <name>', 'kind of task, if the columns do not show it', taskKinds))
     .option('--text-column <name>', 'column of the text, or of the first text of two (default: text, text_a)')
@@ -140,7 +143,7 @@ export function withStudyFlags(command: Command): Command {
       choice('--dtype <name>', 'frozen weights: float32, 8 or 4 bits (default: what the preset says)', WEIGHT_DTYPES),
     )
     .optionsGroup('Studies:')
-    .option('--preset <name>', `a built-in study, listed by ${commandName} run --help`, 'quick')
+    .option('--preset <name>', `a built-in study, listed by ${commandName} run --help`, DEFAULT_PRESET)
     .option('--full', "the preset's full size, if it has one")
     .option('--config <file>', 'a study in JSON, which overrides the preset');
 }

@@ -16,7 +16,16 @@ import { withProgress } from '../run/progress.js';
 import { runTrial, type RunTrialOptions } from '../run/trial.js';
 import { MAX_SEEDS } from '../study/study.js';
 import { planTrials, type Trial } from '../study/trials.js';
-import { choice, count, MOST_USED, studyFromFlags, withExample, withStudyFlags, type StudyFlags } from './flags.js';
+import {
+  choice,
+  count,
+  DEFAULT_PRESET,
+  MOST_USED,
+  studyFromFlags,
+  withExample,
+  withStudyFlags,
+  type StudyFlags,
+} from './flags.js';
 import {
   assertInputs,
   CHECKPOINT_EVERY,
@@ -65,8 +74,10 @@ async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number>
   checkOut(flags, 'adapter');
   const composed = await studyFromFlags(flags, { seeds: seed, ...(loss !== undefined && { protocol: { loss } }) });
   const { plan } = await planRun(composed);
-  const trial = planTrials(plan).find((each) => each.seed === seed);
-  if (!trial) throw new ConfigError(`there is no trial with seed ${seed}`, 'seed');
+  const trial = onlyTrial(
+    planTrials(plan).filter((each) => each.seed === seed),
+    flags,
+  );
   const rerun = `rerun the same command${force ? ' without --force' : ''}`;
   return inClaimedFolder(out, { written: trainingFolders(out), rerun }, async () => {
     checkOut(flags, 'adapter'); // again: until the lock was held, another training may have ended here
@@ -88,6 +99,22 @@ async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number>
       return INTERRUPTED;
     }
   });
+}
+
+/** @throws ConfigError for a study of several tasks or budgets; of the default one, the first task is an example. */
+function onlyTrial(trials: readonly Trial[], { config, data, preset }: TrainFlags): Trial {
+  const [first] = trials as [Trial, ...Trial[]]; // the flags decide the number of seeds
+  const isExample = preset === DEFAULT_PRESET && config === undefined && data === undefined;
+  const rest = isExample ? trials.filter(({ task }) => task === first.task) : trials;
+  if (rest.length === 1) return first;
+  for (const [flag, values] of [
+    ['task', new Set(rest.map(({ task }) => task))],
+    ['budget', new Set(rest.map(({ budget }) => String(budget)))],
+  ] as const) {
+    if (values.size === 1) continue;
+    throw new ConfigError(`train expects one --${flag}, and the study has ${[...values].join(', ')}; choose one`, flag);
+  }
+  return first;
 }
 
 /**

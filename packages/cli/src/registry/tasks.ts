@@ -139,19 +139,33 @@ export function imageFolder(data: DataSource): string | undefined {
   return data.kind === 'folder' && data.images === true ? data.folder : undefined;
 }
 
-/** Reads which images a folder has, or its folders `train` and `dev`. */
+/** The folders of a split; images in `test` are left out. */
+const SPLIT = /^(train|dev|validation|val|test)\//;
+
+/**
+ * Reads which images a folder has, or those in its folder `train`, and in `dev`, `validation` or `val`.
+ * @throws DataError for images beside such folders.
+ */
 async function imagesOf(name: string, folder: string, storage: Storage): Promise<LabelledTask> {
   const { imageTask } = await import('@peftjs/tasks/images'); // only here: text needs none of it
   if (!existsSync(folder)) throw new DataError(`--images ${folder}: there is no such folder`, folder);
   const all = (await readdir(folder, { recursive: true })).map((path) => path.split(sep).join('/'));
-  const [train, dev] = ['train/', 'dev/'].map((part) => all.filter((path) => path.startsWith(part))) as [
-    string[],
-    string[],
-  ];
-  const isSplit = train.length > 0 && dev.length > 0;
-  const task = await imageTask({ name, folder, storage, train: isSplit ? train : all, ...(isSplit && { dev }) });
-  const source = `images in ${basename(folder)}, given by the user${isSplit ? '' : ', of which a tenth is held out'}`;
-  return { ...task, source, licence: "the user's own", imagesIn: folder, ...(!isSplit && { heldOut: true }) };
+  const isSplit = all.some((path) => /^train\/.+\/.+/.test(path)); // images right in `train` are of a class of that name
+  const beside = isSplit ? all.find((path) => /\.(png|jpe?g)$/i.test(path) && !SPLIT.test(path)) : undefined;
+  if (beside !== undefined) {
+    const expected = 'expected all images in train, validation and test, or none';
+    throw new DataError(`--images ${folder}: ${expected}, got ${beside}; move it`, folder);
+  }
+  const within = (part: RegExp): string[] => all.filter((path) => part.test(path));
+  const dev = isSplit ? within(/^(dev|validation|val)\//) : [];
+  const task = await imageTask({
+    ...{ name, folder, storage },
+    train: isSplit ? within(/^train\//) : all,
+    ...(dev.length > 0 && { dev }),
+  });
+  const isHeldOut = dev.length === 0;
+  const source = `images in ${basename(folder)}, given by the user${isHeldOut ? ', of which a tenth is held out' : ''}`;
+  return { ...task, source, licence: "the user's own", imagesIn: folder, ...(isHeldOut && { heldOut: true }) };
 }
 
 function originOf({ train, dev }: TaskFiles): Origin {

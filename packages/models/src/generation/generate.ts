@@ -29,6 +29,7 @@ import {
 } from '@peftjs/core/runtime';
 import type { Decoding } from '../architecture.js';
 import type { PretrainedModel } from '../pretrained.js';
+import type { Tokenizer } from '../tokenizer.js';
 import { applyRepetitionPenalty, argMax, candidates, sampleToken, withoutRepeats } from './next-token.js';
 import {
   checkPrompts,
@@ -140,18 +141,24 @@ async function withGenerator<O extends OnExecutor, T>(
   }
 }
 
+/** What a model is opened with for generation. */
+interface OpenGeneratorOptions extends OnExecutor {
+  /** The tokenizer of prompts and answers. Default: the model's. */
+  readonly tokenizer?: Tokenizer | undefined;
+}
+
 /**
  * Opens a model for repeated generation: its weights stay on the executor, and compiled programs are reused.
  * @throws UnsupportedError when the model is not a causal language model.
  */
-export function openGenerator(peft: PeftModel | Model, options: OnExecutor): TextGenerator {
-  parseOptions('openGenerator', { executor: anything }, options);
-  const { executor } = options;
+export function openGenerator(peft: PeftModel | Model, options: OpenGeneratorOptions): TextGenerator {
+  parseOptions('openGenerator', { executor: anything, tokenizer: anything }, options);
   const { model, layers, values } = activeParts(peft);
+  const { eosTokenIds, tokenizer: own } = model as Partial<PretrainedModel>;
+  const { executor, tokenizer = own } = options;
   const decoding = decodingOf(model);
   const runtime = openRuntime(model, executor);
   const adapter = uploadAll(executor, values);
-  const { eosTokenIds, tokenizer } = model as Partial<PretrainedModel>;
   const write: TextGenerator['generate'] = async (prompts, options = {}) => {
     const settings = generationSettings(options, eosTokenIds);
     checkPrompts(prompts, decoding);
