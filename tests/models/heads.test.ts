@@ -1,21 +1,34 @@
 import { full } from '@peftjs/baselines';
 import {
   activeAdapter,
+  addAdapter,
   attach,
   hostTensor,
   loadPretrained,
   memoryStorage,
+  mergeAdapter,
   mergeAndUnload,
   predict,
   savePretrained,
+  setAdapter,
   type Batch,
   type Model,
+  type PeftModel,
 } from '@peftjs/core';
-import { ConfigError, floats, hostIntegers, tensorAt, UnsupportedError } from '@peftjs/core/method';
+import {
+  ConfigError,
+  floats,
+  hostIntegers,
+  mapTensor,
+  tensorAt,
+  UnsupportedError,
+  type ConfiguredMethod,
+} from '@peftjs/core/method';
 import { replaceAdapter } from '@peftjs/core/model';
 import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { saveMerged } from '@peftjs/models';
+import { vera } from '@peftjs/vera';
 import { describe, expect, it } from 'vitest';
 import { batchOf, endedBatch, folder, goldenValues, load, outputsOf, tiny, type Network } from './tiny.js';
 
@@ -99,6 +112,40 @@ describe('a head', () => {
       );
       expect(relativeDistance((await merged)?.[0] ?? [], (await own)?.[0] ?? [])).toBeLessThan(1e-5);
     }
+  });
+
+  it.each([
+    [
+      'modulesToSave',
+      lora({ r: 2, targetModules: ['q_proj'], modulesToSave: ['embed_tokens'], ensureWeightTying: true }),
+    ],
+    ['full fine-tuning', full({ targetModules: ['embed_tokens'] })],
+  ])('that is tied to a table trained by %s stays tied to it among other adapters', async (_, configured) => {
+    const model = await load(tiny('llama'), 'next');
+    const batch = batchOf(tiny('llama'), 1);
+    const executor = await referenceExecutor();
+    const outputs = async (peft: PeftModel | Model, options: { adapterNames?: string[] } = {}): Promise<number[]> =>
+      (await predict(peft, [batch], { executor, ...options })).flatMap((row) => [...row]);
+    const tuned = (other?: ConfiguredMethod): PeftModel => {
+      const peft = attach(model, configured);
+      const { values } = activeAdapter(peft);
+      const key = 'model.embed_tokens.weight';
+      const table = mapTensor(tensorAt(values, key), (value, at) => value + 0.3 * Math.sin(at));
+      replaceAdapter(peft, { values: { ...values, [key]: table } });
+      if (other) addAdapter(peft, other, { adapterName: 'other' });
+      setAdapter(peft, other ? ['default', 'other'] : 'default');
+      return peft;
+    };
+    const expected = await outputs(tuned());
+    const merged = tuned();
+    mergeAdapter(merged);
+    const onTable = lora({ r: 2, targetModules: ['embed_tokens'] }); // changes nothing before it is trained
+    const others = [vera({ r: 2, targetModules: ['v_proj'] }), onTable].map(tuned);
+    for (const peft of [merged, ...others, ...others.map((each) => mergeAndUnload(each))]) {
+      expect(relativeDistance(await outputs(peft), expected)).toBeLessThan(1e-5);
+    }
+    const mixed = await outputs(tuned(), { adapterNames: batch.rows.map(() => 'default') });
+    expect(relativeDistance(mixed, expected)).toBeLessThan(1e-5);
   });
 
   it('on the last token leaves out padding tokens at the end of a text, if config.json names them', async () => {

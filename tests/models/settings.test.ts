@@ -114,6 +114,10 @@ describe('settings of another network', () => {
     ],
     ['SmolLM', 'llama', { is_llama_config: true, rope_interleaved: false, pretraining_tp: 1, torch_dtype: 'bfloat16' }],
     ['Qwen2.5', 'qwen2', { max_window_layers: 28, sliding_window: 131_072, use_mrope: false, rope_theta: 1e6 }],
+    ['a cross-encoder', 'roberta', { sbert_ce_default_activation_function: 'torch.nn.modules.linear.Identity' }],
+    ['another', 'modernbert', { sentence_transformers: { activation_fn: 'torch.nn.Sigmoid', version: '5.2.0' } }],
+    ['Unsloth', 'llama', { model_name: 'unsloth/Llama-3.2-1B', unsloth_version: '2025.3' }],
+    ['an early GPT-2', 'gpt2', { n_special: 0, predict_special_tokens: true }],
   ] as const)('take what else the config.json of %s holds', async (_, network, config) => {
     const other = await load(tiny(network), 'classes', {}, { config });
     expect(other.fingerprint).toBe((await load(tiny(network), 'classes')).fingerprint);

@@ -85,6 +85,12 @@ describe('a transformers folder', () => {
       'bert.embeddings.position_ids': { dtype: 'I64', shape: [1], data: BigInt64Array.of(7n) },
       'cls.predictions.bias': f32([193], new Float32Array(193).fill(NaN)),
     })),
+    'with a special token that has no embedding': withTokenizer({
+      added_tokens: [
+        ...(parsed('tokenizer.json')['added_tokens'] as Json[]),
+        { id: 193, content: '[X]', special: true },
+      ],
+    }),
     'with settings left out': bertInMemory({
       'config.json': bytesOf({ ...parsed('config.json'), hidden_act: undefined, layer_norm_eps: undefined }),
     }),

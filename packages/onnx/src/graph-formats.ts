@@ -24,8 +24,8 @@ export function graphFormats({ options, subfolder, modelFileName, unless = [] }:
   const file: FileFormat = {
     ending: '.onnx',
     locate(path) {
-      const [, folder = '', marker = path] = /^(.*?\/)??((?:onnx\/)?[^/]+)$/.exec(path) ?? [];
-      return { folder: folder.slice(0, -1) || folder, format: graphFormat(marker, options) };
+      const [, folder = '', marker = path] = /^(.*?[\\/])??((?:onnx[\\/])?[^\\/]+)$/.exec(path) ?? [];
+      return { folder: folder.slice(0, -1) || folder, format: graphFormat(marker.replace('\\', '/'), options) };
     },
   };
   return [file, ...markers.map((marker): CheckpointFormat => ({ ...graphFormat(marker, options), unless }))];

@@ -17,8 +17,8 @@ export interface RankOptions extends CallOptions {
   /** The number of documents to return; null for all. Default null. */
   readonly topK?: number | null;
   /**
-   * How outputs become scores. Default: sigmoid for one output, as in sentence-transformers' `CrossEncoder`; softmax
-   * for two, where the second class is the score.
+   * How outputs become scores. Default: sigmoid for one output, the default of sentence-transformers' `CrossEncoder`,
+   * whatever function the model's own config.json names; softmax for two, where the second class is the score.
    */
   readonly functionToApply?: ScoreFunction;
 }

@@ -180,7 +180,7 @@ export const gpt2Type: ModelType = {
   name: 'gpt2',
   savedBy: 'GPT2Model, GPT2LMHeadModel or GPT2ForSequenceClassification',
   prefix: 'transformer.',
-  ignoredSettings: ['n_ctx', 'reorder_and_upcast_attn', ...SUMMARY],
+  ignoredSettings: ['n_ctx', 'n_special', 'predict_special_tokens', 'reorder_and_upcast_attn', ...SUMMARY],
   unusedWeights: ['attn.bias', 'attn.masked_bias'],
   architecture: (config, task) => gpt2(settings(config), task),
 };

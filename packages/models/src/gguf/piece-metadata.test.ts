@@ -7,7 +7,7 @@ type Pair = readonly [string, string];
 function metadataOf(merges: readonly Pair[]) {
   const tokens = ['<unk>', '<0x41>', 'a', 'b', 'c', 'ab', 'bc', 'abc'];
   const definition = {
-    added_tokens: [],
+    added_tokens: [{ id: 9, content: '<image>', special: true }], // has no row
     normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '\u2581' },
     pre_tokenizer: null,
     model: {

@@ -10,6 +10,7 @@ import {
   specialTokens,
   TOKENIZER_BYTES,
   TOKENIZER_FILE,
+  withinTable,
 } from '../transformers/tokenizer.js';
 import { CUTS } from './byte-level.js';
 import { assertSamePieces, hasPieces, pieceEntries } from './piece-metadata.js';
@@ -34,7 +35,7 @@ export async function tokenizerMetadata(
   { config, architecture, rows }: Owner,
 ): Promise<Map<string, MetadataValue>> {
   const folder = modelFolder('', memoryStorage(new Map(files)));
-  const definition = await folder.json(TOKENIZER_FILE, TOKENIZER_BYTES);
+  const definition = withinTable(await folder.json(TOKENIZER_FILE, TOKENIZER_BYTES), rows);
   const settings = await readTokenizerSettings(folder);
   const { tokens, kinds } = vocabularyOf(definition, rows);
   const own = hasPieces(definition) ? pieceEntries(definition, tokens, kinds) : byteLevelEntries(definition);

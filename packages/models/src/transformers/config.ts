@@ -254,8 +254,9 @@ const FIXED: readonly (readonly [name: string, expected: unknown])[] = [
  */
 const BOOKKEEPING: ReadonlySet<string> = new Set(
   `
-  architectures attn_implementation auto_map custom_pipelines dtype model_type name_or_path torch_dtype transformers_version
-  transformers.js_config unsloth_fixed unsloth_version use_bfloat16 tf_legacy_loss torchscript pruned_heads quantization_config
+  architectures attn_implementation auto_map custom_pipelines dtype model_name model_type name_or_path torch_dtype
+  transformers_version transformers.js_config sbert_ce_default_activation_function sentence_transformers unsloth_fixed
+  unsloth_version use_bfloat16 tf_legacy_loss torchscript pruned_heads quantization_config
 
   finetuning_task id2label label2id language num_labels problem_type task_specific_params
 

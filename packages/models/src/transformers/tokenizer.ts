@@ -1,4 +1,4 @@
-import { CheckpointError } from '@peftjs/core/method';
+import { CheckpointError, warnOnce } from '@peftjs/core/method';
 import type { Network } from '../architecture.js';
 import { createChatTemplate, endOfTurnId, MAX_TEMPLATE, type ChatTemplate } from '../chat-template.js';
 import { optionalJson, type ModelFolder } from '../folder.js';
@@ -50,8 +50,8 @@ export async function readTokenizer(
       file,
     );
   }
-  const definition = await folder.json(TOKENIZER_FILE, TOKENIZER_BYTES);
   const rows = network.sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 0;
+  const definition = withinTable(await folder.json(TOKENIZER_FILE, TOKENIZER_BYTES), rows);
   const ids = checkedIds(definition, rows, file);
   const { maxTokens } = network;
   const inputs = field(settings[0], 'model_input_names');
@@ -60,6 +60,21 @@ export async function readTokenizer(
   const vocabularySize = 1 + [...ids.values()].reduce((largest, id) => Math.max(largest, id), -1);
   const special = specialIds(settings, config, { ids, rows });
   return createTokenizer(definition as TokenizerDefinition, { maxTokens, vocabularySize, tokenTypes, special, file });
+}
+
+/**
+ * Leaves out special tokens without a row in the embedding table, such as the one for images in Gemma 3's text models.
+ * Their text is then read like any other.
+ */
+export function withinTable(definition: unknown, rows: number): unknown {
+  const added = field(definition, 'added_tokens');
+  if (!Array.isArray(added)) return definition;
+  const isOutside = (token: unknown): boolean => field(token, 'special') === true && Number(field(token, 'id')) >= rows;
+  const outside: unknown[] = added.filter(isOutside);
+  if (outside.length === 0) return definition;
+  const names = outside.map((token) => shown(field(token, 'content'))).join(', ');
+  warnOnce(`the model has no embedding of the special token ${names}, so its text is read like any other`);
+  return { ...(definition as object), added_tokens: added.filter((token) => !isOutside(token)) };
 }
 
 /** The maximum length of a token. Published ones have up to a few hundred characters, of blanks or dashes. */
