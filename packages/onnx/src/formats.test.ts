@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { FileFormat } from '@peftjs/models/architectures';
 import { expect, it } from 'vitest';
-import { graphFormats } from './graph-formats.js';
+import { DEFAULTS, graphFormats } from './graph-formats.js';
 
 it.each(['formats.ts', 'graph-formats.ts'])('naming the formats loads nothing of the reader: %s', (file) => {
   const source = readFileSync(new URL(file, import.meta.url), 'utf8');
@@ -15,6 +15,6 @@ it.each([
   [String.raw`web\model.onnx`, 'web', 'model.onnx'],
   ['model.onnx', '', 'model.onnx'],
 ])('the other files of %s are in its folder', (path, folder, marker) => {
-  const [file] = graphFormats({ options: undefined }) as [FileFormat];
+  const [file] = graphFormats({ options: DEFAULTS }) as [FileFormat];
   expect(file.locate(path)).toMatchObject({ folder, format: { marker } });
 });
