@@ -91,7 +91,7 @@ describe('a pushed folder', () => {
 
   it('can have the layout of transformers.js, and replaces existing files', async () => {
     await pushToHub(path('merged'), 'me/model');
-    const { commit } = await pushToHub(path('web'), 'me/model');
+    const { commit } = await pushToHub(`${path('merged')}/../web`, 'me/model'); // readdir returns a shorter path
     const files = use.hub.repos.at(-1)?.commits[commit] ?? {};
     expect(Object.keys(files)).toEqual(expect.arrayContaining(['onnx/model_quantized.onnx', 'model.safetensors']));
     expect(new TextDecoder().decode(files['README.md'])).toContain('library_name: transformers.js');
@@ -99,6 +99,12 @@ describe('a pushed folder', () => {
       'transformers.js_config': { dtype: 'q8' },
     });
   });
+});
+
+it('an existing repository can be pushed to with a token that may not create one', async () => {
+  await pushToHub(path('adapter'), 'me/shared');
+  use.hub.disturb(/\/repos\/create/, { status: 403 });
+  expect(await pushToHub(path('adapter'), 'me/shared')).toHaveProperty('commit');
 });
 
 it('a folder of GGUF files can be pushed, and a model loads from the file on the hub', async () => {

@@ -225,13 +225,13 @@ interface Exchange {
 
 function answer(hub: Hub, exchange: Exchange): void {
   const { one, response } = exchange;
-  const api = /^\/api\/(model|dataset)s\/([^/]+\/[^/]+)\/(revision|tree)\/(.+)$/.exec(one.path);
+  const api = /^\/api\/(model|dataset)s\/([^/]+\/[^/]+)(?:\/(revision|tree)\/(.+))?$/.exec(one.path);
   const file = /^\/(datasets\/)?([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(one.path);
   if (api) {
-    const [, type, name, kind, revision = ''] = api;
+    const [, type, name, kind, revision = 'main'] = api;
     const found = open(hub, exchange, { type, name, revision });
     if (!found) return;
-    if (kind === 'revision') sendJson(response, described(found));
+    if (kind !== 'tree') sendJson(response, described(found));
     else sendList(hub, exchange, found.files);
   } else if (file) {
     const [, dataset, name, revision = '', path = ''] = file;

@@ -68,6 +68,8 @@ describe('a generated text', () => {
     expect(await generateText(await alphabet(), 'a', { executor, ...endless, stopStrings: ['x', 'éab'] })).toBe(
       'bcéab',
     );
+    const atSpecial = { ...endless, stopStrings: ['<|endoftext|>'] };
+    expect(await generateText(await alphabet(), 'a', { executor, ...atSpecial })).toBe('bcé');
     const stoppingCriteria = (ids: readonly number[]) => ids.length === 3;
     expect(await generateText(await alphabet(), 'b', { executor, ...endless, stoppingCriteria })).toBe('cé');
   });

@@ -18,3 +18,4 @@ const server = createServer((request, response) => {
     });
 });
 server.listen(Number(process.env.PORT ?? 8123), () => console.log(`http://localhost:${server.address().port}`));
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit()); // a container has no default for them

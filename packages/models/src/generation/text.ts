@@ -70,6 +70,7 @@ export async function writeText(
   parseOptions('generateText', textEntries, given);
   const { stopStrings = [], onText, onToken, stoppingCriteria, ...options } = given;
   const textOf = following(tokenizer, ids);
+  const stopIds = stopStrings.flatMap((end) => tokenizer.specialTokens.get(end) ?? []); // `decode` leaves them out
   const pieces = onText && inPieces(onText);
   const ownIds: number[] = [];
   const [written] = await write([ids], {
@@ -82,7 +83,9 @@ export async function writeText(
       if (!text.endsWith(INCOMPLETE)) await pieces.upTo(text);
     },
     stoppingCriteria: (own, number) =>
-      stopStrings.some((end) => textOf(own).includes(end)) || (stoppingCriteria?.(own, number) ?? false),
+      stopIds.includes(own.at(-1) ?? -1) ||
+      stopStrings.some((end) => textOf(own).includes(end)) ||
+      (stoppingCriteria?.(own, number) ?? false),
   });
   const text = textOf(written?.ids ?? []);
   await pieces?.upTo(text);

@@ -20,3 +20,11 @@ it.each(['http://hub.example', 'http://127.0.0.1.example', 'http://localhost.exa
     expect(tokenOf({}, endpoint)).toBeUndefined();
   },
 );
+
+it.each(['hf_oauth_eyJh.eyJz.c2-_', 'api_org_ofAll', 'a-mirror:token=='])('takes the token %s', (token) => {
+  expect(tokenOf({ HF_TOKEN: ` ${token}\n` }, 'https://huggingface.co')).toBe(token);
+});
+
+it.each(['hf_two\nlines', 'hf_two words', 'hf_ü'])('refuses %j, and does not show it', (token) => {
+  expect(() => tokenOf({ HF_TOKEN: token }, 'https://huggingface.co')).toThrow(/^(?!.*(two|ü))HF_TOKEN must be/);
+});

@@ -131,8 +131,8 @@ export function tokenOf(environment: Environment, endpoint: string): string | un
   if (protocol !== 'https:' && !LOOPBACK.test(hostname)) {
     throw new ConfigError(`${name} would go to ${endpoint} unencrypted: use an https URL, or unset ${name}`, name);
   }
-  if (/^hf_\w+$/.test(token)) return token;
-  throw new ConfigError(`${name} must be a hub token: 'hf_' and letters or digits; its value is not shown`, name);
+  if (/^[\x21-\x7e]+$/.test(token)) return token; // what a header may hold: other hubs and OAuth have other tokens
+  throw new ConfigError(`${name} must be a hub token, one line of ASCII without blanks; its value is not shown`, name);
 }
 
 /** Whether HF_HUB_OFFLINE forbids requests to the hub. */

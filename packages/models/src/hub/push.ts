@@ -69,7 +69,7 @@ export async function pushToHub(folder: string, repo: string, options: PushOptio
   assertArgument('folder', folder, aText);
   const { title, settings, subject } = pushSettings(repo, options);
   const files = await filesOf(folder);
-  const { commit, createRepo } = await import('@huggingface/hub');
+  const { commit, createRepo, repoExists } = await import('@huggingface/hub');
   const asking = {
     repo: { type: 'model', name: repo } as const,
     hubUrl: settings.endpoint,
@@ -78,8 +78,11 @@ export async function pushToHub(folder: string, repo: string, options: PushOptio
   };
   const visibility = options.private ? 'private' : 'public';
   try {
-    await createRepo({ ...asking, visibility }).catch((error: unknown) => {
-      if (!(error instanceof HubError && error.status === ALREADY_THERE)) throw error;
+    await createRepo({ ...asking, visibility }).catch(async (error: unknown) => {
+      const status = error instanceof HubError ? error.status : undefined;
+      if (status === ALREADY_THERE) return;
+      const mayBeThere = MAY_NOT_CREATE.includes(status ?? 0);
+      if (!mayBeThere || !(await repoExists(asking).catch(() => false))) throw error;
     });
     const operations = files.map(({ path, content }) => ({ operation: 'addOrUpdate' as const, path, content }));
     // The hub accepts both protocols. The newer one, xet, needs a separate server, which the tests do not have.
@@ -96,6 +99,8 @@ export async function pushToHub(folder: string, repo: string, options: PushOptio
 
 /** The hub's status for a repository that already exists. */
 const ALREADY_THERE = 409;
+/** Its statuses for a token that may not create repositories, but may be able to write to one that exists. */
+const MAY_NOT_CREATE: readonly number[] = [401, 402, 403];
 
 /**
  * Checks the options of a push before anything is computed or sent.
@@ -138,7 +143,8 @@ interface PushedFile {
 async function filesOf(folder: string): Promise<PushedFile[]> {
   const fs = fileSystem();
   const { pathToFileURL } = nodeModule('node:url') as typeof import('node:url');
-  const root = folder.replace(/[/\\]+$/, '');
+  const { resolve } = nodeModule('node:path') as typeof import('node:path');
+  const root = resolve(folder); // the paths that readdir returns begin with it
   try {
     const paths = await pathsIn(root, fs);
     assertWeights(folder, paths);

@@ -17,7 +17,7 @@ import { files } from './files.js';
 const EPOCHS = 12;
 const ADAPTER = 'my-adapter'; // in IndexedDB
 
-let stopper = new AbortController();
+let stopper; // of the training that runs: there is one at a time
 let executor; // one for the page: opened when it is first needed
 let classifier; // opened again after a training
 
@@ -25,18 +25,27 @@ const tell = (kind, more = {}) => self.postMessage({ kind, ...more });
 
 self.addEventListener('message', async ({ data: { kind, table, text } }) => {
   try {
-    if (kind === 'stop') stopper.abort();
-    if (kind === 'train') await learn(table);
+    if (kind === 'stop') stopper?.abort();
+    if (kind === 'train' && !stopper) await learn(table);
     if (kind === 'classify') await answer(text);
   } catch (error) {
-    if (error === stopper.signal.reason) tell('stopped');
-    else tell('failed', { reason: error.message });
+    if (error.name === 'AbortError') tell('stopped');
+    else tell(kind === 'train' ? 'failed' : 'refused', { reason: error.message });
   }
 });
 
 async function learn(table) {
   stopper = new AbortController();
   tell('loading');
+  try {
+    await trainAndSave(table, stopper.signal);
+  } finally {
+    stopper = undefined;
+  }
+  tell('trained');
+}
+
+async function trainAndSave(table, signal) {
   const rows = await readTable(new TextEncoder().encode(table), { path: 'data.tsv' });
   const model = await fromPretrained('model', { labels: rows.classes, storage: files });
   const data = trainingData(encodeRows(rows, model.tokenizer, { maxTokens: 64 }), { batchSize: 16, seed: 1 });
@@ -44,13 +53,12 @@ async function learn(table) {
   await train(peft, data, {
     executor: await opened(),
     epochs: EPOCHS,
-    signal: stopper.signal,
+    signal,
     onStep: ({ step, totalSteps, loss }) => tell('step', { loss, share: step / totalSteps }),
   });
   await savePretrained(peft, ADAPTER, { storage: files });
   await classifier?.dispose();
   classifier = undefined;
-  tell('trained');
 }
 
 async function answer(text) {

@@ -18,7 +18,7 @@ worker.addEventListener('message', ({ data }) => {
     return;
   }
   if (data.kind === 'step') element('progress').value = data.share;
-  else if (data.kind !== 'loading') isTraining(false);
+  else if (['trained', 'stopped', 'failed'].includes(data.kind)) isTraining(false);
   element('state').textContent = said(data);
 });
 
