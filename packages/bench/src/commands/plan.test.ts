@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { syntheticResults } from '../../../cli/test/synthetic-results.js';
 import { writeResult } from '@peftjs/cli/results';
 import type { Trial } from '@peftjs/cli/trials';
-import { describePlan, knownSpreads, plannedBudgets, secondsOf, type Plan } from './plan.js';
+import { describePlan, knownSpreads, plannedBudgets, secondsOf, typicalTrials, type Plan } from './plan.js';
 import { addRunCommand } from './run.js';
 
 /** Trials with the fields that a plan reads. */
@@ -37,6 +37,24 @@ describe('plannedBudgets', () => {
   });
 });
 
+it.each([
+  ['the reference', 'lora', ['sora r=4', 'lora r=4'], 'lora r=4'],
+  ['an arm with a budget', null, ['full null', 'lora r=4'], 'lora r=4'],
+  ['no head whose features are kept, even as the reference', 'head', ['head null', 'lora r=4'], 'lora r=4'],
+  ['the head if nothing else is trained', null, ['head null'], 'head null'],
+  ['no arm that chooses its size', 'sora', ['sora auto', 'sora r=4', 'lora r=4'], 'sora r=4'],
+  ['one that does if there is no other', 'head', ['head null', 'sora auto:0.01'], 'sora auto:0.01'],
+  ['no arm in stages', 'staged', ['staged null', 'full null'], 'full null'],
+])('a typical trial is of %s', (_, reference, arms, typical) => {
+  const given = arms.map((each) => {
+    const [arm = '', budget = ''] = each.split(' ');
+    const settings = arm === 'staged' ? { stages: {} } : {};
+    return { task: 'a', arm, method: arm, budget: budget === 'null' ? null : budget, settings } as Trial;
+  });
+  const found = typicalTrials(given, { headOnly: new Set(['head']), study: { reference } });
+  expect(found.map(({ arm, budget }) => `${arm} ${budget}`)).toEqual([typical]);
+});
+
 it('a study takes at least as long as its longest trial, however many workers there are', () => {
   const measured = [
     { task: 'a', trialSeconds: 10 },
@@ -53,6 +71,7 @@ describe('describePlan', () => {
       trials: { reported: 48, tuning: 30, tuningAtMost: 42 },
       seconds: { planned: 3600, most: 5400, workers: 2 },
       stopsEarly: false,
+      choosesSize: false,
       measured: [
         { task: 'a', arm: 'lora', stepMedianMs: 216, compileSeconds: 2, rows: 16, tokens: 15, trialSeconds: 32.5 },
       ],

@@ -1,7 +1,7 @@
 import { DataError } from '@peftjs/core/method';
 import { commandName } from '@peftjs/cli';
 import { counted, formatDuration, formatSmall } from '@peftjs/cli/format';
-import { grouped } from '../report/statistics/comparisons.js';
+import { by, grouped } from '../report/statistics/comparisons.js';
 import { POWER, reachOf, spreadsOf, type Reach, type Spread } from '../report/statistics/power.js';
 import { keepNewestNumerics, readResults } from '@peftjs/cli/results';
 import {
@@ -13,6 +13,7 @@ import {
   startWorker,
   trialPreparer,
   type MeasuredTask,
+  type Study,
   type Trial,
   type TrialContext,
   type Worker,
@@ -43,6 +44,8 @@ export interface Plan {
   readonly seconds: { readonly planned: number; readonly most: number; readonly workers: number };
   /** Whether early stopping may end trials before that. */
   readonly stopsEarly: boolean;
+  /** Whether some trials choose their size; the time leaves out their later stages, whose number is not known before. */
+  readonly choosesSize: boolean;
   /** The measured steps, by task. */
   readonly measured: readonly MeasuredTask[];
   /** The equivalence margin that the study states; null if it states none. */
@@ -115,7 +118,7 @@ export async function planOf(
   const spreads = await knownSpreads(source, plan.study.tasks);
   const reported = planTrials(plan);
   const tuning = countTuning(plan);
-  const measured = await measureTasks(typicalTrials(reported, plan.study.reference), workers, signal);
+  const measured = await measureTasks(typicalTrials(reported, plan), workers, signal);
   const atATime = Math.max(1, workers);
   const ofReported = secondsOf(reported, measured, atATime);
   const ofTuning = secondsOf(trialsOf(planTuning(plan)), measured, atATime);
@@ -124,6 +127,7 @@ export async function planOf(
     trials: { reported: reported.length, tuning: tuning.planned, tuningAtMost: tuning.most },
     seconds: { planned: ofReported + ofTuning, most: ofReported + widest, workers: atATime },
     stopsEarly: plan.study.protocol.earlyStoppingPatience != null,
+    choosesSize: reported.some(choosesSize),
     measured,
     margin: plan.study.margin,
     spreads,
@@ -141,12 +145,25 @@ export function secondsOf(
   return Math.max(0, ...seconds, seconds.reduce((sum, each) => sum + each, 0) / atATime);
 }
 
-/** Picks a typical trial for each task: of the reference arm, or of an arm with a budget. */
-function typicalTrials(trials: readonly Trial[], reference: string | null): Trial[] {
-  return grouped(trials, ({ task }) => task).map((ofTask) => {
-    const atOnce = ofTask.filter(({ settings }) => !settings.stages);
-    return atOnce.find(({ arm }) => arm === reference) ?? atOnce.find(({ budget }) => budget !== null) ?? ofTask[0];
-  });
+/**
+ * Picks a typical trial for each task: of the reference arm, or of an arm with a budget. Trials in stages are taken if
+ * there are no others; those of the head alone, whose steps are far shorter, if nothing else is trained.
+ */
+export function typicalTrials(
+  trials: readonly Trial[],
+  { headOnly, study: { reference } }: Pick<TrialContext, 'headOnly'> & { readonly study: Pick<Study, 'reference'> },
+): Trial[] {
+  const mostTypical = by<Trial>(
+    ({ method }) => Number(headOnly.has(method)),
+    (trial) => Number(trial.settings.stages !== undefined || choosesSize(trial)),
+    ({ arm }) => Number(arm !== reference),
+    ({ budget }) => Number(budget === null),
+  );
+  return grouped(trials, ({ task }) => task).map((ofTask) => ofTask.sort(mostTypical)[0]);
+}
+
+function choosesSize({ budget }: Pick<Trial, 'budget'>): boolean {
+  return budget !== null && budget.startsWith('auto');
 }
 
 /**
@@ -184,7 +201,7 @@ export function plannedBudgets(
   trials: readonly Trial[],
   spreads: Readonly<Record<string, Spread>> | null,
 ): PlannedBudget[] {
-  const hasNone = ({ budget }: Trial): boolean => budget === null || budget.startsWith('auto');
+  const hasNone = (trial: Trial): boolean => trial.budget === null || choosesSize(trial);
   const open = new Set(trials.filter(hasNone).map(({ arm, budget }) => `${arm} ${budget}`)).size;
   const budgets = new Set(trials.filter((trial) => !hasNone(trial)).map(({ budget }) => budget as string));
   const tasks = [...new Set(trials.map(({ task }) => task))];
@@ -206,6 +223,7 @@ export function plannedBudgets(
 /** Describes a plan in words. */
 export function describePlan(plan: Plan): string {
   const { trials, seconds, stopsEarly, measured, spreads, budgets } = plan;
+  const later = plan.choosesSize ? '; not counted: the later stages of trials that choose their size' : '';
   const upTo =
     trials.tuningAtMost > trials.tuning
       ? `, up to ${trials.tuningAtMost} if a best rate lies at the edge of its grid`
@@ -215,10 +233,10 @@ export function describePlan(plan: Plan): string {
   const [about, early] = stopsEarly ? ['at most about', '; trials that stop early end sooner'] : ['about', ''];
   return [
     `trials: ${trials.reported} reported; ${tuning} learning rates${upTo}`,
-    `time: ${about} ${formatDuration(seconds.planned)}${most}, with ${counted(seconds.workers, 'worker')}${early}`,
+    `time: ${about} ${formatDuration(seconds.planned)}${most}, with ${counted(seconds.workers, 'worker')}${early}${later}`,
     ...measured.map(
       ({ task, arm, stepMedianMs, rows, tokens, trialSeconds }) =>
-        `  ${task}: ${stepMedianMs.toFixed(0)} ms per step (median of ${MEASURED_STEPS} steps of ${arm}, ${rows} rows of ${tokens} tokens); ${formatDuration(trialSeconds)} per trial, assumed for all arms`,
+        `  ${task}: ${stepMedianMs.toFixed(0)} ms per step (median of ${MEASURED_STEPS} steps of ${arm}, ${rows} rows${tokens === null ? '' : ` of ${tokens} tokens`}); ${formatDuration(trialSeconds)} per trial, assumed for all arms`,
     ),
     describeSpreads(spreads),
     ...budgets.flatMap((budget) => describeBudget(budget, plan)),

@@ -1,4 +1,4 @@
-import { atBudgets, grouped, withSpecs, type Comparison } from './statistics/comparisons.js';
+import { atBudgets, grouped, nameAt, type Comparison } from './statistics/comparisons.js';
 import { LEVEL } from './statistics/equivalence.js';
 import type { Interval } from './statistics/estimates.js';
 import {
@@ -94,10 +94,8 @@ export function contestsOf({ rows, overall, comparisons }: Compared): Contest[] 
     const metric = 'metrics' in first ? meanMetric(first) : first.metric;
     const all = [...field.map((row) => entryOf(row, rows)), ...(task === null ? absentFrom(model, tasks, rows) : [])];
     return atBudgets(all, ({ budget }) => budget).map(({ budget, items }): Contest => {
-      const arms = withSpecs(
-        items.filter((item) => 'row' in item),
-        (arm) => arm.budget,
-      );
+      const entries = items.filter((item) => 'row' in item);
+      const arms = entries.map((entry) => ({ ...entry, label: nameAt(budget.spec, entry.row, rows) }));
       return {
         ...{ model, task, tasks, metric, lowerIsBetter, budget },
         arms: withSeedReasons(arms, task === null ? tasks : []).sort(bestFirst),

@@ -22,15 +22,16 @@ export async function measureTask(trial: Trial, prepared: PreparedTrial): Promis
     train: repeated(prepared.train, batch),
     selection: ofOneBatch(prepared.selection),
     dev: ofOneBatch(prepared.dev),
+    trainSubset: async (count) => ofOneBatch(await prepared.trainSubset(count)),
     extraDevSets: {},
   };
   const { result } = await runTrial({ ...trial, protocol: { ...protocol, epochs: 1, evaluations: 1 } }, few);
   const { stepMedianMs, compileSeconds } = result.time;
-  const { rows, tokens } = sizeOf(batch);
+  const { length: rows } = batch.rows;
   const steps = epochsOf(trial) * prepared.train.batchesPerEpoch;
   const judged = evaluationsOf(protocol) * prepared.rows.selection + 2 * prepared.rows.dev;
   const trialSeconds = compileSeconds + ((steps + (FORWARD * judged) / rows) * stepMedianMs) / 1000;
-  return { task, arm, stepMedianMs, compileSeconds, rows, tokens, trialSeconds };
+  return { task, arm, stepMedianMs, compileSeconds, rows, tokens: tokensOf(batch), trialSeconds };
 }
 
 /**
@@ -41,17 +42,17 @@ function evaluationsOf({ epochs, evaluations, earlyStoppingPatience: patience }:
   return patience == null ? evaluations : Math.max(epochs, evaluations);
 }
 
-/** The full batch of median length. */
+/** The full batch of median length. Batches of images are all alike, and reading one decodes its images. */
 function medianOf(batches: readonly Batch[]): Batch {
-  const most = Math.max(...batches.map((batch) => sizeOf(batch).rows));
-  const full = batches.filter((batch) => sizeOf(batch).rows === most);
-  full.sort((a, b) => sizeOf(a).tokens - sizeOf(b).tokens);
+  const most = Math.max(...batches.map(({ rows }) => rows.length));
+  const full = batches.filter(({ rows }) => rows.length === most);
+  if (tokensOf(full[0] as Batch) !== null) full.sort((a, b) => Number(tokensOf(a)) - Number(tokensOf(b)));
   return full[full.length >> 1] as Batch;
 }
 
-function sizeOf({ inputs }: Batch): { readonly rows: number; readonly tokens: number } {
-  const [rows = 1, tokens = 0] = inputs['inputIds']?.shape ?? [];
-  return { rows, tokens };
+/** Tokens that each row is padded to; null for images. */
+function tokensOf({ inputs }: Batch): number | null {
+  return inputs['inputIds']?.shape[1] ?? null;
 }
 
 /** One epoch that repeats the same batch. */
@@ -70,13 +71,23 @@ function repeated(data: TrainingData, batch: Batch): TrainingData {
   };
 }
 
-/** Returns evaluation data of the first batch only, since only the time matters and not the score. */
-function ofOneBatch({ batches, primaryMetric, summarise, takesSurprise = false }: EvaluationData): EvaluationData {
+/**
+ * Returns evaluation data of the first batch only, since only the time matters and not the score: it is 0, as that of
+ * each row is where the data score rows, which an adapter that chooses its size needs.
+ */
+function ofOneBatch(data: EvaluationData): EvaluationData {
+  const { batches, primaryMetric, summarise, takesSurprise = false } = data;
+  const score = (): Record<string, number> => ({ [primaryMetric]: 0 });
+  const zeros = (outputs: readonly Float32Array[]): number[] => Array.from(outputs, () => 0);
   return {
     batches: batches.slice(0, 1),
     primaryMetric,
     ...(summarise && { summarise }),
     takesSurprise,
-    score: () => ({ [primaryMetric]: 0 }),
+    score,
+    ...(data.predictions && {
+      predictions: (outputs) => ({ predicted: zeros(outputs), actual: zeros(outputs) }),
+      scoreRows: score,
+    }),
   };
 }

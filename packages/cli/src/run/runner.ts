@@ -68,11 +68,11 @@ export interface MeasuredTask {
   readonly compileSeconds: number;
   /** Rows of the measured batch. */
   readonly rows: number;
-  /** Tokens that each of these rows is padded to. */
-  readonly tokens: number;
+  /** Tokens that each of these rows is padded to; null for images. */
+  readonly tokens: number | null;
   /**
-   * The estimated duration of a whole trial in seconds, without early stopping: compilation, training steps, and
-   * evaluated rows at half the cost of trained ones.
+   * The estimated duration of a whole trial in seconds, without early stopping and without the later stages of a trial
+   * that chooses its size: compilation, training steps, and evaluated rows at half the cost of trained ones.
    */
   readonly trialSeconds: number;
 }

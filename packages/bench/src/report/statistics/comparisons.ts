@@ -159,7 +159,7 @@ function contestsOf(arms: readonly Arm[]): Contest[] {
   return grouped(arms, ({ trials: [{ model }] }) => model).flatMap((ofModel) =>
     atBudgets(ofModel, budgetOf).map(({ budget, items }): Contest => ({
       ...{ model: ofModel[0].trials[0].model, budget: budget.spec },
-      arms: withSpecs(items, budgetOf).sort(by(taskOf, labelOf)),
+      arms: withNames(items, budget.spec).sort(by(taskOf, labelOf)),
     })),
   );
 }
@@ -185,19 +185,39 @@ export function atBudgets<Item, Of extends Budget>(
   }));
 }
 
+/** What tells an arm of a summary apart from others. */
+export interface Named {
+  readonly model: string;
+  readonly label: string;
+  readonly budget: Budget;
+}
+
 /**
- * Adds the budget to the label of each arm without a fixed one that shares its label with another arm, such as one that
- * chooses its size next to the same arm at a given budget.
+ * The name of an arm in the comparisons and verdicts at a budget. It is the label, with the arm's own budget if that is
+ * not fixed and another of `arms` meets it there under the same label, such as an arm that chooses its size next to the
+ * same arm at a given budget.
  */
-export function withSpecs<Item extends { readonly label: string }>(
-  arms: readonly Item[],
-  budgetOf: (arm: Item) => Budget,
-): Item[] {
-  return arms.map((arm) => {
-    const { requested, spec } = budgetOf(arm);
-    const isTwin = (other: Item): boolean => other.label === arm.label && budgetOf(other).spec !== spec;
-    return requested === null && arms.some(isTwin) ? { ...arm, label: `${arm.label} (${spec})` } : arm;
-  });
+export function nameAt(
+  at: string,
+  { model, label, budget: { requested, spec } }: Named,
+  arms: readonly Named[],
+): string {
+  const isTwin = (other: Named): boolean =>
+    other.model === model &&
+    other.label === label &&
+    other.budget.spec !== spec &&
+    (other.budget.requested === null || other.budget.spec === at);
+  return requested === null && arms.some(isTwin) ? `${label} (${spec})` : label;
+}
+
+/** What an arm is named by. */
+export function namedOf({ label, trials: [{ model, budget }] }: Arm): Named {
+  return { model, label, budget };
+}
+
+function withNames(arms: readonly Arm[], at: string): Arm[] {
+  const named = arms.map(namedOf);
+  return arms.map((arm) => ({ ...arm, label: nameAt(at, namedOf(arm), named) }));
 }
 
 const taskOf = ({ trials: [{ task }] }: Arm): string => task;

@@ -5,7 +5,8 @@ import type { DoneTrial } from '@peftjs/cli/results';
 import { pairsOf } from './comparisons.js';
 import { meanWithError, pooledError, testEquivalence, type MeanWithError } from './equivalence.js';
 import { holm, signFlipTestOverTasks } from './estimates.js';
-import { reachOf, spreadsOf, type Design, type Spread } from './power.js';
+import { POWER, reachOf, spreadsOf, type Design, type Spread } from './power.js';
+import { studentQuantile } from './student.js';
 
 const alike = (tasks: number, spread: Spread): Design['spreads'] => Array.from({ length: tasks }, () => spread);
 
@@ -96,6 +97,12 @@ describe('reachOf', () => {
     expect(reachOf({ seeds: 6, pairs: 78, spreads: alike(1, { seeds: SD, rows: null }) })).toMatchObject({
       ...{ leastP: 2 / 2 ** 6, leastPHolm: 1, seedsNeeded: 12, difference: null },
     });
+  });
+
+  it.each([24, 28, 60])('needs seconds for %i differences, and finds about what normal theory says', (seeds) => {
+    const { difference } = reachOf({ seeds, pairs: 1, spreads: alike(1, { seeds: SD, rows: null }) });
+    const errors = studentQuantile(0.025, seeds - 1) + studentQuantile(1 - POWER, seeds - 1);
+    expect((difference ?? 0) / ((errors * SD) / Math.sqrt(seeds))).toBeCloseTo(1, 1);
   });
 
   it('grows with the spread, and the margin also with the variation over rows', () => {

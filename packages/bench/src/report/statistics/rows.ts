@@ -1,6 +1,6 @@
 import { mean } from 'simple-statistics';
 import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
-import { by, grouped, type Comparison, type PairedDifference } from './comparisons.js';
+import { by, grouped, nameAt, type Comparison, type Named, type PairedDifference } from './comparisons.js';
 import type { Estimate } from './estimates.js';
 import { estimateOf, type Sample } from './resampling.js';
 
@@ -9,7 +9,7 @@ import { estimateOf, type Sample } from './resampling.js';
  * better, negative differences are good.
  */
 export interface Difference extends PairedDifference {
-  /** The label of the reference. */
+  /** The name of the reference. */
   readonly to: string;
   /** `p`, Holm-adjusted over the pairs of this task and budget. */
   readonly pHolm: number;
@@ -131,21 +131,24 @@ export function averageOverTasks(
     const tasks = new Set(ofModel.map(({ task }) => task)).size;
     const directions = new Set(ofModel.map(({ lowerIsBetter }) => lowerIsBetter)).size;
     if (tasks < 2 || directions > 1) return [];
-    // A row without a budget has a difference for each budget of a reference that has budgets.
-    const isOpen = ofModel.some((row) => row.label === reference && row.budget.requested === null);
     const unrankedRows = grouped(ofModel, ({ label, budget }) => [label, budget.spec])
       .filter((byTask) => byTask.length === tasks)
-      .map((byTask) => overallRow(byTask, { comparisons, reference, scores, isOpen }));
+      .map((byTask) => overallRow(byTask, ofModel, { comparisons, reference, scores }));
     return unrankedRows.map((row) => withRank(row, unrankedRows)).sort(inReadingOrder);
   });
 }
 
 function overallRow(
   byTask: readonly [SummaryRow, ...SummaryRow[]],
-  { comparisons, reference, scores, isOpen }: AverageOverTasksOptions & { readonly isOpen: boolean },
+  rows: readonly SummaryRow[],
+  { comparisons, reference, scores }: AverageOverTasksOptions,
 ): UnrankedRow {
   const [{ model, lowerIsBetter, label, budget }] = byTask;
-  const isComparable = isOpen || budget.requested !== null;
+  const references = rows.filter((row) => row.label === reference);
+  // A row without a budget has a difference for each budget of a reference that has budgets.
+  const to =
+    references.find((row) => row.budget.spec === budget.spec) ??
+    references.find((row) => row.budget.requested === null);
   return {
     ...{ model, lowerIsBetter, label },
     tasks: byTask.map(({ task }) => task),
@@ -153,7 +156,7 @@ function overallRow(
     budget: { ...budget, met: byTask.every((row) => row.budget.met) },
     baseline: byTask.every(({ baseline }) => baseline),
     score: estimateOf(byTask.map(scores)),
-    difference: isComparable ? differenceTo(reference, byTask[0], null, comparisons) : null,
+    difference: to ? differenceTo(to, byTask[0], null, { arms: rows, comparisons }) : null,
     rank: null,
     isRanked: byTask.every(({ rank }) => rank !== null),
     stored: mean(byTask.map(({ parameters }) => parameters.stored)),
@@ -161,23 +164,27 @@ function overallRow(
 }
 
 /**
- * A row's difference to the reference, on its task or over the tasks (null). Two arms without a budget are compared at
+ * A row's difference to a reference, on its task or over the tasks (null). Two arms without a budget are compared at
  * every budget; the largest adjusted p counts.
+ * @param reference an arm at the row's budget, or without one
+ * @param compared all comparisons, and all arms, which decide how these name the two
  */
 export function differenceTo(
-  reference: string,
-  { model, budget, label }: Pick<SummaryRow, 'model' | 'budget' | 'label'>,
+  reference: Named,
+  row: Named,
   task: string | null,
-  comparisons: readonly Comparison[],
+  { arms, comparisons }: { readonly arms: readonly Named[]; readonly comparisons: readonly Comparison[] },
 ): Difference | null {
-  const own = comparisons
-    .filter((each) => each.task === task && each.model === model)
-    .filter((each) => budget.requested === null || each.budget === budget.spec)
-    .sort((a, b) => b.pHolm - a.pHolm);
-  const found = comparisonOf(own, label, reference);
+  const [found] = comparisons
+    .filter((each) => each.task === task && each.model === row.model)
+    .filter((each) => row.budget.requested === null || each.budget === row.budget.spec)
+    .sort((a, b) => b.pHolm - a.pHolm)
+    .flatMap(
+      (each) => comparisonOf([each], nameAt(each.budget, row, arms), nameAt(each.budget, reference, arms)) ?? [],
+    );
   if (!found) return null;
-  const { mean: difference, sd, interval, pairs, p, pHolm } = found;
-  return { to: reference, pairs, mean: difference, sd, interval, p, pHolm };
+  const { b: to, mean: difference, sd, interval, pairs, p, pHolm } = found;
+  return { to, pairs, mean: difference, sd, interval, p, pHolm };
 }
 
 /** The first comparison of two arms, as `a` minus `b`; undefined if there is none. */

@@ -203,6 +203,37 @@ describe('summarise', () => {
     });
   });
 
+  it('compares an arm that chooses its size by its own scores, not by those of the same arm at a budget', () => {
+    const trials = syntheticResults({ methods: ['head', 'lora', 'sora'], seeds: 3 });
+    const auto = trials
+      .filter(({ arm }) => arm === 'sora')
+      .map((trial) => ({
+        ...trial,
+        ...{ id: `auto-${trial.id}`, finishedAt: '2000-01-01T00:00:00.000Z' },
+        ...{ budget: { ...trial.budget, requested: null, spec: 'auto' } },
+        metrics: { accuracy: primaryMetric(trial) - 0.3 },
+      }));
+    const differences = (against: string): string[] => {
+      const { rows, overall } = summarise([...trials, ...auto], { reference: against });
+      const meanOf = (to: string, { task, budget }: { task?: string; budget: { spec: string } }): number => {
+        const spec = to === 'head' ? 'none' : to === 'sora (auto)' ? 'auto' : budget.spec;
+        const arm = to.replace(' (auto)', '');
+        const among = task === undefined ? overall : rows.filter((row) => row.task === task);
+        return among.find(({ label, budget: of }) => label === arm && of.spec === spec)?.score.mean ?? NaN;
+      };
+      return [...rows, ...overall].flatMap((row) => {
+        const { label, budget, score, difference } = row;
+        if (!difference) return [];
+        expect(difference.mean).toBeCloseTo(score.mean - meanOf(difference.to, row), 12);
+        return `${label} ${budget.spec} - ${difference.to}`;
+      });
+    };
+    const againstHead = ['sora auto - head', 'lora r=4 - head', 'sora r=4 - head'];
+    expect(differences('head').sort()).toEqual([...againstHead, ...againstHead, ...againstHead].sort());
+    const againstSora = ['head none - sora (auto)', 'lora r=4 - sora'];
+    expect(differences('sora').sort()).toEqual([...againstSora, ...againstSora, ...againstSora].sort());
+  });
+
   it('says what six seeds cannot show on a single task', () => {
     const notes = summarise(syntheticResults({ seeds: 6 }), { reference }).notes.join(' ');
     expect(notes).toContain('is 0.03125, and 0.1875 over 6 pairs');

@@ -5,7 +5,7 @@ import type { Compared } from '../contest.js';
 import type { Findings } from '../findings.js';
 import { verdictsOf } from '../verdict.js';
 import { testClaims } from './claims.js';
-import { armsOf, by, comparable, compareArms, grouped, type Arm, type Comparison } from './comparisons.js';
+import { armsOf, by, comparable, compareArms, grouped, namedOf, type Arm, type Comparison } from './comparisons.js';
 import { LEVEL } from './equivalence.js';
 import { RESAMPLES, ROW_RESAMPLES, seedsToReach } from './estimates.js';
 import { estimateOf, scoresOf, type Sample } from './resampling.js';
@@ -41,11 +41,12 @@ export function summarise(
   const arms = armsOf(results);
   const scores = new Map(arms.map(({ trials }) => [trials[0].id, scoresOf(trials)]));
   const scoresIn = (id: string | undefined): Sample => scores.get(id ?? '') as Sample;
-  const comparisons = compareArms(arms, margin);
+  const compared = { arms: arms.map(namedOf), comparisons: compareArms(arms, margin) };
+  const { comparisons } = compared;
   const unrankedRows = arms.map((arm): UnrankedRow => {
     const row = rowOf(arm, scoresIn(arm.trials[0].id));
     const to = referenceOf(arm, arms, reference);
-    return { ...row, difference: to ? differenceTo(to.label, row, row.task, comparisons) : null };
+    return { ...row, difference: to ? differenceTo(namedOf(to), row, row.task, compared) : null };
   });
   const rows = unrankedRows.map((row) => withRank(row, unrankedRows)).sort(inReadingOrder);
   const overall = averageOverTasks(rows, { comparisons, reference, scores: ({ trials: [first] }) => scoresIn(first) });
@@ -86,7 +87,10 @@ function rowOf(arm: Arm, scores: Sample): UnrankedRow {
   };
 }
 
-/** The reference arm at the same budget, or without one; of several, the one trained under the same protocol. */
+/**
+ * The reference arm at the same budget or, if there is none, without one; of several, the one trained under the same
+ * protocol.
+ */
 function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Arm | undefined {
   const [trial] = arm.trials;
   if (trial.arm === reference) return undefined;
@@ -97,7 +101,11 @@ function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Arm | u
       comparable(other, trial),
   );
   const protocol = canonical(trial.protocol);
-  return candidates.find(({ trials }) => canonical(trials[0].protocol) === protocol) ?? candidates[0];
+  const closest = by<Arm>(
+    ({ trials: [{ budget }] }) => Number(budget.spec !== trial.budget.spec),
+    ({ trials: [other] }) => Number(canonical(other.protocol) !== protocol),
+  );
+  return candidates.sort(closest)[0];
 }
 
 function withRank(row: UnrankedRow, rows: readonly UnrankedRow[]): SummaryRow {

@@ -43,6 +43,8 @@ const ATTEMPTS = 3;
 export const MAX_STALLED = 25;
 /** The most bytes of a trial's data that go through Redis; more should be on a path that all machines share. */
 export const MAX_BYTES = 50 * 2 ** 20;
+/** The most files of a trial's data: a folder of images is one each. */
+const MAX_FILES = 100_000;
 /** Unclaimed results and the data of trials are removed after a week. */
 export const KEEP_SECONDS = 7 * 24 * 3600;
 
@@ -119,7 +121,7 @@ const jobSchema = v.pipe(
     trial: v.looseObject({ id, method: text, model: text, task: text, data: dataSourceSchema }),
     model: text,
     data: dataSourceSchema,
-    files: v.pipe(v.array(sentFile), v.maxLength(100)),
+    files: v.pipe(v.array(sentFile), v.maxLength(MAX_FILES)),
     checkpointEvery: v.exactOptional(count),
   }),
   v.check(

@@ -4,6 +4,8 @@ import { join, relative } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { onWarning } from '@peftjs/core';
 import { composeStudy } from '@peftjs/cli/trials';
+import type { Trial } from '@peftjs/cli/trials';
+import { readJob } from './contract.js';
 import { dataFolders, packData } from './data.js';
 
 const { protocol } = composeStudy([
@@ -52,6 +54,23 @@ describe('packData', () => {
     expect(packed.files.map(({ path }) => path)).toEqual(['mine/train.tsv', 'mine/dev.tsv']);
     expect(packed.contents.size).toBe(1);
     for (const [, content] of packed.contents) expect(new TextDecoder().decode(content)).toBe(rows);
+  });
+
+  it('packs a folder of images, one file each, as workers accept it', async () => {
+    const photos = ['train', 'dev'].flatMap((part) =>
+      ['light', 'dark'].map((label) => file(`photos/${part}/${label}`)),
+    );
+    for (const photo of photos) {
+      await mkdir(photo, { recursive: true });
+      for (let image = 0; image < 30; image++) await writeFile(join(photo, `${image}.png`), `${photo} ${image}`);
+    }
+    const data = { kind: 'folder', folder: file('photos'), images: true } as const;
+    const { contents, ...packed } = await packData({ task: 'photos', data, protocol });
+    expect(packed.files).toHaveLength(120);
+    expect(contents.size).toBe(120);
+    const trial = { id: 'a-1', method: 'any', model: 'some/model', task: 'photos', data } as Trial;
+    const job = { trial, model: trial.model, ...packed };
+    expect(readJob('a-1', job)).toEqual(job);
   });
 
   it('leaves large data in place, by full path, and says what to do', async () => {

@@ -47,12 +47,14 @@ export async function packData(trial: TrialFiles, mostBytes = MAX_BYTES): Promis
   return { data: withPaths(data, nameOf), files, contents };
 }
 
-/** Puts files into Redis, unless they are there already. */
+/** Puts files into Redis, unless they are there already; all at once, since images are thousands of files. */
 export async function sendData(redis: Redis, { contents }: Pick<PackedData, 'contents'>): Promise<void> {
-  for (const [hash, content] of contents) {
-    const isThere = await redis.expire(keyOf(hash), KEEP_SECONDS);
-    if (!isThere) await redis.set(keyOf(hash), Buffer.from(content), 'EX', KEEP_SECONDS);
-  }
+  await Promise.all(
+    [...contents].map(async ([hash, content]) => {
+      const isThere = await redis.expire(keyOf(hash), KEEP_SECONDS);
+      if (!isThere) await redis.set(keyOf(hash), Buffer.from(content), 'EX', KEEP_SECONDS);
+    }),
+  );
 }
 
 /**

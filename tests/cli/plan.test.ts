@@ -1,0 +1,42 @@
+// What `run --plan` measures: arms that choose their size, and images.
+import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { diskStorage } from '@peftjs/core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { visionFolder } from '../models/vision.js';
+import { peftBench } from './in-process.js';
+import { tinyTask } from './tiny-task.js';
+
+let folder = '';
+const path = (name: string): string => join(folder, name);
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'peft-bench-plan-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+describe('run --plan', () => {
+  it('measures an arm that chooses its size if there is no other, and says what it leaves out', async () => {
+    const study = ['run', ...(await tinyTask(folder, 32)), '--seeds', '1', '--plan', '--out', path('none')];
+    const { code, stderr } = await peftBench([...study, '--method', 'head,sora', '--budget', 'auto']);
+    expect(stderr).toContain('of sora, 8 rows of ');
+    expect(stderr).toContain('not counted: the later stages of trials that choose their size');
+    expect(code).toBe(0);
+  });
+
+  it('counts the rows of images, which have no tokens', async () => {
+    for (const [part, count] of Object.entries({ train: 10, dev: 2 })) {
+      for (const [label, picture] of Object.entries({ dark: 'grey.png', light: 'tall.png' })) {
+        await mkdir(path(`photos/${part}/${label}`), { recursive: true });
+        const from = new URL(`../tasks/fixtures/images/${picture}`, import.meta.url);
+        for (let image = 0; image < count; image++) await copyFile(from, path(`photos/${part}/${label}/${image}.png`));
+      }
+    }
+    for (const [file, bytes] of visionFolder(path('vit'))) await diskStorage().write(file, bytes);
+    const study = ['run', '--preset', 'smoke', '--model', path('vit'), '--images', path('photos'), '--batch-size', '4'];
+    const flags = ['--method', 'lora', '--budget', 'r=2', '--seeds', '1', '--plan', '--out', path('none')];
+    const { code, stderr } = await peftBench([...study, ...flags]);
+    expect(stderr).toContain('of lora, 4 rows);');
+    expect(code).toBe(0);
+  });
+});
