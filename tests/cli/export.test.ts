@@ -87,6 +87,13 @@ describe('peft-bench export', () => {
 });
 
 describe('an export for llama.cpp', () => {
+  it('is described by inspect, and predicts as a language model', async () => {
+    expect((await peftBench(['inspect', path('llama.gguf')])).stdout).toMatch(/^model\.layers\.0\.self_attn\.q_proj /m);
+    const { code, stdout } = await peftBench(['predict', path('llama.gguf'), 'a', '--max-new-tokens', '2', '--json']);
+    expect(JSON.parse(stdout)).toHaveProperty('generated');
+    expect(code).toBe(0);
+  });
+
   it.each([
     [
       'gguf',

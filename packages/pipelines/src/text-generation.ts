@@ -12,7 +12,7 @@ import { callOptions } from './call-options.js';
 import { adapterOf, chosenAdapters, type CallOptions, type Inference } from './inference.js';
 
 /** Options of a text-generation call. See also `generateText` and `generateChat` of @peftjs/models. */
-export interface TextGenerationOptions extends CallOptions, Omit<GenerateChatOptions, 'onToken' | 'stoppingCriteria'> {
+export interface TextGenerationOptions extends CallOptions, GenerateChatOptions {
   /** The maximum number of generated tokens. Default 256. */
   readonly maxNewTokens?: number;
   /** Whether `generated_text` includes the prompt. A conversation always does. Default true. */

@@ -75,6 +75,7 @@ export function rowsOf(table: Table<unknown>, reading: Reading): Scheme & Pick<D
     return { kind, classes: [], rows: readEach(records, path, (record) => scoredRow(record, reading)) };
   }
   const raw = readEach(records, path, (record) => rawRow(record, kind, reading));
+  if (kind === 'multi-label' && !reading.like) assertNotVectors(raw, path);
   const { kind: meant, classes } = reading.like ?? schemeOf(raw, kind, path);
   const numbered = numbering({ kind: meant, classes }, path);
   return { kind: meant, classes, rows: readEach(raw, path, (row) => labelled(row, meant, numbered)) };
@@ -116,8 +117,18 @@ function rawRow(record: TableRecord<unknown>, kind: TaskKind | undefined, readin
   if (kind !== 'multi-label') return { line, texts, labels: [oneLabel(record, label, path)] };
   const labels = severalLabels(record, label, labelSeparator, path);
   if (new Set(labels).size === labels.length) return { line, texts, labels };
-  const found = shown(record.cells.get(label));
-  throw errorAt(path, line, `expected each label once, got ${found}; list the row's labels, not a 0 or 1 for each`);
+  throw notALabelList(shown(record.cells.get(label)), line, path);
+}
+
+/** @throws DataError for rows with a 0 or 1 for each of two labels, all of them `[0, 1]` or `[1, 0]`. */
+function assertNotVectors(rows: readonly RawRow[], path: string): void {
+  const isVector = ({ labels }: RawRow): boolean => [...labels].sort().join() === '0,1';
+  const [first] = rows;
+  if (first && rows.every(isVector)) throw notALabelList(`[${first.labels.join(', ')}]`, first.line, path);
+}
+
+function notALabelList(found: string, line: number, path: string): DataError {
+  return errorAt(path, line, `expected each label once, got ${found}; list the row's labels, not a 0 or 1 for each`);
 }
 
 function textsOf(record: TableRecord<unknown>, { texts }: Layout, path: string): string[] {

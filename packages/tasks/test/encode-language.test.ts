@@ -143,7 +143,7 @@ describe('conversations', () => {
   it('may begin with an answer, also where the template reads the first message', async () => {
     const template: ChatTemplate = (messages, { addGenerationPrompt }) => {
       if (messages.length === 0) throw new DataError('there is no first message');
-      const turns = messages.map(({ role, content }) => `${role.charAt(0)}:${content.trim()};`);
+      const turns = messages.map(({ role, content }) => `${role.charAt(0)}:${(content ?? '').trim()};`);
       return `You are;${turns.join('')}${addGenerationPrompt ? 'a:' : ''}`;
     };
     const [text, labels] = await learnt([{ role: 'assistant', content: ' You? ' }, user, assistant], template);
@@ -153,7 +153,9 @@ describe('conversations', () => {
   it('reject a template that changes earlier text, and name the row', async () => {
     const counting: ChatTemplate = (messages) =>
       `${messages.length} ${messages.map(({ content }) => content).join(' ')}`;
-    await expect(learnt([user, assistant], counting)).rejects.toThrow(/^chat, row 1: expected the chat template to keep/);
+    await expect(learnt([user, assistant], counting)).rejects.toThrow(
+      /^chat, row 1: expected the chat template to keep/,
+    );
   });
 });
 

@@ -54,6 +54,14 @@ describe('rows with several labels', () => {
   it.each<[string, string, Options, ...string[]]>([
     ['a 0 or 1 for each', jsonl({ text: 'a', labels: [0, 1, 0] }), {}, 'a.jsonl:1', '[0,1,0]', 'not a 0 or 1 for each'],
     [
+      'a 0 or 1 for each of two',
+      jsonl({ text: 'a', labels: [0, 1] }, { text: 'b', labels: [1, 0] }),
+      {},
+      'a.jsonl:1',
+      '[0, 1]',
+      'not a 0 or 1 for each',
+    ],
+    [
       'one label without a list',
       jsonl({ text: 'a', labels: ['x'] }, { text: 'b', labels: 'y' }),
       {},

