@@ -1,7 +1,8 @@
 import { bitfit, full, head, houlsby, ia3, pfeiffer } from '@peftjs/baselines';
 import { adalora } from '@peftjs/adalora';
 import { activeAdapter, attach, convertToLora, predict, train, type PeftModel } from '@peftjs/core';
-import { UnsupportedError, type ConfiguredMethod } from '@peftjs/core/method';
+import { mapTensor, mapValues, UnsupportedError, type ConfiguredMethod } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
 import { referenceExecutor, relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { lnTuning } from '@peftjs/ln-tuning';
 import { loha } from '@peftjs/loha';
@@ -11,6 +12,7 @@ import { oft } from '@peftjs/oft';
 import { sora } from '@peftjs/sora';
 import { vera } from '@peftjs/vera';
 import { describe, expect, it } from 'vitest';
+import { batchOf, load, tiny } from '../models/tiny.js';
 
 const executor = await referenceExecutor();
 
@@ -66,6 +68,32 @@ describe('an adapter converted to a LoRA', () => {
       expect(() => convertToLora(peft, { method: lora, rank: 4 })).toThrow(UnsupportedError);
     },
   );
+
+  it('keeps a table that is also the head in full, and the head tied to it', async () => {
+    const model = await load(tiny('llama'), 'next');
+    const peft = attach(model, full({ targetModules: ['embed_tokens', 'q_proj'] }));
+    const values = mapValues(activeAdapter(peft).values, (tensor) =>
+      mapTensor(tensor, (value, at) => value + 0.3 * Math.sin(at)),
+    );
+    replaceAdapter(peft, { values });
+    const converted = convertToLora(peft, { method: lora, energy: 1 });
+    expect(activeAdapter(converted).config).toMatchObject({
+      modulesToSave: ['model.embed_tokens'],
+      ensureWeightTying: true,
+    });
+    const batches = [batchOf(tiny('llama'), 1)];
+    const [expected, actual] = await Promise.all(
+      [peft, converted].map(async (each) => (await predict(each, batches, { executor })).flatMap((row) => [...row])),
+    );
+    expect(relativeDistance(actual ?? [], expected ?? [])).toBeLessThan(1e-4);
+  });
+
+  it('is rejected if a module without a bias gets one', async () => {
+    const peft = attach(await load(tiny('llama'), 'next'), lora({ r: 1, targetModules: ['q_proj'], loraBias: true }));
+    const convert = () => convertToLora(peft, { method: lora, rank: 1 });
+    expect(convert).toThrow(UnsupportedError);
+    expect(convert).toThrow(/adds a bias to 'model\.layers\.0\.self_attn\.q_proj', which has none/);
+  });
 
   it('is rejected by a method that does not read LoRA', async () => {
     const peft = await trained(lora({ r: 1 }));

@@ -63,4 +63,14 @@ describe('a hot swap', () => {
     );
     expect(activeAdapter(peft)).toBe(adapter);
   });
+
+  it('into an adapter with the scaling 0 is rejected, unless the other has it too', async () => {
+    const peft = attach(toyModel(), lora({ r: 2, loraAlpha: 0, targetModules }));
+    const swap = { methods: [lora], adapterName: 'default' };
+    const { storage } = await stored({ r: 2, targetModules }, 9);
+    await expect(hotswapAdapter(peft, 'other', { ...swap, storage })).rejects.toThrow(/has the scaling 0, so no B/);
+    const { peft: still, storage: zero } = await stored({ r: 2, loraAlpha: 0, targetModules }, 9);
+    await hotswapAdapter(peft, 'other', { ...swap, storage: zero });
+    expect(activeAdapter(peft).values).toEqual(activeAdapter(still).values);
+  });
 });

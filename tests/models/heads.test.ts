@@ -139,13 +139,18 @@ describe('a head', () => {
     const expected = await outputs(tuned());
     const merged = tuned();
     mergeAdapter(merged);
-    const onTable = lora({ r: 2, targetModules: ['embed_tokens'] }); // changes nothing before it is trained
-    const others = [vera({ r: 2, targetModules: ['v_proj'] }), onTable].map(tuned);
+    const [onTable, onHead] = ['embed_tokens', 'lm_head'].map((name) => lora({ r: 2, targetModules: [name] }));
+    const startingOnHead = lora({ r: 2, targetModules: ['lm_head'], initLoraWeights: 'pissa' });
+    // None of these changes anything before it is trained.
+    const others = [vera({ r: 2, targetModules: ['v_proj'] }), onTable, onHead, startingOnHead].map(tuned);
     for (const peft of [merged, ...others, ...others.map((each) => mergeAndUnload(each))]) {
       expect(relativeDistance(await outputs(peft), expected)).toBeLessThan(1e-5);
     }
-    const mixed = await outputs(tuned(), { adapterNames: batch.rows.map(() => 'default') });
-    expect(relativeDistance(mixed, expected)).toBeLessThan(1e-5);
+    const adapterNames = batch.rows.map((row) => (row % 2 === 0 ? 'default' : 'other'));
+    const [mixed, frozen] = [await outputs(tuned(onHead), { adapterNames }), await outputs(model)];
+    const perRow = mixed.length / batch.rows.length;
+    const ofRows = mixed.map((_, at) => (Math.floor(at / perRow) % 2 === 0 ? expected : frozen)[at] ?? NaN);
+    expect(relativeDistance(mixed, ofRows)).toBeLessThan(1e-5);
   });
 
   it('on the last token leaves out padding tokens at the end of a text, if config.json names them', async () => {

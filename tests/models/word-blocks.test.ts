@@ -1,4 +1,14 @@
-import { attach, evaluate, train, type Executor, type Model, type TrainingData } from '@peftjs/core';
+import {
+  attach,
+  evaluate,
+  mergeAdapter,
+  mergeAndUnload,
+  train,
+  type EvaluationData,
+  type Executor,
+  type Model,
+  type TrainingData,
+} from '@peftjs/core';
 import { createRng, hostIntegers, type HostTensor } from '@peftjs/core/method';
 import { relativeDistance, referenceExecutor } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
@@ -41,6 +51,12 @@ function data(): TrainingData {
   return { kind: 'causal-lm', epoch: () => batches, batchesPerEpoch: batches.length };
 }
 
+async function texts(): Promise<EvaluationData> {
+  const tokenizer = { tokenIds: (text: string) => Array.from(text, (_, at) => (at * 777) % WORDS), eosTokenId: 0 };
+  const set = await languageSet('texts', [{ text: 'x'.repeat(40) }, { text: 'y'.repeat(13) }]);
+  return causalEvaluation(encodeLanguage(set, tokenizer, { maxTokens: 16 }), { batchSize: 2 });
+}
+
 async function trained(
   model: Model,
   executor: Executor,
@@ -79,12 +95,19 @@ describe('the loss of a language model in blocks of words', () => {
     expect(await trained(model, executor, targets)).toEqual(await trained(whole, executor, targets));
   });
 
+  it.each(['embed_tokens', 'lm_head'])('gives the perplexity of a tied head apart from its table: %s', async (name) => {
+    const peft = attach(await manyWords('gemma2', 'fp32'), lora({ targetModules: [name], initLoraWeights: false }));
+    mergeAdapter(peft);
+    const { split: _, ...whole } = mergeAndUnload(peft);
+    const [executor, rows] = [compiled({ threads: 1 }), await texts()];
+    const [blocked, plain] = [await evaluate(peft, rows, { executor }), await evaluate(whole, rows, { executor })];
+    expect(relativeDistance([blocked.meanLogLikelihood ?? NaN], [plain.meanLogLikelihood ?? NaN])).toBeLessThan(1e-6);
+  });
+
   it('gives the perplexity of the whole logits', async () => {
     const model = await manyWords('llama', 'fp32');
     const { split: _, ...whole } = model;
-    const tokenizer = { tokenIds: (text: string) => Array.from(text, (_, at) => (at * 777) % WORDS), eosTokenId: 0 };
-    const set = await languageSet('texts', [{ text: 'x'.repeat(40) }, { text: 'y'.repeat(13) }]);
-    const rows = causalEvaluation(encodeLanguage(set, tokenizer, { maxTokens: 16 }), { batchSize: 2 });
+    const rows = await texts();
     for (const executor of [compiled({ threads: 1 }), await referenceExecutor()]) {
       const [blocked, plain] = [await evaluate(model, rows, { executor }), await evaluate(whole, rows, { executor })];
       expect(relativeDistance([blocked.meanLogLikelihood ?? NaN], [plain.meanLogLikelihood ?? NaN])).toBeLessThan(1e-6);

@@ -15,11 +15,11 @@ import {
   type Model,
   type PeftModel,
 } from '@peftjs/core';
-import { hostZeros } from '@peftjs/core/method';
+import { floats, hostZeros, mapTensor, tensorAt } from '@peftjs/core/method';
 import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
-import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
+import { readSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { sora } from '@peftjs/sora';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { batchOf, folder, heads, load, tiny, type HeadName, type Network } from '../models/tiny.js';
@@ -109,6 +109,36 @@ it.each(Object.entries(refused))('%s is rejected', async (name, message) => {
   const { network: family, head } = adapters[name] ?? expect.fail(name);
   const model = await network(family, head);
   await expect(loadPretrained(model, `${fixtures}/families/${name}`, { methods })).rejects.toThrow(message);
+});
+
+describe("PEFT's copies of frozen weights", () => {
+  const folder = `${fixtures}/families/tied-table-lora`;
+  const tensors = readSafetensors(new Uint8Array(readFileSync(`${folder}/adapter_model.safetensors`)));
+  const base = 'base_model.model.model.embed_tokens';
+  const read = async (model: Model, copies: Readonly<Record<string, StoredTensor>>) => {
+    const storage = memoryStorage();
+    await storage.write('a/adapter_config.json', new Uint8Array(readFileSync(`${folder}/adapter_config.json`)));
+    const written = new Map<string, StoredTensor>([...tensors, ...Object.entries(copies)]);
+    await storage.write('a/adapter_model.safetensors', writeSafetensors(written, { format: 'pt' }));
+    return loadPretrained(model, 'a', { methods, storage });
+  };
+
+  it('are compared as rounded to bfloat16, and may be of other tables and heads (save_embedding_layers)', async () => {
+    const plain = await network('llama', 'next');
+    // weights that bfloat16 rounds
+    const table = mapTensor(tensorAt(plain.weights, 'model.embed_tokens.weight'), (value) => value * 1.001);
+    const model = { ...plain, weights: { ...plain.weights, 'model.embed_tokens.weight': table } };
+    const words = floats(table);
+    const { shape } = table;
+    const halves = Uint16Array.from(new Uint32Array(words.slice().buffer), (bits) => (bits + 0x8000) >>> 16);
+    const rounded = { dtype: 'BF16', shape, data: halves } as const;
+    const changed = { dtype: 'F32', shape, data: words.map((value, at) => (at === 40 ? value + 1 : value)) } as const;
+    const expected = getPeftModelStateDict(await read(model, { [`${base}.base_layer.weight`]: rounded }));
+    const head = { 'base_model.model.lm_head.weight': rounded };
+    const other = await read(model, { ...head, [`${base}.base_layer.weight`]: rounded });
+    expect(getPeftModelStateDict(other)).toEqual(expected);
+    await expect(read(model, { 'base_model.model.lm_head.weight': changed })).rejects.toThrow(/which differs from the/);
+  });
 });
 
 it("is saved for transformers with a separate head if a tied table's two uses differ", async () => {

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import {
   adamW,
+  attach,
   evaluate,
   hostTensor,
   loadPretrained,
@@ -13,7 +14,7 @@ import {
   type TrainingData,
 } from '@peftjs/core';
 import { dpo, orpo } from '@peftjs/core/losses';
-import { hostFilled, hostIntegers, type HostTensors } from '@peftjs/core/method';
+import { DataError, hostFilled, hostIntegers, type HostTensors } from '@peftjs/core/method';
 import { ADAPTER_WEIGHTS } from '@peftjs/core/model';
 import { farthestTensor } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
@@ -109,5 +110,22 @@ describe.each([
       rewardRejected: close('rewards/rejected'),
       ...(name === 'dpo' && { logpsChosen: close('logps/chosen'), logpsRejected: close('logps/rejected') }),
     });
+  });
+});
+
+describe('a reference is refused', () => {
+  const [first, second] = batches as [Batch, Batch];
+  it.each<[string, TrainingData['epoch'], RegExp]>([
+    ['for a row that the first epoch lacks', (index) => [index === 0 ? second : first], /have a row 0 that is not in/],
+    ['for rows numbered batch by batch', () => [first, { ...second, rows: first.rows }], /two rows .* the number 0:/],
+  ])('%s', async (_, epoch, message) => {
+    const model = await load(tiny('llama'), 'next');
+    const training = train(
+      attach(model, lora({ r: 1 })),
+      { kind: 'preferences', batchesPerEpoch: epoch(0).length, epoch },
+      { executor, loss: dpo(), epochs: 2 },
+    );
+    await expect(training).rejects.toThrow(DataError);
+    await expect(training).rejects.toThrow(message);
   });
 });

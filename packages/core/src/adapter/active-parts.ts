@@ -46,8 +46,11 @@ function partsOfActive(peft: PeftModel, active: readonly Adapter[]): ActiveParts
       : { ...peft.model, weights: { ...peft.model.weights, ...peft.mergedWeights } };
   const layers = active.filter(({ name }) => !peft.merged.includes(name)).flatMap(layerParts);
   const saved = active.slice(0, 1).flatMap(savedParts);
-  const isAlone =
-    peft.merged.length === 0 && (active.length === 1 || !layers.some(({ layer }) => sharesTensors(layer)));
+  const { tied = [] } = peft.model;
+  // The layer of a tied head builds on the frozen table, and on what the table's layer makes of the head.
+  const isOfTwo = ({ layer }: Part): boolean =>
+    sharesTensors(layer) || tied.some(({ site }) => site.path === layer.site.path);
+  const isAlone = peft.merged.length === 0 && (active.length === 1 || !layers.some(isOfTwo));
   return { model, ...byModule([...saved, ...layers], (parts) => combined(peft.model, parts, isAlone)) };
 }
 
@@ -113,7 +116,7 @@ function sharesTensors({ state = {} }: AdapterLayer): boolean {
 
 /**
  * Combines the parts of one module into one layer. A single part acts unchanged if nothing is merged into its weight
- * and no other adapter uses its tensors' names. Otherwise the parts act one after the other.
+ * and no other adapter uses its tensors' names or its table. Otherwise the parts act one after the other.
  */
 function combined(model: Model, parts: readonly Part[], isAlone: boolean): ActivePart {
   const [only, ...others] = parts as readonly [Part, ...Part[]];
@@ -275,8 +278,8 @@ type Joined = (parts: readonly Part[]) => AdapterLayer['forward'];
 function composite(parts: readonly Part[], joined: Joined): AdapterLayer {
   const [first] = parts as readonly [Part, ...Part[]];
   const onHead = parts.flatMap((part) => {
-    const { tiedForward } = part.layer;
-    return tiedForward ? [{ ...part, layer: { ...part.layer, forward: tiedForward } }] : [];
+    const forward = tiedForwardOf(part.layer);
+    return forward ? [{ ...part, layer: { ...part.layer, forward } }] : [];
   });
   const params: Record<string, ParamSpec> = {};
   for (const { adapter, values } of parts) {
@@ -291,6 +294,15 @@ function composite(parts: readonly Part[], joined: Joined): AdapterLayer {
     ...(onHead.length > 0 && { tiedForward: joined(onHead) }),
     storedParameters: () => parts.reduce((sum, { layer, values }) => sum + layer.storedParameters(values), 0),
   };
+}
+
+/**
+ * Returns how a layer acts on a head that shares its table. A table trained in full takes the frozen one's place there
+ * too; in a composite layer, which keeps the frozen one, that needs a function.
+ */
+export function tiedForwardOf({ site, replacesModule, tiedForward }: AdapterLayer): AdapterLayer['tiedForward'] {
+  if (!replacesModule || site.kind !== 'embedding') return tiedForward;
+  return (_x, p, at) => at.run({ weight: tf.transpose(tensorAt(p, 'weight')) }); // [words, width] -> [width, words]
 }
 
 /** Picks a part's tensors from those of its composite layer. */

@@ -18,7 +18,7 @@ import {
 } from './adapters.js';
 import { rankLayer } from '../ranks/rank-layer.js';
 import { biasLayer, fullLayer } from './layers.js';
-import { replaceAdapter } from './peft-model.js';
+import { replaceAdapter, type PeftModel } from './peft-model.js';
 import { targetEntries } from './targets.js';
 
 /** A fixed change of rank one at every module: the smallest adapter that can be merged. */
@@ -60,6 +60,19 @@ describe('setAdapter', () => {
     expect(peft.active).toEqual(['b']);
     expect(Object.keys(activeParts(peft).layers)).toContain('encoder.layer.0.attention.query');
   });
+});
+
+it.each<[string, (peft: PeftModel) => void, string]>([
+  ['deleteAdapter', (peft) => deleteAdapter(peft, undefined as never), 'name is missing; expected a text'],
+  [
+    'setAdapter',
+    (peft) => setAdapter(peft, undefined as never),
+    "names is missing; expected an adapter's name or a list of names",
+  ],
+])('%s without a name is refused', (_, act, message) => {
+  const peft = attached();
+  expect(() => act(peft)).toThrow(message);
+  expect([...peft.adapters.keys()]).toEqual(['a']);
 });
 
 describe('fullPrecision', () => {

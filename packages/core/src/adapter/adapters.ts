@@ -5,13 +5,13 @@ import type { AdapterLayer, FrozenModule } from '../contracts/layer.js';
 import type { ConfiguredMethod, TargetConfig } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { outputMeaning } from '../head.js';
-import { aFunction, aTextList } from '../kinds.js';
-import { activeParts, inOrder, layerParts, savedParts, type Part } from './active-parts.js';
+import { aFunction, aText, aTextList } from '../kinds.js';
+import { activeParts, inOrder, layerParts, savedParts, tiedForwardOf, type Part } from './active-parts.js';
 import { frozenModule, newAdapter, type AttachOptions } from './attach.js';
 import { aPeftModel, adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
 import { loraDelta } from '../ranks/factors.js';
 import { isQuantized } from '../quantized.js';
-import { floats, grouped, mapTensor, type HostTensors } from '../tensors.js';
+import { floats, grouped, mapTensor, transposed, type HostTensors } from '../tensors.js';
 
 /* Several adapters on one model, with PEFT's verbs. Each function validates before it changes anything. */
 
@@ -41,6 +41,11 @@ export function assertFreeName({ adapters }: Pick<PeftModel, 'adapters'>, name: 
   throw new ConfigError(`adapter '${name}' already exists: delete it first or use another name`, 'adapterName');
 }
 
+const aNameOrNames = v.custom<string | readonly string[]>(
+  (value) => typeof value === 'string' || v.is(aTextList, value),
+  "an adapter's name or a list of names",
+);
+
 /**
  * Activates these adapters and no others, in this order; changes `peft` in place. The first one is trained, and its
  * head is used. Merged adapters are unmerged, with a warning.
@@ -48,7 +53,7 @@ export function assertFreeName({ adapters }: Pick<PeftModel, 'adapters'>, name: 
  * @throws UnsupportedError when one of them cannot be combined with the others.
  */
 export function setAdapter(peft: PeftModel, names: string | readonly string[]): void {
-  assertArgument('names', names, v.union([v.string(), aTextList]));
+  assertArgument('names', names, aNameOrNames);
   const active = typeof names === 'string' ? [names] : [...new Set(names)];
   for (const name of active) adapterNamed(peft, name);
   activeParts({ ...peft, active, merged: [], mergedWeights: {} });
@@ -65,6 +70,7 @@ export function setAdapter(peft: PeftModel, names: string | readonly string[]): 
  * @throws ConfigError for an unknown name, or while it is merged.
  */
 export function deleteAdapter(peft: PeftModel, name: string): void {
+  assertArgument('name', name, aText);
   adapterNamed(peft, name);
   if (peft.merged.includes(name)) {
     throw new ConfigError(
@@ -161,7 +167,11 @@ function assertSeparable(peft: PeftModel, merged: readonly string[]): void {
     merged.includes(adapter) && adapterNamed(peft, adapter).layers[layer.site.path] === layer;
   for (const part of parts.filter(isMerged)) {
     const { path } = part.layer.site;
-    const others = parts.filter((each) => each.layer.site.path === path && !isMerged(each));
+    const isAtSame = ({ layer }: Part): boolean =>
+      layer.site.path === path ||
+      actsOnHead(peft.model, layer, path) ||
+      actsOnHead(peft.model, part.layer, layer.site.path);
+    const others = parts.filter((each) => !isMerged(each) && isAtSame(each));
     const other = others.find(({ layer }) => !canSwap(part.layer, layer));
     if (!other) continue;
     throw new UnsupportedError(
@@ -270,7 +280,7 @@ function foldedWeights(model: Model, parts: readonly Part[], safeMerge: boolean)
   const weights: HostTensors = {};
   for (const [path, own] of grouped(parts, ({ layer }) => layer.site.path)) {
     const ordered = inOrder(own);
-    const frozen = frozenModule(model, path);
+    const frozen = moduleBefore(model, path, parts);
     assertWhole(frozen, path);
     const folded = ordered.reduce<FrozenModule>(foldedInto, frozen);
     if (safeMerge) assertFinite(folded, path);
@@ -284,15 +294,33 @@ export function weightsOf(path: string, { weight, bias }: FrozenModule): HostTen
   return { [`${path}.weight`]: weight, ...(bias && { [`${path}.bias`]: bias }) };
 }
 
-/** Returns own weights for tied heads whose table changes while they do not. */
+/** Returns own weights for tied heads that some layer of their table does not act on. */
 function untiedHeads(model: Model, parts: readonly Part[]): HostTensors {
-  const isLeftBehind = ({ layer }: Part): boolean => !layer.replacesModule && !layer.tiedForward;
   const left = (model.tied ?? []).filter(({ table }) =>
-    parts.some((part) => part.layer.site.path === table && isLeftBehind(part)),
+    parts.some(({ layer }) => layer.site.path === table && !tiedForwardOf(layer)),
   );
   return Object.fromEntries(
-    left.map(({ site }) => [`${site.path}.weight`, frozenModule(model, site.path).weight] as const),
+    left.map(({ site }) => [`${site.path}.weight`, moduleBefore(model, site.path, parts).weight] as const),
   );
+}
+
+/**
+ * Returns what a module's own layers change: the frozen module, or a tied head with those layers of its table merged
+ * that act on it.
+ */
+function moduleBefore(model: Model, path: string, parts: readonly Part[]): FrozenModule {
+  const shared = parts.filter(({ layer }) => actsOnHead(model, layer, path));
+  const [first] = shared;
+  const ignores = parts.some(({ layer }) => layer.site.path === path && layer.ignoresBase);
+  if (!first || ignores) return frozenModule(model, path);
+  const table = frozenModule(model, first.layer.site.path);
+  return { weight: transposed(inOrder(shared).reduce<FrozenModule>(foldedInto, table).weight) };
+}
+
+/** Whether a table's layer also acts on the tied head at `path`. */
+function actsOnHead({ tied = [] }: Model, layer: AdapterLayer, path: string): boolean {
+  const isTied = tied.some(({ site, table }) => site.path === path && table === layer.site.path);
+  return isTied && tiedForwardOf(layer) !== undefined;
 }
 
 /** Returns a module's weight and bias with one more layer merged. */

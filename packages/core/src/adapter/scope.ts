@@ -74,13 +74,13 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
     return (name in frozen ? nn.frozenLinear : nn.linear)(x, tensorOf(name), bias);
   };
   const bias = (path: string): Tensor | undefined => frozen[`${path}.bias`];
-  const adapted = (layer: AdapterLayer, x: Tensor, run: Operation): Tensor => {
+  const adapted = (layer: AdapterLayer, x: Tensor, run: Operation, before?: () => Tensor): Tensor => {
     const { path } = layer.site;
     const table = tableOf(path);
     let own: Tensor | undefined; // cached, because a layer may read the module's output twice
     const runOnce: Operation = (instead) => (Object.keys(instead).length > 0 ? run(instead) : (own ??= run({})));
     return layer.forward(x, valuesOf(layer, adapter), {
-      base: () => runOnce({}),
+      base: before ?? (() => runOnce({})),
       run: runOnce,
       weight: () => (table === undefined ? weight(`${path}.weight`) : tf.transpose(weight(`${table}.weight`))),
       bias: () => bias(path),
@@ -90,7 +90,8 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
   return {
     weight,
     linear(path, x) {
-      const layer = layers[path] ?? onHead(layers[tableOf(path) ?? '']);
+      const ofTable = onHead(layers[tableOf(path) ?? '']);
+      const layer = layers[path] ?? ofTable;
       if (!layer) return multiply(path, x, bias(path)); // [.., in] -> [.., out]
       const rows = nn.toRows(x); // [.., in] -> [rows, in]
       const run: Operation = (instead) => {
@@ -99,7 +100,9 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
         if (instead.bias) return tf.add(multiply(path, input, undefined), instead.bias);
         return multiply(path, input, bias(path));
       };
-      return nn.fromRows(adapted(layer, rows, run), x.shape);
+      // A tied head's own layer builds on what the table's layer makes of the head.
+      const before = ofTable && layer !== ofTable ? () => adapted(ofTable, rows, run) : undefined;
+      return nn.fromRows(adapted(layer, rows, run, before), x.shape);
     },
     embedding(path, ids) {
       const layer = layers[path];
@@ -130,11 +133,14 @@ export function peftScope(model: Tying, layers: AdapterLayers, tensors: ForwardT
           : nn.frozenRmsNorm(instead.x ?? x, gain(weight(`${path}.weight`)), epsilon);
       return layer ? adapted(layer, x, run) : run({});
     },
-    dropout(name, x) {
-      const rate = ctx.networkDropout[name] ?? 0;
-      return rate === 0 ? x : nn.fromRows(ctx.dropout(name, nn.toRows(x), rate), x.shape);
-    },
+    dropout: (name, x) => dropped(ctx, name, x),
   };
+}
+
+/** Applies the network's own dropout to x `[.., features]` at a place; returns x itself where it is off. */
+function dropped(ctx: StepContext, name: string, x: Tensor): Tensor {
+  const rate = ctx.networkDropout[name] ?? 0;
+  return rate === 0 ? x : nn.fromRows(ctx.dropout(name, nn.toRows(x), rate), x.shape);
 }
 
 /** Gathers rows of a table: ids `[..]` -> `[.., dim]`. */

@@ -196,12 +196,13 @@ export function withoutUnused(tensors: HostTensors, { name, unused = [] }: Model
 
 /**
  * Removes copies of frozen weights from a method's own tensors: PEFT writes those of adapted tables and language-model
- * heads.
+ * heads, and with `save_embedding_layers` also of others, in the precision in which it held them.
+ * @param targets the modules that the file's configuration names: a table's plain weight is not a copy there
  * @throws UnsupportedError for one that differs from the model's, e.g. because the vocabulary was resized.
  */
-export function withoutBaseWeights(own: HostTensors, model: Model): HostTensors {
+export function withoutBaseWeights(own: HostTensors, model: Model, targets: readonly string[]): HostTensors {
   const entries = Object.entries(own).filter(([key, tensor]) => {
-    const site = allSites(model).find(({ path }) => key === `${path}${BASE_WEIGHT}`);
+    const site = allSites(model).find((each) => isBaseWeight(key, each, targets));
     if (!site) return true;
     const table = model.tied?.find((tied) => tied.site.path === site.path)?.table;
     const { weight } = frozenModule(model, table ?? site.path);
@@ -216,8 +217,14 @@ export function withoutBaseWeights(own: HostTensors, model: Model): HostTensors 
   return Object.fromEntries(entries);
 }
 
+function isBaseWeight(key: string, { path, kind, role }: Site, targets: readonly string[]): boolean {
+  if (key === path + BASE_WEIGHT) return true;
+  return key === `${path}.weight` && (kind === 'embedding' || role === 'head') && !targets.includes(path);
+}
+
+/** Whether numbers are those of a model, or these rounded to the nearest bfloat16 or float16. */
 function sameNumbers({ data }: HostTensor, { data: other }: HostTensor): boolean {
-  return data.every((value, at) => value === other[at]);
+  return data.every((value, at) => Math.abs(value - (other[at] as number)) <= 2 ** -8 * Math.abs(value) + 2 ** -25);
 }
 
 /** The suffix, on disk, of an adapted module's frozen weight. */

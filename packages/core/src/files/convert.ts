@@ -2,6 +2,7 @@ import { mergedModule, weightsOf } from '../adapter/adapters.js';
 import { reduceRank, nearestFactors, type RankChoice } from '../ranks/factors.js';
 import {
   adapterNamed,
+  allLayers,
   initialValues,
   peftModel,
   valuesIn,
@@ -44,23 +45,28 @@ const entries = {
  * Returns a new model with only one adapter: an adapter of any mergeable method, converted to LoRA. `peft` is not
  * changed. At every linear module and embedding, the LoRA is the best approximation of the weight's change by `rank`
  * ranks, or by the fewest ranks that hold the share `energy` of its squared norm. Biases that change become trained
- * ones (`bias: 'lora_only'`); layer norms, the head and `modulesToSave` are saved in full.
+ * ones (`bias: 'lora_only'`); layer norms, the head, `modulesToSave` and a trained table that is also the head's weight
+ * are saved in full.
  * @throws ConfigError for an unknown adapter or an impossible rank or energy.
- * @throws UnsupportedError when the adapter's method cannot be merged, or `method` does not read the result.
+ * @throws UnsupportedError when the adapter's method cannot be merged, `method` does not read the result, or a module
+ * without a bias gets one.
  */
 export function convertToLora(peft: PeftModel, options: ConvertOptions): PeftModel {
   const { method, adapterName } = parseOptions('convertToLora', entries, options);
   const adapter = adapterNamed(peft, adapterName);
   assertConvertible(adapter);
   const layers = Object.values(adapter.layers);
+  const isApproximated = ({ site }: AdapterLayer): boolean => isMatrix(site) && !isHeadToo(peft.model, adapter, site);
   const modules = layers
-    .filter(({ site }) => isMatrix(site))
+    .filter(isApproximated)
     .map((layer) => approximated(peft.model, layer, valuesOf(layer, adapter.values), options));
   if (modules.length === 0) {
-    throw new UnsupportedError(`the ${adapter.method.name} adapter changes no matrix, so no LoRA can replace it`);
+    throw new UnsupportedError(
+      `the ${adapter.method.name} adapter changes no matrix that a LoRA can change, so no LoRA can replace it`,
+    );
   }
   const whole = layers
-    .filter(({ site }) => !isMatrix(site))
+    .filter((layer) => !isApproximated(layer))
     .map((layer) => [layer.site.path, mergedModule(peft.model, layer, valuesOf(layer, adapter.values))] as const);
   const parts = { name: adapter.name, method, savedFrom: adapter, whole: Object.fromEntries(whole) };
   return peftModel(peft.model, peft.seed, loraAdapter(peft.model, peft.seed, modules, parts));
@@ -76,10 +82,22 @@ function isMatrix({ kind }: Site): boolean {
   return kind === 'linear' || kind === 'embedding';
 }
 
+/** Whether a trained table is also the weight of a head tied to it, which a LoRA on the table would not change. */
+function isHeadToo({ tied = [] }: Model, adapter: Adapter, { path }: Site): boolean {
+  const own = allLayers(adapter);
+  return own[path]?.replacesModule === true && tied.some(({ site, table }) => table === path && !(site.path in own));
+}
+
 function approximated(model: Model, layer: AdapterLayer, values: HostTensors, choice: RankChoice): ModuleFactors {
   const { site } = layer;
   const factors = factorsOf(model, layer, values, choice);
   if (!layer.mergedBias) return { site, factors };
+  if (!site.hasBias) {
+    throw new UnsupportedError(
+      `the adapter adds a bias to '${site.path}', which has none, and a converted LoRA only changes biases: use mergeAndUnload`,
+      site.path,
+    );
+  }
   const { bias } = mergedModule(model, layer, values);
   return { site, bias, factors: factors.loraA.shape[1] === 0 ? noChange(site) : factors };
 }
@@ -112,7 +130,7 @@ export interface ModuleFactors {
 export interface LoraAdapterParts extends Pick<Adapter, 'name' | 'method'> {
   /** The adapter whose head and `modulesToSave` it gets. */
   readonly savedFrom: Adapter;
-  /** Other modules that it saves in full, by path. Default: none. */
+  /** Other modules that it saves in full, by path. A table among them stays tied to its head. Default: none. */
   readonly whole?: Readonly<Record<string, FrozenModule>>;
 }
 
@@ -130,7 +148,9 @@ export function loraAdapter(
     throw new UnsupportedError(`${method.name} does not read PEFT's ${LORA}: give a method that does`, 'method');
   }
   const { config, ...factors } = factorsFile(modules);
-  const file = { ...factors, config: { ...config, ...tokenFields(savedFrom.config) } };
+  const ensureWeightTying =
+    savedFrom.config.ensureWeightTying || (model.tied ?? []).some(({ table }) => table in whole);
+  const file = { ...factors, config: { ...config, ...tokenFields({ ...savedFrom.config, ensureWeightTying }) } };
   const hasBiases = modules.some(({ bias }) => bias !== undefined);
   return restoreAdapter(model, seed, {
     name,

@@ -180,7 +180,7 @@ export async function readAdapter(
   const tensors = withoutUnused(decoded, model, source);
   const names = stringList(config.modules_to_save);
   const { own, saved, paths } = splitSaved(tensors, model, names, config.ensure_weight_tying === true);
-  const file = { config, tensors: withoutBaseWeights(own, model) };
+  const file = { config, tensors: withoutBaseWeights(own, model, stringList(config.target_modules)) };
   return { name: adapterName, method, file, saved, savedPaths: paths, ...storedMeaning(config, model), source };
 }
 

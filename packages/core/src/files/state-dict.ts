@@ -79,7 +79,7 @@ function assertNotMerged({ merged }: Pick<PeftModel, 'merged'>, name: string): v
  * scaling changes, so compiled programs keep running. The new adapter must adapt the same modules or some of them, with
  * the same ranks or lower ones. Lower ranks are padded with zeros, and another scaling is multiplied into B.
  * @throws ConfigError for an unknown adapter, or one that is merged.
- * @throws UnsupportedError when one of the two is more than A and B.
+ * @throws UnsupportedError when one of the two is more than A and B, or only the present one has the scaling 0.
  * @throws CheckpointError when the new one has more modules or ranks or trains other tokens, or its folder is broken;
  * nothing has changed then.
  */
@@ -135,7 +135,13 @@ function swapped(current: Adapter, incoming: Adapter, layer: AdapterLayer, sourc
     );
   }
   const first = Array.from({ length: given.rank }, (_, index) => index);
-  const loraBInScale = scaled(given.loraB, given.scaling / scaling);
+  if (scaling === 0 && given.scaling !== 0) {
+    throw new UnsupportedError(
+      `'${path}' of the adapter '${current.name}' has the scaling 0, so no B gives it the change of ${source}: use loadAdapter`,
+      path,
+    );
+  }
+  const loraBInScale = scaled(given.loraB, given.scaling === scaling ? 1 : given.scaling / scaling);
   return {
     [key('loraA')]: placeColumns(given.loraA, first, rank),
     [key('loraB')]: placeRows(loraBInScale, first, rank),

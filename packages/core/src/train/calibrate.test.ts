@@ -8,10 +8,11 @@ import { parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { Batch, Model, TrainingData } from '../contracts/model.js';
+import type { Site } from '../contracts/site.js';
 import { initialValues } from '../adapter/peft-model.js';
 import { createRng } from '../rng.js';
 import { relativeDistance, referenceExecutor, tensorsOf, toyModel, toyTrainingData } from '@peftjs/conformance';
-import { floats, hostIntegers, hostTensor, tensorAt } from '../tensors.js';
+import { floats, hostIntegers, hostTensor, tensorAt, transposed } from '../tensors.js';
 import { calibrate } from './calibrate.js';
 import { crossEntropy } from '../losses/losses.js';
 import { stepContext } from '../runtime/context.js';
@@ -27,7 +28,11 @@ const path = 'encoder.layer.0.attention.query';
 const data = toyTrainingData();
 
 /** Computes nothing, but records what was measured. */
-const looking = (kind: CalibrationKind | null, look: (init: Init) => void = () => undefined) =>
+const looking = (
+  kind: CalibrationKind | null,
+  look: (init: Init) => void = () => undefined,
+  targetModules = ['query'],
+) =>
   defineMethod<TargetConfig>({
     name: 'looking',
     capabilities: { mergeable: false, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
@@ -40,7 +45,7 @@ const looking = (kind: CalibrationKind | null, look: (init: Init) => void = () =
     peftTypes: [],
     toFile: () => ({ config: {}, tensors: {} }),
     fromFile: () => ({ config: {}, values: {} }),
-  })({ targetModules: ['query'] });
+  })({ targetModules });
 
 /** The loss of a batch on the frozen network with a head of seed 4. */
 function lossOn(model: Model, index: number): number {
@@ -76,6 +81,31 @@ describe('calibrate', () => {
       };
       expect(gradient[index]).toBeCloseTo((at(0.01) - at(-0.01)) / 0.02, 4);
     }
+  });
+
+  it('measures the gradient of a tied head apart from its table', async () => {
+    const toy = toyModel();
+    const table = tensorAt(toy.weights, 'embeddings.weight');
+    const [words = 0, width = 0] = table.shape;
+    const site: Site = {
+      path: 'words',
+      kind: 'linear',
+      role: 'head',
+      inFeatures: width,
+      outFeatures: words,
+      hasBias: false,
+    };
+    const forward: Model['forward'] = (scope, { inputIds }) =>
+      tf.mean(scope.linear('words', scope.embedding('embeddings', inputIds as tf.Tensor)), 1); // [batch, words]
+    const tied: Model = { ...toy, forward, lookups: [], outputs: words, tied: [{ site, table: 'embeddings' }] };
+    const weights = { ...toy.weights, 'words.weight': transposed(table) };
+    const apart: Model = { ...tied, sites: [...toy.sites, site], tied: [], weights };
+    const gradients = looking('gradients', undefined, ['words']);
+    const [actual, expected] = await Promise.all(
+      [tied, apart].map((model) => calibrate(model, gradients, data, { executor, batches: 1 })),
+    );
+    expect(Object.keys(actual?.values ?? {})).toEqual(['words']);
+    expect(actual).toEqual(expected);
   });
 
   it('measures the second moment of the token rows that a module reads', async () => {

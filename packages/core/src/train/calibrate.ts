@@ -136,18 +136,28 @@ function weightsOf(rows: number, { inputs: { attentionMask }, rowWeights }: Loss
   return rows % texts === 0 ? tf.reshape(tf.tile(ofTexts, [1, rows / texts]), [rows, 1]) : tf.ones([rows, 1]);
 }
 
-/** Returns dL/dW0 `[in, out]` by path. Measured weights in few bits are expanded: their products have no gradient. */
+/**
+ * Returns dL/dW0 `[in, out]` by path. Measured weights in few bits are expanded: their products have no gradient. A
+ * tied module is measured apart from its table.
+ */
 function weightGradients(
   { model, saved, paths, loss }: Measured,
   { batch, frozen: weights, adapter }: Parameters<Measure>[0],
 ): Tensors {
+  const { tied = [] } = model;
+  const apart = { ...model, tied: tied.filter(({ site }) => !paths.includes(site.path)) };
+  const weightAt = (path: string): Tensor => {
+    const table = tied.find(({ site }) => site.path === path)?.table;
+    if (table === undefined) return floatWeight(weights, `${path}.weight`);
+    return tf.transpose(floatWeight(weights, `${table}.weight`)); // [words, width] -> [width, words]
+  };
   const names = paths.map((path) => `${path}.weight`);
-  const at = Object.fromEntries(names.map((name) => [name, floatWeight(weights, name)]));
+  const at = Object.fromEntries(paths.map((path) => [`${path}.weight`, weightAt(path)]));
   // Tensors in `frozen` have no gradient, so the measured weights are passed among the adapter's tensors.
   const left = new Set(names.flatMap(partNames));
   const frozen = Object.fromEntries(Object.entries(weights).filter(([name]) => !left.has(name)));
   const differentiable = { inputs: batch.inputs, frozen, adapter: { ...adapter, ...at } };
-  const lossOf = (): Scalar => loss.loss(forward(model, saved, differentiable, stepContext({}, 0, false)), batch);
+  const lossOf = (): Scalar => loss.loss(forward(apart, saved, differentiable, stepContext({}, 0, false)), batch);
   const tensors = Object.values(at);
   const { grads } = tf.engine().gradients(lossOf, tensors, undefined, true);
   return Object.fromEntries(

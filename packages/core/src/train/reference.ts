@@ -2,7 +2,7 @@ import { anyModel, type PeftModel } from '../adapter/peft-model.js';
 import { assertArgument, parseOptions } from '../config.js';
 import type { Executor } from '../contracts/executor.js';
 import type { Batch, EvaluationData, Model, TrainingData } from '../contracts/model.js';
-import { ConfigError } from '../errors.js';
+import { ConfigError, DataError } from '../errors.js';
 import { anything, someEvaluationData } from '../kinds.js';
 import type { Loss } from '../losses/loss.js';
 import { REFERENCE_LOGPS } from '../losses/preferences.js';
@@ -12,7 +12,7 @@ import { evaluationOutputs, outputsWith, type EvaluateOptions } from './evaluate
 import type { TrainOptions } from './options.js';
 import { trainSettings } from './plan.js';
 import type { PlannedRun } from './run.js';
-import { withInputs, withRows } from './with-inputs.js';
+import { withRows } from './with-inputs.js';
 
 /*
  * A loss of preferences may compare the model with the frozen one. What the latter gives each row never changes: it is
@@ -59,15 +59,30 @@ export async function referenced(planned: PlannedRun, shared: SharedReference): 
   const { settings, data, heldOut } = planned;
   const reference = await shared();
   if (!reference) return planned;
-  const logps = reference.train && { [REFERENCE_LOGPS]: reference.train };
+  const { train } = reference;
+  const add = (batch: Batch): Batch => (train ? withReferenceRows(batch, train) : batch);
   const { selection } = settings;
   return {
     ...planned,
     reference,
-    data: logps ? withInputs(data, logps) : data,
-    heldOut: logps ? heldOut.map((batch) => withRows(batch, logps)) : heldOut,
+    data: {
+      kind: data.kind,
+      batchesPerEpoch: data.batchesPerEpoch,
+      epoch: (index) => data.epoch(index).map(add),
+    },
+    heldOut: heldOut.map(add),
     settings: { ...settings, selection: selection && { ...selection, data: compared(selection.data, reference) } },
   };
+}
+
+/** Adds the reference `[rows, 2]` to a batch. @throws DataError for a row that epoch 0 does not have. */
+function withReferenceRows(batch: Batch, train: HostTensor): Batch {
+  const unknown = batch.rows.find((row) => Number.isNaN(train.data[2 * row] ?? NaN));
+  if (unknown === undefined) return withRows(batch, { [REFERENCE_LOGPS]: train });
+  throw new DataError(
+    `the training data have a row ${unknown} that is not in epoch 0, where the reference is computed: let epoch 0 have every row, or add '${REFERENCE_LOGPS}' with withInputs`,
+    'rows',
+  );
 }
 
 /** Adds a run's reference, if it has one, to its selection data. */
@@ -115,7 +130,16 @@ async function computed(
   }
 }
 
-/** Returns log p of both answers of each row, by its number: `[rows, 2]`. */
+/**
+ * The difference between two log p of the same answers, relative to them, that may be rounding: a row may be in batches
+ * of different lengths.
+ */
+const ROUNDING = 0.01;
+
+/**
+ * Returns log p of both answers of each row, by its number: `[rows, 2]`, NaN for numbers that no row has.
+ * @throws DataError for two rows of one number.
+ */
 async function logpsOf(runtime: Runtime, batches: readonly Batch[], signal?: AbortSignal): Promise<HostTensor> {
   const found = new Map<number, Float32Array>();
   for (const { sorted: _, ...batch } of batches) {
@@ -123,11 +147,16 @@ async function logpsOf(runtime: Runtime, batches: readonly Batch[], signal?: Abo
     const outputs = await outputsWith(runtime, {}, {}, { batches: [batch], takesSurprise: true });
     batch.rows.forEach((row, place) => {
       const [chosen = NaN, , rejected = NaN] = outputs[place] ?? [];
-      found.set(row, Float32Array.of(-chosen, -rejected));
+      const logps = Float32Array.of(-chosen, -rejected);
+      const before = found.get(row) ?? logps;
+      if (logps.some((value, at) => Math.abs(value - (before[at] as number)) > ROUNDING * Math.abs(value))) {
+        throw new DataError(`two rows of the data have the number ${row}: give each row its own number`, 'rows');
+      }
+      found.set(row, logps);
     });
   }
   const count = [...found.keys()].reduce((most, row) => Math.max(most, row + 1), 0);
-  return hostRows(Array.from({ length: count }, (_, row) => found.get(row) ?? new Float32Array(2)));
+  return hostRows(Array.from({ length: count }, (_, row) => found.get(row) ?? Float32Array.of(NaN, NaN)));
 }
 
 function rowsOf(tensor: HostTensor): Float32Array[] {

@@ -64,11 +64,12 @@ function frozenWords(model: Model, layers: AdapterLayers): WordWeights | undefin
   if (model.task !== 'causal-lm' || split?.forward !== forward || words <= BLOCK) return undefined;
   const [tying] = tied;
   const head = (tying?.site ?? sites.find(({ role }) => role === 'head'))?.path ?? '';
-  const path = tying?.table ?? head;
+  const isTable = tying !== undefined && !(`${head}.weight` in weights); // merging may give the head its own weight
+  const path = isTable ? tying.table : head;
   const isPlain = !(head in layers) && !(path in layers) && !(`${head}.bias` in weights);
   const weight = weights[`${path}.weight`];
-  if (!isPlain || !weight || (!tying && isQuantized(weight))) return undefined;
-  return { path, isTable: tying !== undefined, words };
+  if (!isPlain || !weight || (!isTable && isQuantized(weight))) return undefined;
+  return { path, isTable, words };
 }
 
 function blocksOf(
