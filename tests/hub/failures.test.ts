@@ -312,7 +312,7 @@ describe('an impossible option or variable', () => {
     ['HF_ENDPOINT with a password', { HF_ENDPOINT: `http://u:${TOKEN}@host` }, {}, /without a password/],
     ['hubUrl that is no address', {}, { hubUrl: '' }, /hubUrl must be a URL/],
     ['HF_TOKEN of two lines', { HF_TOKEN: `${TOKEN}\nx: y` }, {}, /HF_TOKEN must be a hub token/],
-    ['HF_TOKEN of another kind', { HF_TOKEN: `x${TOKEN}` }, {}, /its value is not shown/],
+    ['HF_TOKEN with a blank', { HF_TOKEN: `x ${TOKEN}` }, {}, /its value is not shown/],
     [
       'a revision that leads out of the repository',
       {},
