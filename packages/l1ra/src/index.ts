@@ -1,5 +1,5 @@
 import { hostFilled, hostZeros, tensorAt, type CallableMethod } from '@peftjs/core/method';
-import { rankMethod } from '@peftjs/core/ranks';
+import { rankMethod, startingRank } from '@peftjs/core/ranks';
 import { normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import { l1raOptions, type L1raConfig } from './config.js';
@@ -27,9 +27,9 @@ export const l1ra: CallableMethod<L1raConfig> = rankMethod<L1raConfig>({
   defaults: { r: 8, loraAlpha: 8 },
   options: l1raOptions,
   file: { peftType: 'L1RA', gate: '.lora_c' }, // the released code's name of c
-  start: ({ inFeatures, outFeatures }, count, { r }, rng) => ({
-    loraA: normalValues(rng, [inFeatures, count], 1 / r),
-    loraB: hostZeros([count, outFeatures]),
+  start: (site, count, config, rng) => ({
+    loraA: normalValues(rng, [site.inFeatures, count], 1 / startingRank(site, config)),
+    loraB: hostZeros([count, site.outFeatures]),
     gate: hostFilled([count], 1),
   }),
   train: ({ etaC }) => ({

@@ -50,7 +50,7 @@ export interface RankSize {
 
 /**
  * Returns the sizes of all ranks by module path. A gate alone says little: c g with A / c is the same change of the
- * weight but shrinks at another speed. The size of that change is |g_i| ||A_i|| ||B_i||.
+ * weight but shrinks at another speed. The size of that change is s |g_i| ||A_i|| ||B_i||, s the module's scaling.
  *
  * @example rankSizes(activeAdapter(peft))
  * @throws ShapeError when a tensor is missing.
@@ -76,13 +76,24 @@ const REVIVED_GATE = 1e-3;
 const DEAD_SIZE = 1e-9;
 
 /**
- * Returns the importance of all ranks by module path: their share in the weight's change, |g_i| ||A_i|| ||B_i||.
+ * Returns the importance of all ranks by module path: their share in the weight's change, s |g_i| ||A_i|| ||B_i||.
  * @throws ShapeError when a tensor is missing.
  */
 export function importances(layers: AdapterLayers, values: HostTensors): RankScores {
-  return mapValues(rankSizes({ layers, values }), (ranks) =>
-    ranks.map(({ gate, normA, normB }) => (Math.abs(gate) || DEAD_SIZE) * normA * normB),
+  const scalings = relativeScalings(layers);
+  return mapValues(rankSizes({ layers, values }), (ranks, path) =>
+    ranks.map(({ gate, normA, normB }) => (Math.abs(gate) || DEAD_SIZE) * normA * normB * (scalings[path] as number)),
   );
+}
+
+/**
+ * Returns the scaling s = alpha / r of each module with ranks in units of the first one's: 1, unless `rankPattern` or
+ * `alphaPattern` makes them differ.
+ */
+export function relativeScalings(layers: AdapterLayers): Record<string, number> {
+  const scalings = rankedPaths(layers).map((path) => [path, tensorAt(layers, path).scaling ?? 1] as const);
+  const unit = scalings.find(([, scaling]) => scaling !== 0)?.[1] ?? 1;
+  return Object.fromEntries(scalings.map(([path, scaling]) => [path, scaling / unit]));
 }
 
 /** Draws a score for every rank: its cost times a uniform number in [0, 1), so that its size makes no difference. */

@@ -10,6 +10,7 @@ import {
 } from '@peftjs/core/method';
 import { valuesOf } from '@peftjs/core/model';
 import { rankedPaths } from '@peftjs/core/ranks';
+import { relativeScalings } from './gates.js';
 import {
   foldDiagonal,
   nonZeroIndices,
@@ -26,11 +27,11 @@ import {
  * Therefore every change is rewritten in its singular basis once, before the first threshold. In that basis the best
  * approximation of rank n is the first n ranks (Eckart and Young, 1936):
  *
- *   A diag(g) B = U S V^T     A' = c U [in, r]     g' = S / c^2 [r]     B' = c V^T [r, out]
+ *   s A diag(g) B = U S V^T     A' = c / sqrt(s) U [in, r]     g' = S / c^2 [r]     B' = c / sqrt(s) V^T [r, out]
  *
- * c^2 is the root mean square of the singular values of all modules. It is the same for all modules, so that gates can
- * be compared by how much their ranks change the weight. The root mean square of the gates is then 1, as for gates that
- * start from 1.
+ * s is the module's scaling in units of the first module's. c^2 is the root mean square of the singular values of all
+ * modules. It is the same for all modules, so that gates can be compared by how much their ranks change the weight. The
+ * root mean square of the gates is then 1, as for gates that start from 1.
  */
 
 /**
@@ -41,15 +42,20 @@ import {
  * @throws ShapeError when a tensor is missing.
  */
 export function separated(layers: AdapterLayers, values: HostTensors): HostTensors {
+  const scalings = relativeScalings(layers);
   const modules = rankedPaths(layers)
-    .map((path) => moduleOf(tensorAt(layers, path), values))
-    .filter(({ live }) => live.length > 0)
-    .map((module) => ({ ...module, singular: singularFactors(foldDiagonal({ ...module, scaling: 1 }, module.gate)) }));
+    .map((path) => ({ ...moduleOf(tensorAt(layers, path), values), scaling: scalings[path] as number }))
+    .filter(({ live, scaling }) => live.length > 0 && scaling !== 0)
+    .map((module) => ({ ...module, singular: singularFactors(foldDiagonal(module, module.gate)) }));
   const singularValues = modules.flatMap(({ singular }) => singular.singularValues);
   const meanSquare = singularValues.reduce((sum, value) => sum + value ** 2, 0) / singularValues.length;
   if (!(meanSquare > 0)) return {};
   const c = meanSquare ** 0.25;
-  return Object.fromEntries(modules.flatMap((module) => Object.entries(inSingularBasis(module, module.singular, c))));
+  return Object.fromEntries(
+    modules.flatMap((module) =>
+      Object.entries(inSingularBasis(module, module.singular, { c, norm: c / Math.sqrt(module.scaling) })),
+    ),
+  );
 }
 
 interface Module extends Record<'gate' | 'loraA' | 'loraB', HostTensor> {
@@ -66,26 +72,26 @@ function moduleOf(layer: AdapterLayer, values: HostTensors): Module {
 function inSingularBasis(
   { path, gate, loraA, loraB, live }: Module,
   singular: SingularFactors,
-  c: number,
+  { c, norm }: { readonly c: number; readonly norm: number },
 ): HostTensors {
   const places = live.slice(0, singular.singularValues.length); // there are at most min(in, out) singular values
   const gates = new Float32Array(gate.data.length);
   places.forEach((place, index) => (gates[place] = (singular.singularValues[index] as number) / c ** 2));
-  const columns = withRows(transposed(loraA), places, transposed(singular.loraA), c); // [r, in]
+  const columns = withRows(transposed(loraA), places, transposed(singular.loraA), norm); // [r, in]
   return {
     [`${path}.gate`]: hostTensor(gates, gate.shape),
     [`${path}.loraA`]: transposed(columns), // [in, r]
-    [`${path}.loraB`]: withRows(loraB, places, singular.loraB, c),
+    [`${path}.loraB`]: withRows(loraB, places, singular.loraB, norm),
   };
 }
 
-/** Returns the matrix with the rows at `places` replaced by `rows`, scaled to norm c; zero rows stay zero. */
-function withRows(matrix: HostTensor, places: readonly number[], rows: HostTensor, c: number): HostTensor {
+/** Returns the matrix with the rows at `places` replaced by `rows`, scaled to a norm; zero rows stay zero. */
+function withRows(matrix: HostTensor, places: readonly number[], rows: HostTensor, norm: number): HostTensor {
   const width = matrix.shape[1] as number;
   const unit = floats(
     scaleRows(
       rows,
-      rowNorms(rows).map((norm) => (norm > 0 ? c / norm : 0)),
+      rowNorms(rows).map((own) => (own > 0 ? norm / own : 0)),
     ),
   );
   const changed = floats(matrix).slice();

@@ -41,4 +41,19 @@ describe('rankSizes', () => {
       expect(stored).toBe(10); // neither gate is zero, so as many ranks are stored
     }
   });
+
+  it('of modules with different scalings compete by the change of the weight', () => {
+    const config = sora.parseConfig({ r: 1, loraAlpha: 1, alphaPattern: { b: 10 }, budget: 5 });
+    const two = layersOf(sora, [linearSite('a', 2, 3), linearSite('b', 2, 3)], config);
+    const of = Object.fromEntries(
+      ['a', 'b'].flatMap((path) => [
+        [`${path}.gate`, hostTensor(Float32Array.of(path === 'a' ? 1 : 0.5), [1])],
+        [`${path}.loraA`, hostTensor(Float32Array.of(1, 1), [2, 1])],
+        [`${path}.loraB`, hostTensor(Float32Array.of(1, 1, 1), [1, 3])],
+      ]),
+    );
+    const controller = sora.controller?.(two, config, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+    const chosen = controller?.afterStep(1, of)?.values ?? {};
+    expect(['a', 'b'].map((path) => tensorAt(chosen, `${path}.mask`).data[0])).toEqual([0, 1]);
+  });
 });

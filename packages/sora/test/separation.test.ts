@@ -108,6 +108,15 @@ describe('separated ranks', () => {
     expect(gateOf(after, 'a')).toEqual([...gateOf(after, 'a')].sort((x, y) => y - x));
   });
 
+  it('count the scaling of a module in its gates, and leave the change as it was', () => {
+    const scaled = separated(before, { ...options, loraAlpha: 1, alphaPattern: { b: 16 } }); // s of b is 16 times that of a
+    for (const path of ['a', 'b']) {
+      expect(relativeDistance([...change(scaled, path)], [...change(before, path)])).toBeLessThan(1e-5);
+    }
+    const ratio = (values: HostTensors): number => (gateOf(values, 'b')[0] ?? NaN) / (gateOf(values, 'a')[0] ?? NaN);
+    expect(ratio(scaled) / ratio(after)).toBeCloseTo(16, 3);
+  });
+
   it('number at most the smaller side of a module', () => {
     expect(gateOf(after, 'b').slice(3)).toEqual([0, 0]); // [8, 3]
     expect(Math.min(...gateOf(after, 'b').slice(0, 3))).toBeGreaterThan(0);
