@@ -15,6 +15,7 @@ import type { KernelTable } from './kernels/kernel.js';
 import { kernelTable, webgpuTable } from './kernels/table.js';
 import type { RunGraph } from './merge.js';
 import { withNarrowProducts } from './narrow-products.js';
+import { oneAtATime } from './one-at-a-time.js';
 import { ordered } from './order.js';
 import { programsOf } from './programs.js';
 import type { Programs } from './programs.js';
@@ -84,7 +85,8 @@ export function compiled(options: CompiledOptions = {}): Executor<OrtTensor> {
   const backend = providerName(provider);
   if (worker) checkWorker(options.runtime, provider);
   const threads = threadsOf(options, backend);
-  const runtime = worker ? threadRuntime() : options.runtime;
+  const given = options.runtime && isPage() ? oneAtATime(options.runtime) : options.runtime;
+  const runtime = worker ? threadRuntime() : given;
   const Tensor: OrtRuntime['Tensor'] = runtime?.Tensor ?? CommonTensor;
   const load = async (): Promise<OrtRuntime> => runtime ?? loadRuntime();
   const memory = hasMemory(provider) ? deviceMemory(load, executionProviders) : undefined;
