@@ -19,7 +19,7 @@ const ADAPTER = 'my-adapter'; // in IndexedDB
 
 let stopper; // of the training that runs: there is one at a time
 let executor; // one for the page: opened when it is first needed
-let classifier; // opened again after a training
+let classifier; // a promise, opened again after a training
 
 const tell = (kind, more = {}) => self.postMessage({ kind, ...more });
 
@@ -57,14 +57,25 @@ async function trainAndSave(table, signal) {
     onStep: ({ step, totalSteps, loss }) => tell('step', { loss, share: step / totalSteps }),
   });
   await savePretrained(peft, ADAPTER, { storage: files });
-  await classifier?.dispose();
+  const old = classifier;
   classifier = undefined;
+  await old?.then((classify) => classify.dispose()).catch(() => undefined); // it may not have opened
 }
 
 async function answer(text) {
   if (!(await files.exists(`${ADAPTER}/adapter_config.json`))) throw new Error('Train first: there is no adapter yet.');
-  classifier ??= await pipeline('text-classification', ADAPTER, { storage: files, executor: await opened() });
-  tell('answer', { text, labels: await classifier(text) });
+  classifier ??= openClassifier();
+  const classify = await classifier;
+  tell('answer', { text, labels: await classify(text) });
+}
+
+async function openClassifier() {
+  try {
+    return await pipeline('text-classification', ADAPTER, { storage: files, executor: await opened() });
+  } catch (error) {
+    classifier = undefined; // the next question tries again
+    throw error;
+  }
 }
 
 async function opened() {
