@@ -39,6 +39,19 @@ describe.each(Object.keys(configs))("the processor of transformers with the sett
   });
 });
 
+it('a JPEG file of inks has the colours of Pillow, turned as its EXIF says', async () => {
+  // Written and read by Pillow 13.0.0: blocks of 8 x 8 of (0, 222, 255, 39), (255, 128, 0, 0) and (90, 30, 60, 200) in
+  // a row, with the orientation 8, by save(quality=90, optimize=True); ImageOps.exif_transpose, then convert('RGB').
+  const blocks = [
+    [36, 49, 42],
+    [0, 127, 255],
+    [216, 28, 0],
+  ];
+  const { data, ...size } = await decodeImage(file('cmyk.jpg'), 'cmyk.jpg');
+  expect(size).toEqual({ width: 8, height: 24 });
+  expect([...data]).toEqual(blocks.flatMap((colour) => Array.from({ length: 64 }, () => colour).flat()));
+});
+
 describe('images that are changed at random', () => {
   const batchesOf = async (seed: number, batchSize: number, augmentation?: Augmentation) => {
     const data = trainingData(await encoded(processor, augmentation), { batchSize, seed });

@@ -75,6 +75,9 @@ function ownDecoder(): DecodeImage {
 /** The part of sharp that is used here. */
 type Sharp = (bytes: Uint8Array, options: Readonly<Record<string, unknown>>) => SharpImage;
 interface SharpImage {
+  /** The colour space of the file. */
+  metadata(): Promise<{ space?: string }>;
+  pipelineColourspace(name: string): SharpImage;
   toColourspace(name: string): SharpImage;
   removeAlpha(): SharpImage;
   raw(): SharpImage;
@@ -86,9 +89,24 @@ interface SharpImage {
 async function decodedBySharp(bytes: Uint8Array): Promise<DecodedImage> {
   const sharp = await importSharp();
   const options = { limitInputPixels: MAX_PIXELS, failOn: 'error', ignoreIcc: true, autoOrient: true };
-  const image = sharp(bytes, options).toColourspace('srgb').removeAlpha().raw();
-  const { data, info } = await image.toBuffer({ resolveWithObject: true });
-  return { width: info.width, height: info.height, data };
+  const file = sharp(bytes, options);
+  const isCmyk = (await file.metadata()).space === 'cmyk';
+  // Inks are read as they are: sharp would convert them by a profile of its own, even where profiles are ignored.
+  const image = isCmyk
+    ? file.pipelineColourspace('cmyk').toColourspace('cmyk')
+    : file.toColourspace('srgb').removeAlpha();
+  const { data, info } = await image.raw().toBuffer({ resolveWithObject: true });
+  return { width: info.width, height: info.height, data: isCmyk ? fromInks(data) : data };
+}
+
+/** [height, width, 3] of [height, width, 4] cyan, magenta, yellow and black, with the rounding of Pillow. */
+function fromInks(inks: Uint8Array): Uint8Array {
+  return new Uint8Array((inks.length / 4) * 3).map((_, at) => {
+    const pixel = Math.floor(at / 3);
+    const light = 255 - (inks[4 * pixel + 3] as number);
+    const taken = (inks[at + pixel] as number) * light + 128;
+    return light - (((taken >> 8) + taken) >> 8); // taken / 255, rounded
+  });
 }
 
 const SHARP = 'sharp';
