@@ -1,8 +1,8 @@
 import { readdir } from 'node:fs/promises';
-import { memoryStorage } from '@peftjs/core';
+import { memoryStorage, onWarning } from '@peftjs/core';
 import { fromPretrained, hubFiles } from '@peftjs/models';
 import { caches, install } from 'undici';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { bertFiles, bertFolder } from '../models/bert-tiny.js';
 import { BERT, bertRepo, filesAsked, FIRST, useHub } from './harness.js';
 import { inShards } from './shards.js';
@@ -54,6 +54,45 @@ describe('in a page', () => {
     expect(files.map(({ path }) => path).sort()).toEqual([...Object.keys(rest), ...Object.keys(shards)].sort());
   });
 
+  const refused = (name: string) => Promise.reject(new DOMException('refused', name));
+  const full = {
+    match: () => Promise.resolve(undefined),
+    keys: () => Promise.resolve([]),
+    put: () => refused('QuotaExceededError'),
+  };
+  it.each<[string, PropertyDescriptor, string[]]>([
+    [
+      'may not be read, in a sandboxed frame',
+      {
+        get() {
+          throw new DOMException('refused', 'SecurityError');
+        },
+      },
+      [],
+    ],
+    ['may not be opened', { value: { open: () => refused('SecurityError') } }, []],
+    [
+      'is full, with a warning',
+      { value: { open: () => Promise.resolve(full) } },
+      [
+        "the page's cache refuses files (QuotaExceededError: refused): they are kept in memory, and downloaded again next time",
+      ],
+    ],
+  ])('files are kept in memory if its Cache API %s', async (_, property, expected) => {
+    Object.defineProperty(globalThis, 'caches', { configurable: true, ...property });
+    const warnings: string[] = [];
+    const restore = onWarning((message) => warnings.push(message));
+    expect((await fromPretrained(BERT, from())).fingerprint).toBe(fingerprint);
+    restore();
+    expect(warnings).toEqual(expected);
+    use.hub.seen.length = 0;
+    const files = await hubFiles({ repo: BERT, ...from() });
+    for (const bytes of [await files.read('config.json'), await files.read('config.json')]) {
+      expect(bytes).toEqual(bertFiles['config.json']);
+    }
+    expect(filesAsked(use.hub)).toEqual(['config.json']);
+  });
+
   it('broken connections are resumed, and damaged files rejected', async () => {
     use.hub.disturb(/^\/[0-9a-f]{64}$/, { cutAfter: 40_000 });
     expect((await fromPretrained(BERT, from())).fingerprint).toBe(fingerprint);
@@ -61,6 +100,16 @@ describe('in a page', () => {
     await expect(fromPretrained(BERT, from())).rejects.toThrow(/model\.safetensors: expected SHA-256/);
     use.hub.disturb(/config\.json$/, { content: new Uint8Array(bertFiles['config.json']?.length ?? 0) });
     await expect(fromPretrained(BERT, from())).rejects.toThrow(/config\.json: expected git's SHA-1/);
+  });
+
+  it('an error after five broken connections promises nothing: no part of the file is kept', async () => {
+    const { setTimeout } = globalThis;
+    vi.stubGlobal('setTimeout', (act: () => void, ms = 0, ...given: []) => setTimeout(act, ms / 10, ...given));
+    onTestFinished(() => void vi.unstubAllGlobals());
+    use.hub.disturb(/config\.json$/, ...Array.from({ length: 5 }, () => ({ cutAfter: 1 })));
+    await expect(fromPretrained(BERT, from())).rejects.toThrow(
+      /cut 5 times \(.+\) at \d+ of \d+ bytes; load it again$/,
+    );
   });
 
   it('folders of a storage come first', async () => {

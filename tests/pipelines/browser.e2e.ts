@@ -92,7 +92,7 @@ it.skipIf(withoutChromium)(`a page reads and classifies images like Node, ${inCh
     for (const [file, bytes] of visionFolder(vit)) await diskStorage().write(file, bytes);
     await cp(folder, site, { recursive: true });
   });
-  for (const name of ['rgb.png', 'tall.png', 'grey.png', 'alpha.png', 'palette.png', 'photo.jpg']) {
+  for (const name of ['rgb.png', 'tall.png', 'grey.png', 'alpha.png', 'palette.png', 'photo.jpg', 'cmyk.jpg']) {
     const { data, ...size } = await decodeImage(readFileSync(join(folder, name)), name);
     const theirs = await page.evaluate<{ width: number; height: number; data: number[] }>(`pixels('${name}')`);
     expect({ width: theirs.width, height: theirs.height }, name).toEqual(size);

@@ -13,6 +13,14 @@ type FitArgs = NonNullable<Parameters<tf.LayersModel['fit']>[2]>;
 /** The adapter layers that each optimizer has trained. */
 type TrainedBy = WeakMap<Optimizer, AdapterLayers>;
 
+type Minimize = Optimizer['minimize'];
+
+/**
+ * The steps of the training calls in progress, in the order in which these began; the last one is taken. Several are in
+ * progress if they are not awaited, and they need not end in reverse order.
+ */
+const replacedSteps = new WeakMap<Optimizer, { readonly steps: Minimize[]; readonly restore: () => void }>();
+
 /** The default batch size of `fit` in tfjs-layers. */
 const BATCH_SIZE = 32;
 
@@ -58,7 +66,7 @@ function trainingOf(attachment: Attachment, options: FitOptions) {
     if (!optimizer) return call(); // says that the model is not compiled
     const current = (run = runFor(attachment, options, run, Number.isFinite(steps) ? steps : undefined));
     assertFits(optimizer, known, current);
-    const undo = wrapMethod(optimizer, 'minimize', () => (loss) => oneStep(attachment, current, optimizer, loss));
+    const undo = replaceStep(optimizer, (loss) => oneStep(attachment, current, optimizer, loss));
     try {
       const result = await call();
       if (!options.plan?.totalSteps) warnIfUnfinished(current);
@@ -66,6 +74,23 @@ function trainingOf(attachment: Attachment, options: FitOptions) {
     } finally {
       undo();
     }
+  };
+}
+
+/** Makes an optimizer take this step instead of its own. @returns A function that undoes it, in any order. */
+function replaceStep(optimizer: Optimizer, step: Minimize): () => void {
+  const steps: Minimize[] = [];
+  const replaced = replacedSteps.get(optimizer) ?? {
+    steps,
+    restore: wrapMethod(optimizer, 'minimize', () => (loss) => (steps.at(-1) as Minimize)(loss)),
+  };
+  replacedSteps.set(optimizer, replaced);
+  replaced.steps.push(step);
+  return () => {
+    replaced.steps.splice(replaced.steps.indexOf(step), 1);
+    if (replaced.steps.length > 0) return;
+    replacedSteps.delete(optimizer);
+    replaced.restore();
   };
 }
 

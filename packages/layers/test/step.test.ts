@@ -139,6 +139,21 @@ describe('a step of fit', () => {
     expect((await ofSteps({ validationSplit: 0.2, validationData, batchSize: 3 }))?.totalSteps).toBe(4);
   });
 
+  it.each([true, false])('is the same in trainOnBatch, and leaves the optimizer: awaited %s', async (awaited) => {
+    const model = indifferentModel(0.05);
+    const peft = attachLayers(model, shifting(), { plan: { totalSteps: 5 } });
+    const calls: Promise<unknown>[] = [];
+    for (let step = 0; step < 5; step++) {
+      calls.push(model.trainOnBatch(x(), y()));
+      if (awaited) await calls[step];
+    }
+    await Promise.all(calls);
+    expect(floats(tensorAt(activeAdapter(peft).values, 'unit.shift'))[0]).toBeCloseTo(byHand(5, 0.05), 5);
+    detachLayers(model);
+    expect(Object.keys(model.optimizer)).not.toContain('minimize');
+    await expect(model.fit(x(), y(), { epochs: 1 })).resolves.toBeDefined();
+  });
+
   it('leaves no traces on the model', async () => {
     const model = indifferentModel(0.1);
     const own = () => [model, model.layers[0] as object].map((each) => Object.getOwnPropertyNames(each).sort());

@@ -1,6 +1,6 @@
 /** Downloads a file, and resumes when the connection breaks. */
 import type { ByteSource } from '@peftjs/safetensors';
-import type { HubSettings } from './options.js';
+import { isNode, type HubSettings } from './options.js';
 import { ATTEMPTS, codeOf, HubError, hubFetch, labelOf, pause, waitBefore, type Subject } from './request.js';
 import type { ListedFile, RepoFile } from './snapshot.js';
 
@@ -114,10 +114,11 @@ function changed(subject: Subject, { path: file, size }: ListedFile, got: string
   });
 }
 
+/** Only a folder keeps the part that is here: a page loses it. */
 function broken(subject: Subject, part: Part, { path: file, size }: ListedFile, cause: unknown): HubError {
   const path = labelOf({ ...subject, file });
   return new HubError(
-    `${path}: the connection was cut ${ATTEMPTS} times (${codeOf(cause ?? 'too few bytes')}) at ${part.length} of ${size} bytes; load it again to resume`,
+    `${path}: the connection was cut ${ATTEMPTS} times (${codeOf(cause ?? 'too few bytes')}) at ${part.length} of ${size} bytes; load it again${isNode() ? ' to resume' : ''}`,
     { path, cause, isOffline: true },
   );
 }

@@ -1,9 +1,10 @@
-/** Caches files in a web page: in its Cache API if it has one (over HTTPS or on localhost), else in memory. */
+/** Caches files in a web page: in its Cache API if it has one (over HTTPS or on localhost) with room, else in memory. */
+import { warnOnce } from '@peftjs/core/method';
 import type { ByteSource } from '@peftjs/safetensors';
 import { hexDigest } from '../fingerprint.js';
 import { reasonOf } from '../json.js';
 import { gitPrefix, isSha256, mismatch, type HubCache, type Part } from './download.js';
-import { HubError, type RepoType } from './request.js';
+import type { RepoType } from './request.js';
 import { isCommit, type ListedFile } from './snapshot.js';
 
 const CACHE_NAME = 'peftjs-hub';
@@ -46,10 +47,7 @@ export async function pageCache(repo: string, type: RepoType, endpoint: string):
       const content = await gathered(fill);
       const hash = await hashOf(content, file);
       if (hash !== file.hash) throw mismatch(repo, file, hash);
-      await put(addressOf(commit, file.path), content).catch((cause: unknown) => {
-        const path = `${repo}/${file.path}`;
-        throw new HubError(`${path}: the page cannot cache it: ${reasonOf(cause)}`, { path, cause });
-      });
+      await put(addressOf(commit, file.path), content);
     },
   };
 }
@@ -83,26 +81,38 @@ async function hashOf(content: Blob, file: ListedFile): Promise<string> {
   return hexDigest(isSha256(file) ? 'SHA-256' : 'SHA-1', new Uint8Array(await hashed.arrayBuffer()));
 }
 
-/** The standard Cache API. */
-interface Caches {
-  open(name: string): Promise<{
-    match(url: string): Promise<Response | undefined>;
-    put(url: string, response: Response): Promise<void>;
-    keys(): Promise<readonly { readonly url: string }[]>;
-  }>;
+/** A cache of the standard Cache API. */
+interface Cache {
+  match(url: string): Promise<Response | undefined>;
+  put(url: string, response: Response): Promise<void>;
+  keys(): Promise<readonly { readonly url: string }[]>;
 }
 
-function pageStore(): Promise<PageStore> {
-  const { caches } = globalThis as { readonly caches?: Caches };
-  return caches ? cacheStore(caches) : Promise.resolve(memoryStore());
+async function pageStore(): Promise<PageStore> {
+  try {
+    const { caches } = globalThis as { readonly caches?: { open(name: string): Promise<Cache> } };
+    return caches ? cacheStore(await caches.open(CACHE_NAME)) : memoryStore();
+  } catch {
+    return memoryStore(); // a sandboxed frame may not read `caches`, and a page without site data may not open one
+  }
 }
 
-async function cacheStore(caches: Caches): Promise<PageStore> {
-  const cache = await caches.open(CACHE_NAME);
+/** Keeps in memory what the cache has no room for, so that the model can be used nevertheless. */
+function cacheStore(cache: Cache): PageStore {
+  const refused = memoryStore();
   return {
-    get: async (url) => (await cache.match(url))?.blob(),
-    put: (url, content) => cache.put(url, new Response(content)),
-    urls: async () => (await cache.keys()).map(({ url }) => url),
+    get: async (url) => (await refused.get(url)) ?? (await cache.match(url))?.blob(),
+    async put(url, content) {
+      try {
+        await cache.put(url, new Response(content));
+      } catch (cause) {
+        warnOnce(
+          `the page's cache refuses files (${reasonOf(cause)}): they are kept in memory, and downloaded again next time`,
+        );
+        await refused.put(url, content);
+      }
+    },
+    urls: async () => [...(await refused.urls()), ...(await cache.keys()).map(({ url }) => url)],
   };
 }
 
