@@ -32,7 +32,8 @@ export async function bundled(files: Readonly<Record<string, string>>): Promise<
   });
   const runtime = join(root, 'node_modules/onnxruntime-web/dist');
   for (const file of await readdir(runtime)) {
-    if (/^ort-wasm-simd-threaded(?:\.asyncify)?\.(?:wasm|mjs)$/.test(file)) await cp(join(runtime, file), join(site, 'runtime', file));
+    if (/^ort-wasm-simd-threaded(?:\.asyncify)?\.(?:wasm|mjs)$/.test(file))
+      await cp(join(runtime, file), join(site, 'runtime', file));
   }
   return { site, remove: () => rm(folder, { recursive: true }) };
 }

@@ -27,18 +27,22 @@ globalThis.predictAtOnce = async () => {
 document.title = 'ready';
 `;
 
-it.skipIf(withoutChromium)(`predictions at once on WebGPU give what WebAssembly gives, ${inChromium}`, async () => {
-  const page = await bundled({ 'page.js': PAGE });
-  const server = await serve(page.site);
-  const browser = await openBrowser(softwareGpu);
-  onTestFinished(async () => {
-    await browser.close();
-    await server.close();
-    await page.remove();
-  });
-  const visited = await visit(browser, originOf(server));
-  await visited.page.waitForFunction("document.title === 'ready'");
-  const distances = await visited.page.evaluate<number[]>('predictAtOnce()');
-  expect(distances).toHaveLength(3);
-  expect(Math.max(...distances)).toBeLessThan(1e-4);
-}, 120_000);
+it.skipIf(withoutChromium)(
+  `predictions at once on WebGPU give what WebAssembly gives, ${inChromium}`,
+  async () => {
+    const page = await bundled({ 'page.js': PAGE });
+    const server = await serve(page.site);
+    const browser = await openBrowser(softwareGpu);
+    onTestFinished(async () => {
+      await browser.close();
+      await server.close();
+      await page.remove();
+    });
+    const visited = await visit(browser, originOf(server));
+    await visited.page.waitForFunction("document.title === 'ready'");
+    const distances = await visited.page.evaluate<number[]>('predictAtOnce()');
+    expect(distances).toHaveLength(3);
+    expect(Math.max(...distances)).toBeLessThan(1e-4);
+  },
+  120_000,
+);
