@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { forNpm } from '../../tools/release/readme.js';
+import { forNpm, released } from '../../tools/release/readme.js';
 import { filesBelow, packages, root, textOf } from './repository.js';
 
 const scripts = {
@@ -85,6 +85,14 @@ it("shows the project's README on the npm page of peftjs, with whole addresses",
   const readme = textOf('README.md');
   expect(textOf('packages/peftjs/README.md'), 'npx tsx tools/release/readme.ts writes it').toBe(forNpm(readme));
   expect(readme.trimEnd().split('\n').length).toBeLessThanOrEqual(110);
+});
+
+it('says that the packages are not on npm only until the first release', () => {
+  const { version } = JSON.parse(textOf('packages/peftjs/package.json')) as { version: string };
+  for (const page of ['README.md', 'docs/install.md']) {
+    expect(released(textOf(page)), page).not.toContain('not on npm');
+    expect(textOf(page).includes('not on npm'), `${page} of ${version}`).toBe(version === '0.0.0');
+  }
 });
 
 it.each([

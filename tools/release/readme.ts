@@ -2,6 +2,7 @@
  * Writes the README of the package peftjs, which npm shows: that of the repository, whose links are relative there.
  *
  *   npx tsx tools/release/readme.ts
+ *   npx tsx tools/release/readme.ts --released    first removes what the pages say of the time before the first release
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { argv } from 'node:process';
@@ -25,6 +26,14 @@ export function forNpm(markdown: string): string {
   );
 }
 
+/** Returns a page without what only holds before the first release. */
+export function released(markdown: string): string {
+  return markdown.replaceAll(/<!-- unreleased -->[^]*?<!-- \/unreleased -->\s*/g, '');
+}
+
 if (argv[1] === fileURLToPath(import.meta.url)) {
+  for (const page of argv.includes('--released') ? ['README.md', 'docs/install.md'] : []) {
+    writeFileSync(page, released(readFileSync(page, 'utf8')));
+  }
   writeFileSync('packages/peftjs/README.md', forNpm(readFileSync('README.md', 'utf8')));
 }
