@@ -19,7 +19,7 @@ import { checkOnnx, exportOnnx, exportOnnxFiles } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveOnnx } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
-import { bertFolder } from '../models/bert-tiny.js';
+import { bertFolder, bertInMemory } from '../models/bert-tiny.js';
 import { load, tiny } from '../models/tiny.js';
 import { drawnValues } from '../peft/adapters.js';
 import { cases, executor, onnxFiles, TOLERANCE, type Case } from './exports.js';
@@ -340,6 +340,19 @@ describe('a folder of transformers.js', () => {
     await expect(saveOnnx(merged, new Uint8Array(1), 'out', { ...from, maxTokens: 8, labels: [] })).rejects.toThrow(
       ConfigError,
     );
+  });
+
+  it('names the padding token and a class with token types, which first checkpoints leave to other files', async () => {
+    const settings = new TextEncoder().encode('{"model_max_length": 512}');
+    const sourceStorage = bertInMemory({ 'tokenizer_config.json': settings });
+    const model = await fromPretrained('bert', { storage: sourceStorage });
+    const storage = memoryStorage();
+    await saveOnnx(model, new Uint8Array(1), 'out', { storage, sourceStorage, maxTokens: 8 });
+    expect(json(storage.files, 'out/tokenizer_config.json')).toEqual({
+      tokenizer_class: 'BertTokenizer',
+      pad_token: '[PAD]',
+      model_max_length: 8,
+    });
   });
 
   it('is rejected if a graph of an earlier save would remain next to the new one', async () => {

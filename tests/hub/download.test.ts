@@ -1,7 +1,8 @@
 import { readlink, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { memoryStorage } from '@peftjs/core';
+import { attach, memoryStorage, savePretrained } from '@peftjs/core';
+import { lora } from '@peftjs/lora';
 import { fromPretrained, hubFiles, saveMerged, type ProgressInfo } from '@peftjs/models';
 import { readHubGlue, readHubTrec } from '@peftjs/tasks';
 import { describe, expect, it } from 'vitest';
@@ -35,7 +36,11 @@ describe('a model on the hub', () => {
       [FIRST]: Object.fromEntries(files.map(([path, bytes]) => [`deep/er/${path}`, bytes as Uint8Array])),
     };
     use.hub.repos.splice(0, 1, bertRepo({ commits }));
-    expect((await fromPretrained(BERT, { subfolder: 'deep/er' })).fingerprint).toBe(fingerprint);
+    const model = await fromPretrained(BERT, { subfolder: 'deep/er' });
+    expect(model.fingerprint).toBe(fingerprint);
+    const exported = memoryStorage();
+    await saveMerged(model, 'out', { storage: exported });
+    expect(exported.files.get('out/tokenizer.json')).toEqual(tokenizer);
     await expect(fromPretrained(BERT)).rejects.toThrow(`no model in ${BERT}: expected config.json`);
     await expect(fromPretrained(BERT, { subfolder: '../er' })).rejects.toMatchObject({ code: 'PEFT_CONFIG' });
   });
@@ -51,6 +56,13 @@ describe('a model on the hub', () => {
     expect(other.fingerprint).not.toBe(fingerprint);
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
     expect(filesAsked(use.hub).filter((path) => path === 'model.safetensors')).toHaveLength(1); // both revisions have it
+    const [exported, adapted] = [memoryStorage(), memoryStorage()];
+    await saveMerged(other, 'out', { storage: exported });
+    const settings: unknown = JSON.parse(new TextDecoder().decode(await exported.read('out/config.json')));
+    expect(settings).toMatchObject({ layer_norm_eps: 1e-3 });
+    await savePretrained(attach(other, lora({ r: 2 })), 'own', { storage: adapted });
+    const named: unknown = JSON.parse(new TextDecoder().decode(await adapted.read('own/adapter_config.json')));
+    expect(named).toMatchObject({ base_model_name_or_path: BERT, revision: 'pr-1' });
     use.hub.seen.length = 0;
     expect((await fromPretrained(BERT, { revision: SECOND })).fingerprint).toBe(other.fingerprint);
     expect(use.hub.seen.map(({ path }) => path)).toEqual([`/api/models/${BERT}/tree/${SECOND}`]);

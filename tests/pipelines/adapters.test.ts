@@ -6,6 +6,8 @@ import {
   mergeAndUnload,
   predict,
   savePretrained,
+  unmergeAdapter,
+  type Executor,
   type InputBatch,
   type PeftModel,
   type Storage,
@@ -131,6 +133,35 @@ describe('an adapter folder', () => {
     mergeAdapter(inPlace);
     expect((await (await open(inPlace))(TEXTS, { topK: null })).map(byLabel)).toEqual(known.map(byLabel).map(close));
   });
+});
+
+it('a pipeline holds one network, however often its adapter is merged', async () => {
+  const live = new Set<unknown>();
+  const counted: Executor = {
+    ...(executor as Executor),
+    upload(tensor) {
+      const value = (executor as Executor).upload(tensor);
+      live.add(value);
+      return value;
+    },
+    release(value) {
+      live.delete(value);
+      (executor as Executor).release(value);
+    },
+  };
+  const peft = await loadPretrained(await fromPretrained('classifier', { storage }), 'a', { methods, storage });
+  const classify = await pipeline('text-classification', peft, { methods, executor: counted });
+  const held: number[] = [];
+  for (let round = 0; round < 3; round++) {
+    mergeAdapter(peft);
+    await classify('no');
+    unmergeAdapter(peft);
+    await classify('no');
+    held.push(live.size);
+  }
+  expect(held).toEqual([held[0], held[0], held[0]]);
+  await classify.dispose();
+  expect(live.size).toBe(0);
 });
 
 describe('a subfolder', () => {

@@ -47,6 +47,8 @@ export interface PretrainedModel extends Model, Prompts {
   readonly eosTokenIds?: readonly number[];
   /** How token embeddings become a text embedding. Only for 'feature-extraction'. */
   readonly pooling?: Pooling;
+  /** The folder of the source that it was read from. Default: the source itself. */
+  readonly subfolder?: string;
   /** The exported graph that it was read from, if it was: `saveOnnxGraph` of @peftjs/onnx writes it back. */
   readonly graph?: object;
   /**
@@ -171,6 +173,8 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
     ...(pooling && embedding(architecture.head, pooling)),
     ...(checkpoint.embedding && promptsOf(checkpoint.embedding)),
     withLabels,
+    ...(options.revision !== undefined && { revision: options.revision }),
+    ...(options.subfolder !== undefined && { subfolder: options.subfolder }),
     ...(dtype !== 'fp32' && { fullPrecision: () => fromPretrained(source, { ...own, dtype: 'fp32' }) }),
   });
   return headed(options, wanted);

@@ -76,15 +76,25 @@ export interface Inference extends PipelineParts {
 export function openInference(parts: PipelineParts): Inference {
   const { loadedModel, executor, batchSize, tokenizer, images } = parts;
   const held = new Map<Model, () => Promise<void>>();
-  const hold = (model: LoadedModel): void => {
+  const networks = new Map<string | undefined, Model>(); // what each adapter acts on; merging makes another network
+  const hold = (adapter: string | undefined, model: LoadedModel): void => {
     const { model: network } = activeParts(model);
+    const before = networks.get(adapter);
+    networks.set(adapter, network);
     if (!held.has(network)) held.set(network, openRuntime(network, executor).close);
+    if (before && ![...networks.values()].includes(before)) letGo(before).catch(() => undefined); // its calls go on
+  };
+  const letGo = async (network: Model): Promise<void> => {
+    const close = held.get(network);
+    held.delete(network);
+    await close?.();
+    await releaseRuntimes(executor, network);
   };
   const alone = new Map<string, LoadedModel>();
   const model = (adapter: string | undefined): LoadedModel => {
     const found = adapter === undefined ? loadedModel : (alone.get(adapter) ?? withOne(loadedModel, adapter));
     if (adapter !== undefined) alone.set(adapter, found);
-    hold(found);
+    hold(adapter, found);
     return found;
   };
   return {
@@ -102,11 +112,7 @@ export function openInference(parts: PipelineParts): Inference {
       return predict(own, batches, { executor, ...(isMixed && { adapterNames: choice as readonly string[] }) });
     },
     async release() {
-      for (const [network, close] of held) {
-        await close();
-        await releaseRuntimes(executor, network);
-      }
-      held.clear();
+      for (const network of held.keys()) await letGo(network);
     },
   };
 }

@@ -61,10 +61,12 @@ const NEGATIVE = /^negative(_\d+)?$/;
 const SCORE = 'score';
 
 /**
- * Selects the columns of a table that may be read: those with a known name, and those named by options. A table of
- * labelled texts has no lists of words.
+ * Selects the columns of a table that may be read: those with a known name, and those named by options. Where the
+ * texts are no lists of words, nor are the labels lists of tags.
  */
-export function readColumns(columns: readonly string[], named: readonly string[]): readonly string[] {
+export function readColumns(columns: readonly string[], options: ColumnOptions): readonly string[] {
+  const { textColumn, pairColumn, labelColumn } = options;
+  const named = [textColumn, pairColumn, labelColumn].filter((name) => name !== undefined);
   const plain = [
     'text',
     ...PAIRS.flat(),
@@ -75,7 +77,8 @@ export function readColumns(columns: readonly string[], named: readonly string[]
     ...negativesIn(columns),
     ...named,
   ];
-  return isLabelled(columns) ? plain : [...plain, ...WORDS, ...TAG_LISTS];
+  const mayBeWords = textColumn === undefined && !isLabelled(columns) && WORDS.some((name) => columns.includes(name));
+  return mayBeWords ? [...plain, ...WORDS, ...TAG_LISTS] : plain;
 }
 
 /** Whether a table is of labelled texts, whatever else its rows say, e.g. how many words they have. */

@@ -121,7 +121,7 @@ async function tableOf(bytes: Uint8Array, options: ReadTableOptions): Promise<Ta
   const named = [options.textColumn, options.pairColumn, options.labelColumn].filter((name) => name !== undefined);
   if (format === 'parquet') {
     const { parseParquet } = await import('./parquet.js'); // only for such files: a program starts faster without it
-    return parseParquet(bytes, path, (columns) => readColumns(columns, named));
+    return parseParquet(bytes, path, (columns) => readColumns(columns, options));
   }
   if (format === 'conll' && named.length > 0) {
     throw new ConfigError(`${path}: the columns of a CoNLL file have no names: leave ${excerpt(named[0] ?? '')} out`);

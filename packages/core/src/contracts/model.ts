@@ -10,6 +10,8 @@ import type { HostTensor, HostTensors, Tensors } from '../tensors.js';
 export interface Model {
   /** The name the user loaded it by: a folder, a package or a hub id. */
   readonly name: string;
+  /** The branch, tag or commit of the hub that the user asked for. Default: none, that is main. */
+  readonly revision?: string;
   /** A hash of the architecture and of every weight. */
   readonly fingerprint: string;
   /** The modules a method may adapt, in the order of the forward pass. */

@@ -41,7 +41,7 @@ export function configFields(
     base_model_name_or_path: model.name,
     inference_mode: true,
     modules_to_save: savedNames(model, saved),
-    revision: null,
+    revision: model.revision ?? null,
     task_type: readsImages(model) ? null : TASK_TYPES[model.task ?? 'sequence-classification'],
     ...(labels && labelFields(labels)), // PEFT has no such fields and ignores them with a warning
     ...(problemType && { problem_type: problemType }),

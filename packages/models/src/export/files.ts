@@ -68,11 +68,14 @@ export function assertExport(
  * @throws HubError when the model is from the hub and the hub cannot be reached.
  */
 export async function readSource(
-  model: Model,
-  { source = model.name, sourceStorage, storage: _, ...options }: ExportOptions,
+  model: Model & Partial<Pick<PretrainedModel, 'subfolder'>>,
+  { source, sourceStorage, storage: _, ...given }: ExportOptions,
 ): Promise<SourceFiles> {
+  const { name, revision, subfolder } = model;
+  const where = { ...(revision !== undefined && { revision }), ...(subfolder !== undefined && { subfolder }) };
+  const options = { ...(source === undefined && where), ...given };
   const { path, format, storage } = await locate(
-    source,
+    source ?? name,
     sourceStorage ? { ...options, storage: sourceStorage } : options,
   );
   if (!format.files) throw fileError(path, `models of ${format.name} cannot be exported`);

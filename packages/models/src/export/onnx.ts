@@ -150,36 +150,45 @@ function graphSettings(files: readonly string[]): Record<string, unknown> {
   return Object.keys(own).length > 0 ? { 'transformers.js_config': own } : {};
 }
 
+/** What transformers.js takes for a tokenizer without token types. */
+const WITHOUT_TYPES: readonly unknown[] = [
+  undefined,
+  'PreTrainedTokenizer',
+  'PreTrainedTokenizerFast',
+  'TokenizersBackend',
+];
+
 /**
- * Returns tokenizer_config.json. If the source has none, BERT's tokenizer class makes transformers.js pass token types.
+ * Returns tokenizer_config.json with what transformers.js reads there only: the padding token, and BERT's class where
+ * the second text of a pair has another type.
  */
 function tokenizerSettings(
   { tokenizer, transformers }: SourceFiles,
-  { task }: Pick<Model, 'task'>,
+  { tokenizer: used }: Model & Partial<Pick<PretrainedModel, 'tokenizer'>>,
   maxTokens: number,
 ): Record<string, unknown> {
   const bytes = tokenizer.get(TOKENIZER_CONFIG);
-  const own = bytes
-    ? parseJson(bytes, TOKENIZER_CONFIG)
-    : {
-        tokenizer_class: 'BertTokenizer',
-        ...paddingToken(tokenizer, field(transformers?.config.settings, 'pad_token_id')),
-      };
+  const own = bytes ? parseJson(bytes, TOKENIZER_CONFIG) : { tokenizer_class: 'BertTokenizer' };
   if (typeof own !== 'object' || own === null) {
     throw fileError(TOKENIZER_CONFIG, 'expected settings of a tokenizer');
   }
   const longest = field(own, 'model_max_length');
-  // Batches of prompts need a padding token.
-  const pad = field(own, 'pad_token') ?? (task === 'causal-lm' ? field(own, 'eos_token') : undefined);
+  const padId = used?.padTokenId ?? field(transformers?.config.settings, 'pad_token_id');
+  const pad = field(own, 'pad_token') ?? tokenOf(tokenizer, padId);
+  const needsTypes = used?.encode('a').typeIds !== undefined && WITHOUT_TYPES.includes(field(own, 'tokenizer_class'));
   return {
     ...own,
+    ...(needsTypes && { tokenizer_class: 'BertTokenizer' }),
     ...(pad !== undefined && { pad_token: pad }),
     model_max_length: typeof longest === 'number' ? Math.min(longest, maxTokens) : maxTokens,
   };
 }
 
-function paddingToken(tokenizer: SourceFiles['tokenizer'], id: unknown): { pad_token?: unknown } {
+/** The text of an added token; undefined if there is none with that id. */
+function tokenOf(tokenizer: SourceFiles['tokenizer'], id: unknown): unknown {
   const added = field(parseJson(tokenizer.get(TOKENIZER_FILE) ?? new Uint8Array(), TOKENIZER_FILE), 'added_tokens');
-  const token = Array.isArray(added) ? (added as unknown[]).find((one) => field(one, 'id') === id) : undefined;
-  return token === undefined ? {} : { pad_token: field(token, 'content') };
+  return field(
+    Array.isArray(added) ? (added as unknown[]).find((one) => field(one, 'id') === id) : undefined,
+    'content',
+  );
 }
