@@ -61,9 +61,14 @@ const cases: [string, string, RegExp][] = [
   ],
   ['a method twice', 'run --method sora,sora --out <out>', /'sora' twice/],
   [
-    'a reference that is not run',
+    'an unknown reference',
     'run --method head,lora --reference lorra --out <out>',
-    /--reference is 'lorra' \(did you mean 'lora'\?\); expected an arm of the run: head, lora$/,
+    /'reference' has 'lorra' \(did you mean 'lora'\?\); expected one of /,
+  ],
+  [
+    'a reference that is not run',
+    'run --method head,lora --reference sora --out <out>',
+    /--reference is 'sora'.*; expected an arm of the run: head, lora$/,
   ],
   [
     'a reference that a report lacks',

@@ -103,7 +103,7 @@ function missingScript(name: string): string | undefined {
 const tools: Readonly<Record<string, Check>> = {
   'peft-bench': benchFault,
   peftjs: benchFault,
-  changeset: ([command = '']) => (['', 'status'].includes(command) ? undefined : `no command '${command}'`),
+  changeset: ([command = '']) => (['', 'publish', 'status'].includes(command) ? undefined : `no command '${command}'`),
   nx([command, generator = '', name = ''], { made }) {
     if (command !== 'g') return 'nx is for generators here';
     made.add(name);

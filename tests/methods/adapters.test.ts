@@ -179,6 +179,11 @@ describe.each(Object.entries(methods))('adapters of %s', (_name, method) => {
   });
 });
 
+it('a method may be chosen at run time', () => {
+  const made = [lora({ r: 2 }), full()].map((method) => activeAdapter(attach(toyModel(), method)).method.name);
+  expect(made).toEqual(['lora', 'full']);
+});
+
 describe('adapters are not exchanged', () => {
   const peft = two(lora as CallableMethod);
 

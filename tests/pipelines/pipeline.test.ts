@@ -10,7 +10,7 @@ import {
   type PipelineOptions,
   type Pipelines,
 } from '@peftjs/pipelines';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, expectTypeOf } from 'vitest';
 import { counting, expected, fixture, methods } from './tiny.js';
 
 const executor = compiled({ threads: 1 });
@@ -58,6 +58,10 @@ describe('labels of texts', () => {
     const known: ClassifyOptions = { topK: 2 };
     const found: LabelScore[] | LabelScore[][] = await classify(texts, known);
     expect(found.flat().length).toBe(2 * texts.length);
+    const given: { topK?: number } = { topK: 2 };
+    const either = await classify(texts, given);
+    expectTypeOf(either).toEqualTypeOf<LabelScore[] | LabelScore[][]>();
+    expect(either).toEqual(found);
     const flat: LabelScore[] = await classify(texts, { functionToApply: 'none' });
     expect(flat.length).toBe(texts.length);
   });

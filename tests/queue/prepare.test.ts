@@ -70,7 +70,7 @@ describe('trialPreparer', () => {
 it('a trial whose model or rows have changed since it was planned does not run', async () => {
   const prepared = await trialPreparer()(trial);
   const { fingerprint: model } = prepared.model;
-  const data = dataFingerprint(prepared.task, prepared.model);
+  const data = dataFingerprint(prepared.task, prepared.model, trial.protocol);
   const check = (fingerprints: Trial['fingerprints']) => () => {
     assertAsPlanned({ ...trial, fingerprints }, prepared);
   };
@@ -82,7 +82,10 @@ it('a trial whose model or rows have changed since it was planned does not run',
 describe('plannedPreparer', () => {
   it('prepares a refused trial once, and once more if the first time used what was read for an earlier one', async () => {
     const prepared = await trialPreparer()(trial);
-    const fingerprints = { model: prepared.model.fingerprint, data: dataFingerprint(prepared.task, prepared.model) };
+    const fingerprints = {
+      model: prepared.model.fingerprint,
+      data: dataFingerprint(prepared.task, prepared.model, trial.protocol),
+    };
     const reads: string[] = [];
     let opened = 0;
     const prepare = plannedPreparer(() => {

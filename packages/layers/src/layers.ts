@@ -35,11 +35,11 @@ export interface LayersOptions extends FitOptions {
  * @throws TargetModuleError when the configuration matches no layer.
  * @example const peft = attachLayers(model, lora({ r: 4 }));
  */
-export function attachLayers<C extends TargetConfig>(
+export function attachLayers<M extends ConfiguredMethod>(
   model: tf.LayersModel,
-  configured: ConfiguredMethod<C>,
+  configured: M,
   { head, plan, rateFactors, ...options }: LayersOptions & AttachOptions = {},
-): PeftModel<C> {
+): PeftModel<M['config']> {
   const { view, modules } = adaptable(model, head);
   assertUncalibrated(configured, options);
   const peft = attach(view, configured, options);

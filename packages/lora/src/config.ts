@@ -80,6 +80,12 @@ export type LoraConfig = Omit<MethodOptions<typeof entries>, 'evaConfig' | 'lora
   readonly loraGaConfig: LoraGaConfig | null;
 };
 
+/** What `lora` takes: any of its options, and of theirs. */
+export type LoraOptions = Partial<Omit<LoraConfig, 'evaConfig' | 'loraGaConfig'>> & {
+  readonly evaConfig?: Partial<EvaConfig> | null;
+  readonly loraGaConfig?: Partial<LoraGaConfig> | null;
+};
+
 const evaEntries = {
   /**
    * Limits how far ranks move between modules: a module's rank is at most `rho` times its own; 1 moves none. Default 2.

@@ -11,7 +11,7 @@ import {
   type Site,
 } from '@peftjs/core/method';
 import { rankCost, ranksForBudget, sitesForBudget } from '@peftjs/core/ranks';
-import { isPartOfWeight, parseLoraConfig, scaledTo, type LoraConfig } from './config.js';
+import { isPartOfWeight, parseLoraConfig, scaledTo, type LoraConfig, type LoraOptions } from './config.js';
 import { LORA_GA, loraAdapterFile, readLoraAdapterFile } from './file.js';
 import { initialFactors } from './starts.js';
 import { loraLayer } from './variants.js';
@@ -21,7 +21,7 @@ import { loraLayer } from './variants.js';
  *
  * @example attach(model, lora({ r: 8, targetModules: 'all-linear' }))
  */
-export const lora: CallableMethod<LoraConfig> = defineMethod<LoraConfig>({
+export const lora: CallableMethod<LoraConfig, LoraOptions> = defineMethod<LoraConfig, LoraOptions>({
   name: 'lora',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear', 'embedding'] },
   parseConfig: parseLoraConfig,
@@ -100,4 +100,4 @@ function sum(sites: readonly Site[], value: (site: Site) => number): number {
 
 export { truncatedLora } from './truncated.js';
 export type { TruncatedLoraConfig } from './truncated.js';
-export type { EvaConfig, InitLoraWeights, LoraConfig, LoraGaConfig } from './config.js';
+export type { EvaConfig, InitLoraWeights, LoraConfig, LoraGaConfig, LoraOptions } from './config.js';

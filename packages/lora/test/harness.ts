@@ -17,7 +17,7 @@ import { linearSite } from '@peftjs/core/model';
 import { loraDelta, normalValues } from '@peftjs/core/linalg';
 import { embedding, linear } from '@peftjs/core/nn';
 import { contextOf, initialOf, tensorsOf } from '@peftjs/conformance';
-import { lora, type LoraConfig } from '@peftjs/lora';
+import { lora, type LoraOptions } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs-core';
 import { expect } from 'vitest';
 
@@ -35,7 +35,7 @@ export const drawn = (seed: number, shape: readonly number[], std = 1): HostTens
 export function layersOn(
   sites: readonly Site[],
   frozen: Readonly<Record<string, FrozenModule>>,
-  options: Partial<LoraConfig>,
+  options: LoraOptions,
   calibration?: Calibration['values'],
 ): Readonly<Record<string, AdapterLayer>> {
   return lora.adapt(sites, lora.parseConfig(options), {
@@ -48,7 +48,7 @@ export function layersOn(
 
 /** Returns a LoRA layer on one module 'm' with a random weight and bias. */
 export function onModule(
-  options: Partial<LoraConfig> = {},
+  options: LoraOptions = {},
   { shape = [6, 10], site = linearSite('m', shape[0], shape[1]), calibrated }: ModuleOptions = {},
 ): OnModule {
   const weight = drawn(1, [site.inFeatures, site.outFeatures]);

@@ -3,7 +3,7 @@ import { ConfigError, floats, tensorAt, type HostTensor } from '@peftjs/core/met
 import { linearSite } from '@peftjs/core/model';
 import { loraDelta, truncatedSvd } from '@peftjs/core/linalg';
 import { contextOf, initialOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
-import type { LoraConfig, LoraGaConfig } from '@peftjs/lora';
+import type { LoraConfig, LoraGaConfig, LoraOptions } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { contextAt, drawn, layersOn, matrix, numbers, onModule, outputOn, type OnModule } from './harness.js';
@@ -221,7 +221,7 @@ describe('EVA', () => {
     );
 
   /** Returns the layers of modules with these second moments, by path. */
-  const layersWith = (moments: Readonly<Record<string, HostTensor>>, config: Partial<LoraConfig>) => {
+  const layersWith = (moments: Readonly<Record<string, HostTensor>>, config: LoraOptions) => {
     const sites = Object.entries(moments).map(([path, { shape }]) => linearSite(path, shape[0] as number, 4));
     const frozen = Object.fromEntries(sites.map((site) => [site.path, { weight: drawn(1, [site.inFeatures, 4]) }]));
     return layersOn(sites, frozen, { initLoraWeights: 'eva', ...config }, moments);
@@ -250,7 +250,7 @@ describe('EVA', () => {
   it('gives a module at most rho times its rank, and exactly its rank with rho = 1', () => {
     const moments = { sharp: diagonal(5, 4, 3, 2, 1), even: diagonal(...new Array<number>(20).fill(1)) };
     const ranks = (rho: number): (number | undefined)[] => {
-      const layers = layersWith(moments, { r: 2, evaConfig: { rho, adjustScalingFactors: true, budgetUnit: 'ranks' } });
+      const layers = layersWith(moments, { r: 2, evaConfig: { rho } });
       return [rankOf(layers, 'sharp'), rankOf(layers, 'even')];
     };
     expect(ranks(1)).toEqual([2, 2]);

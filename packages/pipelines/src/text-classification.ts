@@ -31,9 +31,9 @@ type OfList<O extends ClassifyOptions> = O extends { readonly threshold: number 
       : number extends K
         ? LabelScore[] | LabelScore[][]
         : LabelScore[][]
-    : ClassifyOptions extends O
-      ? LabelScore[] | LabelScore[][]
-      : LabelScore[];
+    : Extract<keyof O, 'topK' | 'threshold'> extends never
+      ? LabelScore[]
+      : LabelScore[] | LabelScore[][];
 
 /** Classifies texts. */
 export interface TextClassifier {

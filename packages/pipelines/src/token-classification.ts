@@ -27,7 +27,7 @@ type Found<O extends TagOptions> = O extends { readonly aggregationStrategy: inf
     : AggregationStrategy extends S
       ? TokenEntity[] | EntityGroup[]
       : EntityGroup[]
-  : TagOptions extends O
+  : 'aggregationStrategy' extends keyof O
     ? TokenEntity[] | EntityGroup[]
     : TokenEntity[];
 

@@ -1,6 +1,14 @@
 import { PeftError } from '@peftjs/core';
 import { ConfigError, DataError, integerFrom, parseOptions, warnOnce } from '@peftjs/core/method';
-import { aFunction, aRecord, assertArgument, conversationProblem, objectLike, type ChatTool } from '@peftjs/core/model';
+import {
+  aFunction,
+  aRecord,
+  assertArgument,
+  conversationProblem,
+  objectLike,
+  type ChatMessage,
+  type ChatTool,
+} from '@peftjs/core/model';
 import * as v from 'valibot';
 import { IGNORED } from './encode.js';
 import {
@@ -291,7 +299,7 @@ interface Segment {
  * tools.
  * @throws DataError for a conversation with tools or tool calls, and for anything else than messages.
  */
-export const chatML: ChatTemplate = (messages, options) => {
+export function chatML(messages: readonly ChatMessage[], options: Parameters<ChatTemplate>[1]): string {
   assertArgument('options', options, aRecord);
   const problem = conversationProblem(messages);
   if (problem !== undefined) throw new DataError(`ChatML: ${problem}`, 'messages');
@@ -303,7 +311,7 @@ export const chatML: ChatTemplate = (messages, options) => {
   }
   const written = messages.map(({ role, content }) => `<|im_start|>${role}\n${content ?? ''}<|im_end|>\n`).join('');
   return addGenerationPrompt ? `${written}<|im_start|>assistant\n` : written;
-};
+}
 
 /**
  * Splits a conversation where the assistant's messages begin and end; these messages are learnt, including the text

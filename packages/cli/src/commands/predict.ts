@@ -9,7 +9,7 @@ import {
   type TextGenerationOptions,
   type TextGenerationPipeline,
 } from '@peftjs/pipelines';
-import { chatML, type Message } from '@peftjs/tasks';
+import { chatML } from '@peftjs/tasks';
 import { engineFromFlags, openExecutor } from '../registry/executors.js';
 import { everyMethod } from '../registry/methods.js';
 import { loading } from '../registry/loading.js';
@@ -182,7 +182,7 @@ async function answered(
   const messages = [{ role: 'user', content: text }];
   const [{ generated_text: turns }] = await generate(messages, options).catch((error: unknown) => {
     if (!(error instanceof UnsupportedError && error.path === 'template')) throw error;
-    return generate(messages, { ...options, template: (given, how) => chatML(given as readonly Message[], how) });
+    return generate(messages, { ...options, template: chatML });
   });
   return turns.at(-1)?.content ?? '';
 }

@@ -223,6 +223,8 @@ const circumstances = {
   /** A hash of the content of the model and of the task's rows. Absent in older files. */
   content: v.exactOptional(name),
   learningRate: amount,
+  /** The rates of the arm's groups of parameters, such as SoRA's gates, where the study sets them. */
+  learningRates: v.exactOptional(v.record(name, amount)),
   protocol,
   startedAt: date,
   finishedAt: date,

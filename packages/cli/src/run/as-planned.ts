@@ -6,6 +6,7 @@ import { commandName } from '../registry/command-name.js';
 import { resolveEngine } from '../registry/executors.js';
 import { resolveMethod } from '../registry/methods.js';
 import { isForLanguage, type DataSource, type LoadedTask } from '../registry/tasks.js';
+import { canonical } from '../results/json.js';
 import { numericVersions, type Trial, type Versions } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
 
@@ -56,13 +57,13 @@ export async function prepareAsPlanned(trial: Trial, at: TrialPaths, prepare: Pr
  * @throws CheckpointError or DataError if the model or the rows are others.
  */
 export function assertAsPlanned(
-  { model: name, task: taskName, fingerprints }: Trial,
+  { model: name, task: taskName, fingerprints, protocol }: Trial,
   { model, task }: PreparedTrial,
   differ = 'have changed since the run was planned; rerun the command to plan it again',
 ): void {
   if (model.fingerprint !== fingerprints.model)
     throw new CheckpointError(`the files of the model ${name} ${differ}`, taskName);
-  if (dataFingerprint(task, model) !== fingerprints.data)
+  if (dataFingerprint(task, model, protocol) !== fingerprints.data)
     throw new DataError(`the rows of ${taskName} ${differ}`, taskName);
 }
 
@@ -103,10 +104,25 @@ async function assertVersions({ method, engine, versions: planned }: Trial): Pro
 }
 
 /**
- * The fingerprint of a task's rows and, for a language model, of the special tokens and chat template put around them,
- * which belong to the rows and not to the model's fingerprint.
+ * The fingerprint of a task's rows, and of what a trial reads of the model's files that is not in the model's
+ * fingerprint: how images become pixels, the special tokens and chat template around rows for a language model, and the
+ * rates of the network's own dropout.
  */
-export function dataFingerprint(task: LoadedTask, { tokenizer }: PretrainedModel): string {
+export function dataFingerprint(
+  task: LoadedTask,
+  model: PretrainedModel,
+  { dropout }: Pick<Trial['protocol'], 'dropout'>,
+): string {
+  const pixels = 'imagesIn' in task ? [sha256(canonical(model.preprocessor ?? null))] : [];
+  const rates = dropout === 'config' ? [canonical(model.dropouts ?? {})] : [];
+  return [rowsFingerprint(task, model), ...pixels, ...rates].join(' ');
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+function rowsFingerprint(task: LoadedTask, { tokenizer }: PretrainedModel): string {
   const { train, dev } = task;
   if (!isForLanguage(task)) {
     const { selection, extraDevSets = {} } = task;
@@ -116,6 +132,6 @@ export function dataFingerprint(task: LoadedTask, { tokenizer }: PretrainedModel
   const { eosTokenId, bosTokenId, addBosToken, chatTemplate } = tokenizer;
   const around = `${addBosToken ? String(bosTokenId) : ''}..${String(eosTokenId)}`;
   const hasTemplate = chatTemplate && [task.train, task.dev].some(isChatSet);
-  const template = hasTemplate ? [createHash('sha256').update(chatTemplate.source).digest('hex')] : [];
+  const template = hasTemplate ? [sha256(chatTemplate.source)] : [];
   return [train.fingerprint, dev.fingerprint, around, ...template].join(' ');
 }

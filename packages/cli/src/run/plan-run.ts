@@ -86,7 +86,7 @@ export async function planRun({ study: asked, data, engine: wanted }: ComposedSt
     methodVersions: new Map([...methods].map(([name, { offer }]) => [name, { [offer.packageName]: offer.version }])),
     fingerprints: {
       model: model.fingerprint,
-      data: Object.fromEntries([...tasks].map(([name, task]) => [name, dataFingerprint(task, model)])),
+      data: Object.fromEntries([...tasks].map(([name, task]) => [name, dataFingerprint(task, model, study.protocol)])),
     },
   };
   return { engine, plan, tasks };
@@ -109,14 +109,20 @@ function triedBudgets(settings: ArmSettings, study: Study): string[] {
 }
 
 /**
- * Checks that arms with `auto` budgets have methods that choose their size.
+ * Checks that arms with `auto` budgets have methods that choose their size, and do not stop early.
  * @throws ConfigError naming the methods that do.
  */
 async function assertChoosing(study: Study, methods: ReadonlyMap<string, ResolvedMethod>): Promise<void> {
-  const unable = Object.values(study.methods).find((settings) => {
-    const method = methods.get(settings.method)?.method;
-    return method?.fitBudget && !method.sizing && triedBudgets(settings, study).some(isAuto);
-  });
+  const choosing = Object.values(study.methods).filter(
+    (settings) => methods.get(settings.method)?.method.fitBudget && triedBudgets(settings, study).some(isAuto),
+  );
+  const unable = choosing.find(({ method }) => !methods.get(method)?.method.sizing);
+  if (choosing.length > 0 && study.protocol.earlyStoppingPatience != null) {
+    throw new ConfigError(
+      '--budget auto trains in stages of fixed length, which do not stop early; leave out protocol.earlyStoppingPatience, or give budgets',
+      'protocol.earlyStoppingPatience',
+    );
+  }
   if (!unable) return;
   const able = (await everyMethod()).filter(({ sizing }) => sizing).map(({ name }) => name);
   throw new ConfigError(

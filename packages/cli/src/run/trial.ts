@@ -289,6 +289,7 @@ export function describeCircumstances(
     versions: { ...versions },
     content: createHash('sha256').update(content).digest('hex').slice(0, 16),
     learningRate: settings.learningRate ?? protocol.learningRate,
+    ...(Object.keys(settings.learningRates).length > 0 && { learningRates: settings.learningRates }),
     protocol: protocolOf(trial, prepared),
     startedAt: startedAt.toISOString(),
     finishedAt: finishedAt.toISOString(),

@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import {
   ConfigError,
   DataError,
+  describe,
   dropoutRate,
   integerFrom,
   mapValues,
@@ -223,7 +224,7 @@ export async function readStudyFile(path: string, { kind }: DataSource): Promise
       : value;
   let study: unknown;
   try {
-    study = JSON.parse(await readFile(path, 'utf8'), spelled);
+    study = JSON.parse(new TextDecoder().decode(await readFile(path)), spelled); // without a byte order mark
   } catch (cause) {
     throw new DataError(`--config ${path}: ${(cause as Error).message}`, path, cause);
   }
@@ -236,6 +237,7 @@ export async function readStudyFile(path: string, { kind }: DataSource): Promise
  * @throws ConfigError naming the first invalid field.
  */
 export function composeStudy(layers: readonly StudyInput[]): Study {
+  layers.forEach(assertMergeable);
   const merged = layers.reduce<StudyInput>(
     (below, above) => ({
       ...below,
@@ -252,18 +254,28 @@ export function composeStudy(layers: readonly StudyInput[]): Study {
   return chosenOnly(study, layers);
 }
 
+/** @throws ConfigError for a field of a layer that cannot be merged with that of another. */
+function assertMergeable({ methods = {}, protocol = {} }: StudyInput): void {
+  if (!isObject(methods) && !Array.isArray(methods)) {
+    throw new ConfigError(`study: 'methods' is ${describe(methods)}; expected names, or settings by name`, 'methods');
+  }
+  if (isObject(protocol)) return;
+  throw new ConfigError(`study: 'protocol' is ${describe(protocol)}; expected its fields by name`, 'protocol');
+}
+
 /**
  * Drops the claims and tuning tasks that will not run: flags may have picked some of a preset's arms and tasks.
  * @throws ConfigError for names that match no layer.
  */
 function chosenOnly(study: Study, layers: readonly StudyInput[]): Study {
-  const { methods, tasks, tuning, claims } = study;
+  const { methods, tasks, tuning, claims, reference } = study;
   const arms = [...new Set(layers.flatMap((layer) => Object.keys(mergeMethods({}, layer.methods))))];
   const everyTask = [...new Set(layers.flatMap((layer) => layer.tasks ?? []))];
   claims.forEach(({ arm, noWorseThan }, index) => {
     assertKnown(arm, arms, `claims.${index}.arm`);
     assertKnown(noWorseThan, arms, `claims.${index}.noWorseThan`);
   });
+  if (reference !== null) assertKnown(reference, arms, 'reference');
   for (const task of tuning?.tasks ?? []) assertKnown(task, everyTask, 'tuning.tasks');
   const tunedOn = tuning?.tasks?.filter((task) => tasks.includes(task)) ?? [];
   return {

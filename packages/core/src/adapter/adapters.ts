@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { assertArgument, parseOptions, warnOnce } from '../config.js';
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, FrozenModule } from '../contracts/layer.js';
-import type { ConfiguredMethod, TargetConfig } from '../contracts/method.js';
+import type { ConfiguredMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
 import { outputMeaning } from '../head.js';
 import { aFunction, aText, aTextList } from '../kinds.js';
@@ -20,9 +20,9 @@ import { floats, grouped, mapTensor, transposed, type HostTensors } from '../ten
  * @throws ConfigError when the name is in use or is no valid folder name.
  * @throws TargetModuleError when the configuration matches no module.
  */
-export function addAdapter<C extends TargetConfig>(
+export function addAdapter(
   peft: PeftModel,
-  configured: ConfiguredMethod<C>,
+  configured: ConfiguredMethod,
   options: AttachOptions & Required<Pick<AttachOptions, 'adapterName'>>,
 ): void {
   assertArgument('peft', peft, aPeftModel);

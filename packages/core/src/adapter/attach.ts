@@ -65,12 +65,12 @@ const HEAD_STD = 0.02;
  * `modulesToSave`, a module named in two ways, a missing calibration, or a name that is no valid folder name.
  * @throws UnsupportedError for `ensureWeightTying` with a table or tied head in `targetModules`.
  */
-export function attach<C extends TargetConfig>(
+export function attach<M extends ConfiguredMethod>(
   model: Model,
-  configured: ConfiguredMethod<C>,
+  configured: M,
   options: AttachOptions = {},
-): PeftModel<C> {
-  const adapter = newAdapter(model, configured, options);
+): PeftModel<M['config']> {
+  const adapter = newAdapter(model, configured as ConfiguredMethod<M['config']>, options);
   return peftModel(model, options.seed ?? 0, adapter);
 }
 
@@ -267,7 +267,7 @@ function initialHead(model: Model, site: Site, rng: Rng): FrozenModule {
  * Makes a method from its definition. For every method, `fitBudget` then rejects budgets larger than the modules can
  * hold.
  */
-export function defineMethod<C extends TargetConfig>(given: PeftMethod<C>): CallableMethod<C> {
+export function defineMethod<C extends TargetConfig, O = Partial<C>>(given: PeftMethod<C>): CallableMethod<C, O> {
   const fitBudget = given.fitBudget?.bind(given);
   const definition: PeftMethod<C> = fitBudget
     ? {
@@ -278,7 +278,7 @@ export function defineMethod<C extends TargetConfig>(given: PeftMethod<C>): Call
         },
       }
     : given;
-  const call = (options: Partial<C> = {}): ConfiguredMethod<C> => ({ method, config: definition.parseConfig(options) });
+  const call = (options?: O): ConfiguredMethod<C> => ({ method, config: definition.parseConfig(options ?? {}) });
   const method = Object.defineProperties(call, Object.getOwnPropertyDescriptors(definition)) as typeof call &
     PeftMethod<C>;
   return method;

@@ -120,8 +120,8 @@ export type SizeStages<C extends TargetConfig = TargetConfig> = (budget: number 
 export type MatchOn = 'stored' | 'trained';
 
 /** A method as its package exports it. Calling it with options gives what `attach` needs. */
-export interface CallableMethod<C extends TargetConfig = TargetConfig> extends PeftMethod<C> {
-  (options?: Partial<C>): ConfiguredMethod<C>;
+export interface CallableMethod<C extends TargetConfig = TargetConfig, O = Partial<C>> extends PeftMethod<C> {
+  (options?: O): ConfiguredMethod<C>;
 }
 
 /** A method with its configuration, ready to be attached. */

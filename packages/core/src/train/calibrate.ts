@@ -8,7 +8,7 @@ import { assertArgument, integerFrom, parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
-import type { Calibration, ConfiguredMethod, TargetConfig } from '../contracts/method.js';
+import type { Calibration, ConfiguredMethod } from '../contracts/method.js';
 import type { Batch, Model, Scope, TrainingData } from '../contracts/model.js';
 import { aCalledMethod, aModel, anInteger, anything, someTrainingData } from '../kinds.js';
 import { asLoss, assertLossReads, type Loss, type LossBatch, type LossFunction } from '../losses/loss.js';
@@ -51,9 +51,9 @@ const entries = {
  * @throws DataError for a label that no output of the model represents.
  * @throws TargetModuleError when the configuration matches no module.
  */
-export async function calibrate<C extends TargetConfig>(
+export async function calibrate(
   model: Model,
-  configured: ConfiguredMethod<C>,
+  configured: ConfiguredMethod,
   data: TrainingData,
   options: CalibrateOptions,
 ): Promise<Calibration> {
@@ -62,7 +62,7 @@ export async function calibrate<C extends TargetConfig>(
   assertArgument('data', data, someTrainingData);
   const { batches, seed } = parseOptions('calibrate', entries, options);
   const { executor } = options;
-  const { method, config }: ConfiguredMethod<C> = configured;
+  const { method, config } = configured;
   const loss = asLoss(options.loss ?? defaultLoss(data.kind));
   assertLossReads(loss, data.kind);
   const kind = method.calibration?.(config);

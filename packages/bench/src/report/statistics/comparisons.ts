@@ -80,17 +80,21 @@ function circumstances(trial: DoneTrial, inStages: boolean): unknown {
 
 /**
  * The protocol without what an arm chooses for itself (its head, its stages and, in stages, its epochs), learning
- * rates, and words. A setting that is null counts as absent.
+ * rates, and words. A setting that is null counts as absent, and so does a dropout of 0, its default.
  */
 function sharedProtocol({ data, ...protocol }: Protocol, inStages: boolean): unknown {
   const own = ['head', 'stages', 'learningRate', 'selectedOn', ...(inStages ? ['epochs'] : [])];
-  const settings = Object.entries(protocol).filter(([name, value]) => value !== null && !own.includes(name));
+  const isSet = ([name, value]: [string, unknown]): boolean =>
+    value !== null && !(name === 'dropout' && value === 0) && !own.includes(name);
+  const settings = Object.entries(protocol).filter(isSet);
   return [Object.fromEntries(settings), data.rows];
 }
 
 function fixedFacts(trial: DoneTrial): unknown {
-  const { method, versions, methodConfig, learningRate, protocol } = trial;
-  return [circumstances(trial, false), method, versions, methodConfig, learningRate, protocol];
+  const { method, versions, methodConfig, learningRate, learningRates = null, protocol } = trial;
+  const { head, stages = null, learningRate: ofHead } = protocol;
+  const own = { head, stages, ofHead };
+  return [circumstances(trial, false), method, versions, methodConfig, learningRate, learningRates, own];
 }
 
 function newestOfEachSeed([first, ...rest]: readonly [DoneTrial, ...DoneTrial[]]): [DoneTrial, ...DoneTrial[]] {

@@ -108,6 +108,21 @@ describe('summarise', () => {
     expect(rowOf(rows, 'sora (2)').learningRate).toBe(1e-4);
   });
 
+  it('separates rates of groups of parameters', () => {
+    const faster = results
+      .filter(({ method }) => method === 'sora')
+      .map((trial) => ({ ...trial, id: `${trial.id}-b`, learningRates: { gate: 0.1 } }));
+    expect(rowOf(summarise([...results, ...faster], { reference }).rows, 'sora (2)').seeds).not.toEqual([]);
+  });
+
+  it('does not separate trials that state a default from those that do not', () => {
+    const stated = results.map((trial) =>
+      trial.seed > 1 ? { ...trial, protocol: { ...trial.protocol, dropout: 0, scaling: null } } : trial,
+    );
+    const seeds = (of: typeof results) => rowOf(summarise(of, { reference }).rows, 'sora').seeds;
+    expect(seeds(stated)).toEqual(seeds(results));
+  });
+
   it('never compares numbers of different engines', () => {
     const elsewhere = results.map((trial) =>
       trial.method === 'sora' ? { ...trial, engine: { ...trial.engine, dtype: 'q8' } } : trial,

@@ -162,8 +162,9 @@ function factsOf({
   protocol,
   methodConfig,
   learningRate,
+  learningRates = {},
 }: DoneTrial): Record<string, string> {
-  const groups = { version: versions, engine, protocol, option: methodConfig };
+  const groups = { version: versions, engine, protocol, option: methodConfig, 'learning rate of': learningRates };
   const named = Object.entries(groups).flatMap(([group, record]) =>
     Object.entries(record).map(([key, value]): [string, string] => [
       `${group} ${key}`,
