@@ -77,7 +77,7 @@ function trainingOf(attachment: Attachment, options: FitOptions) {
   };
 }
 
-/** Makes an optimizer take this step instead of its own. @returns A function that undoes it, in any order. */
+/** Replaces an optimizer's step. @returns a function that puts the former one back; such calls may end in any order. */
 function replaceStep(optimizer: Optimizer, step: Minimize): () => void {
   const steps: Minimize[] = [];
   const replaced = replacedSteps.get(optimizer) ?? {

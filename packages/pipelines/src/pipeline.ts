@@ -115,7 +115,8 @@ const settings = {
  * @param source The folder or hub ID of an adapter, whose configuration names its base model, labels and problem type;
  * the folder, package or hub ID of a model, e.g. a merged one; a model; or a model with adapters, of which the active
  * ones apply.
- * @throws ConfigError for an unknown task or option, or one of another task, a source for another task, or an adapter without a base model.
+ * @throws ConfigError for an unknown task or option, an option or a source for another task, or an adapter without a
+ * base model.
  * @throws CheckpointError for an adapter or a model that is missing or broken.
  * @throws UnsupportedError for a model without a tokenizer.
  * @example

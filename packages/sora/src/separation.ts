@@ -10,7 +10,6 @@ import {
 } from '@peftjs/core/method';
 import { valuesOf } from '@peftjs/core/model';
 import { rankedPaths } from '@peftjs/core/ranks';
-import { relativeScalings } from './gates.js';
 import {
   foldDiagonal,
   nonZeroIndices,
@@ -20,6 +19,7 @@ import {
   transposed,
   type SingularFactors,
 } from '@peftjs/core/linalg';
+import { relativeScalings } from './gates.js';
 
 /*
  * Separation (ours). Training does not determine single ranks: A R and R^-1 diag(g) B are the same change of the weight
@@ -44,36 +44,35 @@ import {
 export function separated(layers: AdapterLayers, values: HostTensors): HostTensors {
   const scalings = relativeScalings(layers);
   const modules = rankedPaths(layers)
-    .map((path) => ({ ...moduleOf(tensorAt(layers, path), values), scaling: scalings[path] as number }))
+    .map((path) => moduleOf(tensorAt(layers, path), values, scalings[path] as number))
     .filter(({ live, scaling }) => live.length > 0 && scaling !== 0)
     .map((module) => ({ ...module, singular: singularFactors(foldDiagonal(module, module.gate)) }));
   const singularValues = modules.flatMap(({ singular }) => singular.singularValues);
   const meanSquare = singularValues.reduce((sum, value) => sum + value ** 2, 0) / singularValues.length;
   if (!(meanSquare > 0)) return {};
   const c = meanSquare ** 0.25;
-  return Object.fromEntries(
-    modules.flatMap((module) =>
-      Object.entries(inSingularBasis(module, module.singular, { c, norm: c / Math.sqrt(module.scaling) })),
-    ),
-  );
+  return Object.fromEntries(modules.flatMap((module) => Object.entries(inSingularBasis(module, module.singular, c))));
 }
 
 interface Module extends Record<'gate' | 'loraA' | 'loraB', HostTensor> {
   readonly path: string;
+  /** s */
+  readonly scaling: number;
   /** The ranks with nonzero gates. */
   readonly live: readonly number[];
 }
 
-function moduleOf(layer: AdapterLayer, values: HostTensors): Module {
+function moduleOf(layer: AdapterLayer, values: HostTensors, scaling: number): Module {
   const own = tensorsAt(valuesOf(layer, values), 'gate', 'loraA', 'loraB');
-  return { ...own, path: layer.site.path, live: nonZeroIndices(own.gate) };
+  return { ...own, path: layer.site.path, scaling, live: nonZeroIndices(own.gate) };
 }
 
 function inSingularBasis(
-  { path, gate, loraA, loraB, live }: Module,
+  { path, scaling, gate, loraA, loraB, live }: Module,
   singular: SingularFactors,
-  { c, norm }: { readonly c: number; readonly norm: number },
+  c: number,
 ): HostTensors {
+  const norm = c / Math.sqrt(scaling);
   const places = live.slice(0, singular.singularValues.length); // there are at most min(in, out) singular values
   const gates = new Float32Array(gate.data.length);
   places.forEach((place, index) => (gates[place] = (singular.singularValues[index] as number) / c ** 2));

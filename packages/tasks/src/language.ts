@@ -122,9 +122,9 @@ const roles: readonly unknown[] = ['system', 'user', 'assistant', 'tool'] satisf
 /**
  * Reads a `.txt` file, or JSON lines of one form: `{"text"}`, `{"prompt", "completion"}`, `{"messages": [{"role",
  * "content"}]}`, or `{"prompt", "chosen", "rejected"}` of texts or of messages, also with `"tools"`. Without
- * `"prompt"`, or where it repeats the text of one of them, the messages that both answers begin with are the prompt. All fields of a
- * message are kept for the chat template; other fields of a row are ignored. Texts are not trimmed: blanks matter to a
- * language model.
+ * `"prompt"`, or where it repeats the text of one of them, the messages that both answers begin with are the prompt.
+ * All fields of a message are kept for the chat template; other fields of a row are ignored. Texts are not trimmed:
+ * blanks matter to a language model.
  * @throws DataError for the first problem, in one line with the path and the line number.
  */
 export async function readLanguageSet(bytes: Uint8Array, options: LanguageSetOptions): Promise<LanguageSet> {

@@ -148,8 +148,10 @@ function rowsOf(table: Tensor | nn.QuantizedWeight, ids: Tensor): Tensor {
   return 'values' in table ? nn.quantizedEmbedding(table, ids) : nn.embedding(table, ids);
 }
 
-/** Returns the path of the table that a module uses as its weight; undefined where it has its own. */
-function tiedTable({ tied = [] }: Tying, frozen: Tensors, path: string): string | undefined {
+/**
+ * Returns the path of the table that a module uses as its weight; undefined where it has its own, as merging may give it.
+ */
+export function tiedTable({ tied = [] }: Tying, frozen: object, path: string): string | undefined {
   return `${path}.weight` in frozen ? undefined : tied.find(({ site }) => site.path === path)?.table;
 }
 

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { adaptedSites, savedModules } from '../adapter/attach.js';
 import { initialValues } from '../adapter/peft-model.js';
-import { floatWeight, forward, partNames, peftScope } from '../adapter/scope.js';
+import { floatWeight, forward, partNames, peftScope, tiedTable } from '../adapter/scope.js';
 import * as v from 'valibot';
 import { assertArgument, integerFrom, parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
@@ -147,7 +147,7 @@ function weightGradients(
   const { tied = [] } = model;
   const apart = { ...model, tied: tied.filter(({ site }) => !paths.includes(site.path)) };
   const weightAt = (path: string): Tensor => {
-    const table = tied.find(({ site }) => site.path === path)?.table;
+    const table = tiedTable(model, weights, path);
     if (table === undefined) return floatWeight(weights, `${path}.weight`);
     return tf.transpose(floatWeight(weights, `${table}.weight`)); // [words, width] -> [width, words]
   };

@@ -12,7 +12,7 @@ import { evaluationOutputs, outputsWith, type EvaluateOptions } from './evaluate
 import type { TrainOptions } from './options.js';
 import { trainSettings } from './plan.js';
 import type { PlannedRun } from './run.js';
-import { withRows } from './with-inputs.js';
+import { withBatches, withRows } from './with-inputs.js';
 
 /*
  * A loss of preferences may compare the model with the frozen one. What the latter gives each row never changes: it is
@@ -65,11 +65,7 @@ export async function referenced(planned: PlannedRun, shared: SharedReference): 
   return {
     ...planned,
     reference,
-    data: {
-      kind: data.kind,
-      batchesPerEpoch: data.batchesPerEpoch,
-      epoch: (index) => data.epoch(index).map(add),
-    },
+    data: withBatches(data, add),
     heldOut: heldOut.map(add),
     settings: { ...settings, selection: selection && { ...selection, data: compared(selection.data, reference) } },
   };

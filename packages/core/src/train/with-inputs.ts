@@ -21,9 +21,7 @@ export function withInputs(data: TrainingData, given: Readonly<Record<string, Ro
   const values = mapValues(given, (of) => ('shape' in of ? of : hostRows(of)));
   const add = (batch: Batch): Batch => withRows(batch, values);
   return {
-    kind: data.kind,
-    batchesPerEpoch: data.batchesPerEpoch,
-    epoch: (index) => data.epoch(index).map(add),
+    ...withBatches(data, add),
     ...(data.holdOut && {
       holdOut(rows: number) {
         const { rest, heldOut } = (data.holdOut as NonNullable<TrainingData['holdOut']>)(rows);
@@ -31,6 +29,12 @@ export function withInputs(data: TrainingData, given: Readonly<Record<string, Ro
       },
     }),
   };
+}
+
+/** Returns training data with each batch changed. Rows can no longer be held out. */
+export function withBatches(data: TrainingData, change: (batch: Batch) => Batch): TrainingData {
+  const { kind, batchesPerEpoch } = data;
+  return { kind, batchesPerEpoch, epoch: (index) => data.epoch(index).map(change) };
 }
 
 /** Adds the values of its rows to a batch. */

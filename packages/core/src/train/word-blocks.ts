@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
+import { tiedTable } from '../adapter/scope.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Model, Scope } from '../contracts/model.js';
 import type { Loss, LossBatch } from '../losses/loss.js';
@@ -64,8 +65,8 @@ function frozenWords(model: Model, layers: AdapterLayers): WordWeights | undefin
   if (model.task !== 'causal-lm' || split?.forward !== forward || words <= BLOCK) return undefined;
   const [tying] = tied;
   const head = (tying?.site ?? sites.find(({ role }) => role === 'head'))?.path ?? '';
-  const isTable = tying !== undefined && !(`${head}.weight` in weights); // merging may give the head its own weight
-  const path = isTable ? tying.table : head;
+  const table = tiedTable(model, weights, head);
+  const [path, isTable] = [table ?? head, table !== undefined];
   const isPlain = !(head in layers) && !(path in layers) && !(`${head}.bias` in weights);
   const weight = weights[`${path}.weight`];
   if (!isPlain || !weight || (!isTable && isQuantized(weight))) return undefined;

@@ -91,7 +91,7 @@ async function decodedBySharp(bytes: Uint8Array): Promise<DecodedImage> {
   const options = { limitInputPixels: MAX_PIXELS, failOn: 'error', ignoreIcc: true, autoOrient: true };
   const file = sharp(bytes, options);
   const isCmyk = (await file.metadata()).space === 'cmyk';
-  // Inks are read as they are: sharp would convert them by a profile of its own, even where profiles are ignored.
+  // sharp would convert inks with a colour profile of its own, even with `ignoreIcc`.
   const image = isCmyk
     ? file.pipelineColourspace('cmyk').toColourspace('cmyk')
     : file.toColourspace('srgb').removeAlpha();
