@@ -11,7 +11,7 @@ import {
 import { dpo, orpo } from '@peftjs/core/losses';
 import { evaluationOutputs, readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
-import { referenceExecutor } from '@peftjs/conformance';
+import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { sora } from '@peftjs/sora';
@@ -95,6 +95,13 @@ it('a reference that the data have already is kept', async () => {
   losses.length = 0;
   await train(attached(), withInputs(data, { referenceLogps: known }), { ...options, epochs: 1, onStep });
   expect(losses[0]).toBeCloseTo(Math.log(2), 5);
+
+  const method = lora({ r: 2, initLoraWeights: 'lora_ga' });
+  const computed = await calibrate(model, method, data, { executor, seed: 1 });
+  const given = await calibrate(model, method, withInputs(data, { referenceLogps: known }), { executor, seed: 1 });
+  for (const [path, { data: values }] of Object.entries(computed.values)) {
+    expect(relativeDistance(given.values[path]?.data ?? [], values)).toBeLessThan(1e-4);
+  }
 });
 
 it('a run in stages computes one reference, and scores every stage against it', async () => {

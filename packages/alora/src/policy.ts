@@ -58,13 +58,14 @@ export function aloraPolicy(config: AloraConfig, plan: TrainPlan, layers: Adapte
 /**
  * Returns the steps after which ranks move. The first comes after both `firstRound` of the run and the warm-up, the
  * others at intervals of `roundInterval` of the run, none after the cut. Rounds that would come later, or after the
- * same step, are merged into one.
+ * same step, are merged into one. A budget needs one round at least.
  */
-export function roundSteps({ rounds, firstRound, roundInterval }: AloraConfig, plan: TrainPlan): number[] {
+export function roundSteps({ rounds, firstRound, roundInterval, budget }: AloraConfig, plan: TrainPlan): number[] {
   const { totalSteps, warmupSteps } = plan;
   const first = Math.max(Math.round(firstRound * totalSteps), warmupSteps + 1);
   const cut = pruneStep(plan);
-  const steps = Array.from({ length: rounds }, (_, round) =>
+  const length = budget === null ? rounds : Math.max(1, rounds);
+  const steps = Array.from({ length }, (_, round) =>
     Math.min(cut, first + Math.round(round * roundInterval * totalSteps)),
   );
   return cut < 1 ? [] : [...new Set(steps)];

@@ -66,6 +66,13 @@ function round(controller: Controller, layers: AdapterLayers, step: number, wort
 
 const WORTH = { a: [0.5, -0.1, 0.4], b: [0.3, 0.2, 0.6], c: [0.9, 0.1, 0.8] };
 
+it('a budget is filled in one round where none was asked for', () => {
+  const { controller, layers } = started({ rounds: 0, budget: 120 });
+  expect([9, 10, 11].map((step) => controller.reads(step).length > 0)).toEqual([false, true, false]);
+  const ranks = Object.values(ranksOf(round(controller, layers, 10, WORTH).layers));
+  expect(ranks.reduce((sum, r) => sum + r, 0)).toBe(12); // of 4 + 6 parameters
+});
+
 describe('the score of a rank', () => {
   it('is S(M) - S(M without it) + S(M with it alone), on 2 R + 1 losses', () => {
     const { controller, layers } = started();

@@ -41,7 +41,6 @@ const INITIAL_B = 1e-3;
 export const bayesLora: CallableMethod<BayesLoraConfig> = rankMethod<BayesLoraConfig>({
   name: 'bayes-lora',
   budget: 'prunes',
-  tolerance: 0.02,
   identityAtInit: false,
   defaults: { r: 8, loraAlpha: 16 },
   options: bayesLoraOptions,

@@ -40,7 +40,6 @@ const MIN_NORM = 1e-8;
 export const dynamicDora: CallableMethod<DynamicDoraConfig> = rankMethod<DynamicDoraConfig>({
   name: 'dynamic-dora',
   budget: 'prunes',
-  tolerance: 0.02,
   defaultLearningRate: 4e-3,
   defaults: { r: 12, loraAlpha: 8 },
   options: dynamicDoraOptions,

@@ -107,8 +107,8 @@ function trainingFields(config: LoraConfig, keepsStarts: boolean): AdapterFile['
 
 function optionsOf(config: AdapterFile['config']): Partial<LoraConfig> {
   const { init_lora_weights: named } = config;
-  // PEFT compares 'olora' in lower case.
-  const init = (named === 'OLoRA' ? 'olora' : named) as InitLoraWeights;
+  const isOlora = typeof named === 'string' && named.toLowerCase() === 'olora'; // PEFT's comparison
+  const init = (isOlora ? 'olora' : named) as InitLoraWeights;
   return {
     ...optionsIn<LoraConfig>(config, { use_dora: 'useDora', lora_bias: 'loraBias', bias: 'bias', ...TRAINING_FIELDS }),
     ...(isPartOfWeight(init) && { initLoraWeights: init }),

@@ -120,9 +120,9 @@ describe('a file', () => {
     expect(lora.fromFile(file)).toMatchObject({ config: { initLoraWeights }, values: adapter.values });
   });
 
-  it("reads PEFT's other spelling of olora", () => {
+  it.each(['OLoRA', 'OLORA'])("reads PEFT's other spelling of olora: %s", (spelling) => {
     const { config, tensors } = lora.toFile(adapterOf({ r: 2, initLoraWeights: 'olora' }), { pruned: false });
-    const read = lora.fromFile({ config: { ...config, init_lora_weights: 'OLoRA' }, tensors });
+    const read = lora.fromFile({ config: { ...config, init_lora_weights: spelling }, tensors });
     expect(read.config.initLoraWeights).toBe('olora');
   });
 
@@ -165,6 +165,7 @@ describe('a LoRA-GA adapter', () => {
 describe('reading', () => {
   it.each([
     [{ init_lora_weights: 'loftq' }, 'init_lora_weights'],
+    [{ init_lora_weights: 'lora_ga' }, 'init_lora_weights'],
     [{ init_lora_weights: 'corda' }, 'init_lora_weights'],
     [{ use_qalora: true }, 'use_qalora'],
   ])('rejects fields that would give other outputs than in PEFT: %o', (fields, path) => {
@@ -175,7 +176,7 @@ describe('reading', () => {
   });
 
   it("reads PEFT's other initializations as A and B, which is what they are after training", () => {
-    for (const init of ['gaussian', 'eva', 'orthogonal', 'lora_ga', 'mica', false]) {
+    for (const init of ['gaussian', 'eva', 'orthogonal', 'mica', false]) {
       const { config, tensors } = fileOf({ r: 2 }, true);
       const read = lora.fromFile({ config: { ...config, init_lora_weights: init, lora_dropout: 0.1 }, tensors });
       expect(lora.parseConfig(read.config)).toMatchObject({ initLoraWeights: true, loraDropout: 0.1 });

@@ -4,6 +4,7 @@ import {
   attach,
   loadPretrained,
   memoryStorage,
+  onWarning,
   predict,
   savePretrained,
   train,
@@ -117,10 +118,14 @@ describe('the cut', () => {
       });
     const refused: unknown = expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' });
     expect(() => controllerOf({ budget: 15 })).toThrow(refused);
-    expect(() => controllerOf({ budget: 1e6 })).toThrow(refused);
     expect(() => controllerOf({ budget }, 3)).toThrow(refused);
     const controller = controllerOf({ budget });
     controller?.scalars(7, {});
     expect(() => controller?.scalars(8, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
+    const warnings: string[] = [];
+    const restore = onWarning((message) => warnings.push(message));
+    controllerOf({ budget: 1e6 });
+    restore();
+    expect(warnings).toEqual([expect.stringMatching(/^budget is 1000000; these modules store \d+, so that no rank/)]);
   });
 });

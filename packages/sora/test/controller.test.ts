@@ -276,7 +276,6 @@ describe('a budget', () => {
 
   it.each([
     ['less than one rank', 63, plan],
-    ['more than r_max stores', 1.02 * full, plan],
     ['no step to prune in', 0.5 * full, { totalSteps: 5, warmupSteps: 0, finalSteps: 5 }],
   ])('refuses %s', (_, budget, course) => {
     expect(() => controllerOf(layersOf(sora, sites, { r }), { budget }, course)).toThrow(

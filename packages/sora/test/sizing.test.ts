@@ -2,7 +2,9 @@ import {
   activeAdapter,
   loadPretrained,
   memoryStorage,
+  onWarning,
   savePretrained,
+  train,
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
@@ -14,7 +16,7 @@ import {
   type StepEvent,
   type TrainingSnapshot,
 } from '@peftjs/core/runtime';
-import { toyEvaluationData, toyModel } from '@peftjs/conformance';
+import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { expect, it } from 'vitest';
 import { attached, outputsOf, trainToy } from './harness.js';
@@ -99,6 +101,32 @@ it('resumes with ranks that compaction has removed, and saves at steps that are 
       message: expect.stringMatching(/had 12 .* now has 8/) as string,
     }),
   );
+});
+
+it('resumes a stage whose ranks are already gone and leave some of its budget', async () => {
+  const compacting = () => attached({ budget: 'auto', r: 7, compactEvery: 1, targetModules: ['query'] });
+  const options = { epochs: 8, selection: { ...selection, margin: 0.2 } };
+  const snapshots: TrainingSnapshot[] = [];
+  const onSnapshot = (snapshot: TrainingSnapshot): void => void snapshots.push(snapshot);
+  const whole = await sized(compacting(), { ...options, saveEvery: 1, onSnapshot });
+  const inFirstDescent = snapshots.filter(({ sizing }) => sizing?.stages.length === 1);
+  const resume = inFirstDescent.at(-2) ?? expect.fail('no snapshot of the first descent');
+  const warnings: string[] = [];
+  const restore = onWarning((message) => warnings.push(message));
+  const resumed = await sized(compacting(), { ...options, resume });
+  restore();
+  expect(warnings).toEqual([expect.stringContaining('budget is 56; these modules store 48')]);
+  expect(resumed.sizing).toEqual(whole.sizing);
+});
+
+it('counts epochs as the same data without stages does, also where the last step of an epoch has fewer batches', async () => {
+  const epochs: number[] = [];
+  const data = toyTrainingData(1, 5);
+  await train(auto(), data, {
+    ...{ executor: await referenceExecutor(), epochs: 2, gradientAccumulationSteps: 2, selection },
+    onStep: ({ epoch }) => void epochs.push(epoch),
+  });
+  expect(epochs.slice(0, 8)).toEqual([0, 0, 0, 1, 1, 1, 2, 2]);
 });
 
 it('says so if the dense adapter has no score to compare with', async () => {

@@ -1,4 +1,5 @@
 import {
+  ConfigError,
   defineMethod,
   layersByPath,
   narrowTargets,
@@ -41,11 +42,17 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
  */
 function fittedToBudget(sites: readonly Site[], budget: number, config: VeraConfig): VeraConfig {
   const saveProjection = config.saveProjection ?? false;
-  const [widestIn, widestOut] = widest(sites);
-  const ofProjection = saveProjection ? widestIn + widestOut : 0;
-  const kept = sitesForBudget(sites, budget - ofProjection, (site) => storedAt(site, 1));
+  const projectionOf = (all: readonly Site[]): number => (saveProjection ? widest(all).reduce((a, b) => a + b) : 0);
+  const least = projectionOf(sites) + Math.min(...sites.map((site) => storedAt(site, 1)));
+  if (budget < least) {
+    throw new ConfigError(
+      `budget is ${budget}; the smallest adapter of one module takes ${least} parameters`,
+      'budget',
+    );
+  }
+  const kept = sitesForBudget(sites, budget - projectionOf(sites), (site) => storedAt(site, 1));
   const withoutRanks = kept.reduce((sum, site) => sum + storedAt(site, 0), 0);
-  const r = Math.max(1, Math.floor((budget - withoutRanks) / (kept.length + ofProjection)));
+  const r = Math.max(1, Math.floor((budget - withoutRanks) / (kept.length + projectionOf(kept))));
   const features = Math.max(...widest(kept));
   if (r > features) {
     warnOnce(

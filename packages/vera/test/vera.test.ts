@@ -50,6 +50,9 @@ describe('the stored parameters', () => {
     const sites = roberta(12, 768);
     const fitted = vera.fitBudget?.(sites, 36_864, vera.parseConfig({ saveProjection: true }));
     expect(fitted).toMatchObject({ r: 11, saveProjection: true }); // 24 (11 + 768) + 11 (768 + 768) = 35,592
+    expect(() => vera.fitBudget?.(sites, 2000, vera.parseConfig({ saveProjection: true }))).toThrow(
+      'budget is 2000; the smallest adapter of one module takes 2305 parameters', // 768 + 768, and 768 + 1
+    );
   });
 
   it('warn of a budget that makes r larger than the modules', () => {

@@ -50,7 +50,7 @@ const WITH_DEFAULTS = /^(kasa|monteclora|velora)_config$/;
  * Initialisations in PEFT that change the frozen weight and cannot be recomputed; PEFT draws the last one at random at
  * every load.
  */
-const LOST_INIT = /^(corda|loftq|pissa_niter_\d+)$/;
+const LOST_INIT = /^(corda|loftq|lora_ga|pissa_niter_\d+)$/;
 
 /**
  * Converts an adapter whose layers have `toLora` to PEFT's LORA format. PEFT computes a module's scaling as alpha /

@@ -1,5 +1,6 @@
 import type { TrainPlan } from '../contracts/controller.js';
 import type { AdapterLayers } from '../contracts/layer.js';
+import { warnOnce } from '../config.js';
 import { ConfigError } from '../errors.js';
 import { tensorAt } from '../tensors.js';
 import { rankCost } from './budget.js';
@@ -174,18 +175,19 @@ export function assertStartFits(layers: AdapterLayers, budget: number): void {
 }
 
 /**
- * Checks that a run of this length can prune these layers to a budget.
- * @param tolerance the share by which a method may miss its budget
- * @throws ConfigError for a budget that exceeds what they store by more than `tolerance` or does not pay for one rank,
- * and when there is no step before the final phase.
+ * Checks that a run of this length can prune these layers to a budget. Warns if they are within it already: an adapter
+ * that was pruned before trains on at its ranks.
+ * @throws ConfigError for a budget that does not pay for one rank, and when there is no step before the final phase.
  */
-export function assertPrunable(layers: AdapterLayers, budget: number, plan: TrainPlan, tolerance = 0.01): void {
+export function assertPrunable(layers: AdapterLayers, budget: number, plan: TrainPlan): void {
   const all = allocatedCost(layers);
   const least = Math.min(...rankedPaths(layers).map(rankCostIn(layers)));
-  if (budget < least || budget * (1 - tolerance) > all) {
-    throw new ConfigError(
-      `budget is ${budget}; these modules store from ${least} (one rank) to ${all} (all they start with)`,
-      'budget',
+  if (budget < least) {
+    throw new ConfigError(`budget is ${budget}, less than the ${least} parameters of one rank`, 'budget');
+  }
+  if (budget > all && !isNearBudget(all, budget)) {
+    warnOnce(
+      `budget is ${budget}; these modules store ${all}, so that no rank has to go for it: they keep their ranks`,
     );
   }
   if (pruneStep(plan) < 1) {

@@ -70,8 +70,6 @@ export interface RankMethod<C extends RankConfig>
    * are then kept. Default false: they fill such a budget, and stay.
    */
   readonly prunesTrained?: boolean;
-  /** The share by which pruned ranks may miss a budget. Default 0.01. */
-  readonly tolerance?: number;
   /**
    * The format of an adapter to be trained further: its `peft_type`, and the suffix of a module's gate. A pruned
    * adapter, and every adapter of a method without gates, is PEFT's LORA.

@@ -34,7 +34,7 @@ import { rankController, type RankMaker } from './rank-policy.js';
  * pass, dropout, counting, budgets, files, changes of rank, and resuming.
  */
 export function rankMethod<C extends RankConfig>(given: RankMethod<C>): CallableMethod<C> {
-  const { defaults, options, complete, identityAtInit = true, budget, tolerance, fromLora, file, ...rest } = given;
+  const { defaults, options, complete, identityAtInit = true, budget, fromLora, file, ...rest } = given;
   const {
     start,
     ranks,
@@ -100,7 +100,7 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
       controller(layers, config, plan) {
         if (typeof config.budget === 'number') {
           if (budget === 'moves') assertStartFits(layers, config.budget);
-          if (budget === 'prunes') assertPrunable(layers, config.budget, plan, tolerance);
+          if (budget === 'prunes') assertPrunable(layers, config.budget, plan);
         }
         const own = policy(config, plan, layers);
         return own && rankController(layers, own, maker(layers, config), plan);

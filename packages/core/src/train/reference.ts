@@ -86,14 +86,14 @@ export function compared(data: EvaluationData, reference: HostTensors | undefine
   return (reference?.selection && data.withReference?.(rowsOf(reference.selection))) ?? data;
 }
 
-/** Adds the reference to batches where a loss needs it, for measurements outside of a run. */
+/** Adds the reference to batches where a loss needs it and they lack it, for measurements outside of a run. */
 export async function withLogps(
   model: Model,
   loss: Loss,
   batches: readonly Batch[],
   executor: Executor,
 ): Promise<readonly Batch[]> {
-  if (!loss.needsReference) return batches;
+  if (!loss.needsReference || batches.every(({ inputs }) => REFERENCE_LOGPS in inputs)) return batches;
   const runtime = openRuntime(model, executor);
   try {
     const logps = { [REFERENCE_LOGPS]: await logpsOf(runtime, batches) };

@@ -183,9 +183,11 @@ function stageData({ data, options, stages, lengths }: SizingRun): TrainingData 
 function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): TrainOptions {
   const { onStage: _, onStep, onEvaluation, onSnapshot, resume: __, ...shared } = run.options;
   const { dense, most: totalSteps, batchesPerStep } = run.lengths;
+  const { epochs: denseEpochs } = run.options;
   const [before, stage] = [stepsBefore(run), run.stages.length];
-  const isSaveDue = saveRule(run.options.saveEvery, dense / run.options.epochs);
-  const epochOf = (step: number): number => Math.floor(((step - 1) * batchesPerStep) / run.data.batchesPerEpoch);
+  const isSaveDue = saveRule(run.options.saveEvery, dense / denseEpochs);
+  const laterEpoch = (step: number): number =>
+    denseEpochs + Math.floor(((step - 1 - dense) * batchesPerStep) / run.data.batchesPerEpoch);
   const sizing = progressOf(run);
   return {
     ...shared,
@@ -198,8 +200,8 @@ function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): Tra
     ...(onStep && {
       onStep: (event) => {
         const step = before + event.step;
-        const [epoch, epochs] = [epochOf(step), epochOf(totalSteps) + 1];
-        return onStep({ ...event, step, totalSteps, sizingStage: stage, epoch, epochs });
+        const epoch = stage === 0 ? event.epoch : laterEpoch(step);
+        return onStep({ ...event, step, totalSteps, sizingStage: stage, epoch, epochs: laterEpoch(totalSteps) + 1 });
       },
     }),
     ...(onEvaluation && { onEvaluation: (event) => onEvaluation({ ...event, step: before + event.step }) }),

@@ -31,6 +31,13 @@ describe('a snapshot', () => {
     expect(await readSnapshot(writeSnapshot(both))).toEqual(both);
   });
 
+  it('keeps metrics that are not finite', async () => {
+    const metrics = { pearson: NaN, perplexity: Infinity };
+    const selected = { ...{ step: 2, metrics, storedParameters: 1, ranks: {} }, values: {} };
+    const diverged = { ...snapshot, selected, stopping: { best: null, record: -Infinity, waited: 0 } };
+    expect(await readSnapshot(writeSnapshot(diverged))).toEqual(diverged);
+  });
+
   it('of an older version is rejected with the reason', async () => {
     const older = writeSafetensors(new Map(), { format: 'peftjs-training-2', numerics: String(NUMERICS), run });
     await expect(readSnapshot(older, 'run.safetensors')).rejects.toThrow(

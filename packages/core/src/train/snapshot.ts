@@ -127,13 +127,16 @@ export function writeSnapshot(snapshot: TrainingSnapshot, metadata: Readonly<Rec
     ),
   );
   const bare = (checkpoint: StoredCheckpoint | null) => checkpoint && { ...checkpoint, values: undefined };
-  const run = JSON.stringify({
+  const written = {
     ...progress,
     slots: Object.keys(slots),
     selected: bare(selected),
     stopping: stopping && { ...stopping, best: bare(stopping.best) },
     ...(sizing && { sizing: { ...sizing, smallest: bare(sizing.smallest) } }),
-  });
+  };
+  const run = JSON.stringify(written, (_, value: unknown) =>
+    typeof value === 'number' && !Number.isFinite(value) ? ({ notFinite: String(value) } satisfies NotFinite) : value,
+  );
   return writeSafetensors(new Map(tensors), { ...metadata, format: FORMAT, numerics: String(NUMERICS), run });
 }
 
@@ -186,7 +189,14 @@ function writtenRun(metadata: Readonly<Record<string, string | undefined>>, path
   if (numerics !== String(NUMERICS)) {
     throw new CheckpointError(`its numerics are ${numerics}, expected ${NUMERICS}`, path);
   }
-  return JSON.parse(run) as Written;
+  return JSON.parse(run, (_, value: Partial<NotFinite> | null) =>
+    typeof value?.notFinite === 'string' ? Number(value.notFinite) : value,
+  ) as Written;
+}
+
+/** A number that JSON lacks: NaN or an infinity. */
+interface NotFinite {
+  readonly notFinite: string;
 }
 
 /** The run's data in the header: slots by name, and checkpoints without their values. */

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { onWarning } from '../config.js';
-import { activeAdapter, replaceAdapter } from '../adapter/peft-model.js';
+import { activeAdapter, replaceAdapter, withAdapter } from '../adapter/peft-model.js';
 import { attach, defineMethod } from '../adapter/attach.js';
 import { fullLayer } from '../adapter/layers.js';
 import { ConfigError, TrainingError } from '../errors.js';
@@ -66,6 +66,22 @@ describe('train', () => {
     expect(warnings).toEqual([
       `learningRates names the group 'heads' (did you mean 'head'?), ${ending}`,
       `unclippedGroups names the group 'gate', ${ending}`,
+    ]);
+  });
+
+  it('warns of a rate for a group whose rate the method sets', async () => {
+    const warnings: string[] = [];
+    const restore = onWarning((line) => warnings.push(line));
+    const adapter = toy(wholeModules());
+    const { layers } = activeAdapter(adapter);
+    const ruled = mapValues(layers, (layer) => ({
+      ...layer,
+      params: mapValues(layer.params, (param) => ({ ...param, group: 'gate', learningRate: 0.1 })),
+    }));
+    await run(withAdapter(adapter, { layers: ruled }), { learningRates: { gate: 0.2 } });
+    restore();
+    expect(warnings).toEqual([
+      "learningRates names the group 'gate', whose rate is an option of whole: it has no effect",
     ]);
   });
 

@@ -142,12 +142,21 @@ function assertTrainable(peft: PeftModel): void {
 const COMMON_GROUPS = ['default', 'head'];
 
 /**
- * Warns of optimizer groups in the options that the adapter does not have. Options may be shared by several methods.
+ * Warns of optimizer groups in the options that the adapter does not have, and of rates for groups whose rate the
+ * method sets. Options may be shared by several methods.
  */
 function warnOfUnknownGroups(peft: PeftModel, { learningRates, unclippedGroups }: TrainSettings): void {
   const adapter = activeAdapter(peft);
   const params = Object.values(allLayers(adapter)).flatMap((layer) => Object.values(layer.params));
   const groups = [...new Set([...COMMON_GROUPS, ...params.map(({ group }) => group)])];
+  const isFixed = (name: string): boolean =>
+    params.some(({ group }) => group === name) &&
+    params.every(({ group, learningRate }) => group !== name || learningRate !== undefined);
+  for (const name of Object.keys(learningRates).filter(isFixed)) {
+    warnOnce(
+      `learningRates names the group '${name}', whose rate is an option of ${adapter.method.name}: it has no effect`,
+    );
+  }
   for (const [option, names] of Object.entries({ learningRates: Object.keys(learningRates), unclippedGroups })) {
     for (const name of names.filter((each) => !groups.includes(each))) {
       warnOnce(
