@@ -33,7 +33,7 @@ await savePretrained(peft, 'name-tagger');
 
 const tag = await pipeline('token-classification', 'name-tagger', { executor });
 const text = 'The Danube flows from Germany through Vienna, where Mozart lived, to the Black Sea.';
-for (const { entity_group, score, start, end } of await tag(text, { aggregationStrategy: 'simple' })) {
+for (const { entity_group, score, start, end } of await tag(text, { aggregationStrategy: 'words' })) {
   console.log(entity_group, score.toFixed(2), text.slice(start, end));
 }
 await tag.dispose();

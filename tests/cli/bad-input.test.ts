@@ -34,6 +34,15 @@ beforeAll(async () => {
   await writeFile(file('no-rates.json'), tuned({ learningRates: [] }));
   await writeFile(file('elsewhere.json'), tuned({ learningRates: [0.1], tasks: ['sst2'] }));
   await writeFile(file('tuning-budget.json'), tuned({ learningRates: [0.1], budget: 'r=half' }));
+  const claimed = (claim: object, more: object = {}) =>
+    JSON.stringify({
+      claims: [{ arm: 'sora', budget: 'r=4', noWorseThan: 'lora', itsBudget: 'r=4', ...claim }],
+      ...more,
+    });
+  await writeFile(file('claim-budget.json'), claimed({ budget: 'r=04' }, { margin: 0.01 }));
+  await writeFile(file('claim-no-budget.json'), claimed({ itsBudget: null, margin: 0.01 }));
+  await writeFile(file('claim-head.json'), claimed({ noWorseThan: 'head', margin: 0.01 }));
+  await writeFile(file('claim-margin.json'), claimed({}));
   await writeFile(file('broken.safetensors'), Uint8Array.of(9, 9, 9, 9, 9, 9, 9, 9, 9));
   await mkdir(file('adapter'));
   await writeFile(file('adapter/adapter_config.json'), '{"peft_type": "LORA"}');
@@ -154,6 +163,26 @@ const cases: [string, string, RegExp][] = [
     'a tuning task that the study does not have',
     'run --config <elsewhere.json> --out <out>',
     /'tuning\.tasks' has 'sst2'; expected one of uci-sentiment/,
+  ],
+  [
+    'a claim at a budget that is not run',
+    'run --config <claim-budget.json> --out <out>',
+    /'claims\.0\.budget' is "r=04"; expected "r=4", which 'sora' is trained at$/,
+  ],
+  [
+    'a claim without the budget of its arm',
+    'run --config <claim-no-budget.json> --out <out>',
+    /'claims\.0\.itsBudget' is null; expected "r=4", which 'lora' is trained at$/,
+  ],
+  [
+    'a claim at a budget of an arm without one',
+    'run --config <claim-head.json> --out <out>',
+    /'claims\.0\.itsBudget' is "r=4"; expected null, which 'head' is trained at$/,
+  ],
+  [
+    'a claim without a margin',
+    'run --config <claim-margin.json> --out <out>',
+    /'claims\.0' has no margin; give it one/,
   ],
   ['an impossible tuning budget', 'run --config <tuning-budget.json> --out <out>', /'r=half'; expected a number/],
   ['an unknown model', 'run --model no-such-model --out <out>', /no-such-model/],

@@ -66,6 +66,8 @@ describe('a folder of images', () => {
 
   it.each([
     [['--images', 'photos', '--train', 'vit/config.json'], /--images names a folder of images; leave out --train/],
+    [['--images', 'photos', '--max-tokens=9'], /--images names a folder of images; leave out --max-tokens/],
+    [['--images', 'photos', '--split=half-dev'], /the split 'half-dev' applies to GLUE tasks and trec in a folder/],
     [['--images', 'none'], /no such file or folder: --images/],
     [['--images', 'vit'], /expected PNG or JPEG images in at least two folders/],
   ])('is refused with %j', async (flags, message) => {

@@ -73,7 +73,7 @@ describe('an adapter without names for its classes', () => {
   });
 
   it('gets them by --labels, also as an adapter', async () => {
-    expect(await exported('unnamed', 'peft', '--labels', 'a,b,c')).toMatchObject({ code: 0 });
+    expect(await exported('unnamed', 'peft', '--labels', 'a, b,c')).toMatchObject({ code: 0 });
     expect(await labelsOf('unnamed-peft/adapter_config.json')).toEqual({ 0: 'a', 1: 'b', 2: 'c' });
   });
 });

@@ -114,6 +114,11 @@ const cases: [string, string, RegExp][] = [
     /'notes' is for a language model and 'mood' has labels; run them separately/,
   ],
   [
+    'a size that is chosen by a standard error',
+    'run --model <gpt2> --method sora --budget auto --train <notes.txt> --dev <notes.txt> --out <out>',
+    /--budget auto: the scores of 'notes', .* have no standard error .*; give a margin, such as --budget auto:0\.5$/,
+  ],
+  [
     '--document-end for a table',
     'run --train <labels.tsv> --dev <labels.tsv> --document-end line --out <out>',
     /--document-end applies to \.txt files for a language model; 'labels' is for classification/,

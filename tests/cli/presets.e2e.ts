@@ -45,7 +45,8 @@ async function writeDeberta(folder: string): Promise<void> {
  * budget in reach.
  */
 function flagsOf({ name, needsData }: Preset, more: object = {}) {
-  const instead = needsData ? { model: name === 'paper' ? at('deberta') : bertFolder, budget: 'r=4' } : {};
+  const small = name === 'paper' ? { model: at('deberta'), budget: '1024' } : { model: bertFolder, budget: 'r=4' };
+  const instead = needsData ? small : {};
   const data = needsData ? { data: at('glue') } : { train: at('train.tsv'), dev: at('dev.tsv') };
   return { preset: name, engine: 'compiled', backend: 'cpu', dtype: 'fp32', ...data, ...instead, ...more };
 }

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { memoryStorage } from '@peftjs/core';
+import { memoryStorage, type InputBatch } from '@peftjs/core';
 import { planRun } from '../../packages/cli/src/run/plan-run.js';
 import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
 import { planTrials } from '../../packages/cli/src/study/trials.js';
@@ -14,6 +14,7 @@ import {
   type TrialCheckpoint,
   type TrialCheckpoints,
 } from '../../packages/cli/src/run/recorder.js';
+import { measureTask } from '../../packages/cli/src/run/measure.js';
 import { trialPreparer } from '../../packages/cli/src/run/prepare.js';
 import { runTrial } from '../../packages/cli/src/run/trial.js';
 import { bertFolder } from '../models/bert-tiny.js';
@@ -147,6 +148,32 @@ describe('a trial in stages that resumes from its checkpoint', () => {
       const { result } = await runTrial(trial, prepared, { checkpoints });
       expect(numbersOf(result), placeOf(checkpoint)).toEqual(undisturbed);
     }
+  });
+});
+
+describe('the plan of a trial in stages', () => {
+  it('measures its first stage, and counts the steps and the evaluated rows of all', async () => {
+    const data = { train: join(folder, 'train.tsv'), dev: join(folder, 'dev.tsv') };
+    const flags = { preset: 'smoke', model: bertFolder, engine: 'compiled', backend: 'auto', dtype: 'fp32', ...data };
+    const measured = async (of: readonly number[]) => {
+      const methods = { sora: { options: { r: 4 }, stages: { ...stages, levels: of, epochs } } };
+      const { plan } = await planRun(await studyFromFlags(flags, { methods, protocol: { batchSize: 8 } }));
+      const trial = planTrials(plan)[0] ?? expect.fail('no trial');
+      const prepared = await trialPreparer()(trial);
+      let reads = 0;
+      const counted = (batch: InputBatch): InputBatch => ({ ...batch, get inputs() { return reads++, batch.inputs; } }); // oxfmt-ignore
+      const dev = { ...prepared.dev, batches: prepared.dev.batches.map(counted) };
+      const { trialSeconds, compileSeconds, stepMedianMs, rows } = await measureTask(trial, { ...prepared, dev });
+      const { train, selection, dev: reported } = prepared.rows;
+      const steps = prepared.train.batchesPerEpoch * (epochs + of.length - 1);
+      const judged =
+        (trial.protocol.evaluations + of.length) * selection +
+        (2 + of.length) * reported +
+        of.length * Math.min(train, stages.memorizationRows);
+      expect(((trialSeconds - compileSeconds) * 1000) / stepMedianMs).toBeCloseTo(steps + judged / rows / 2, 6);
+      return reads;
+    };
+    expect(await measured(levels)).toBe(await measured([0]));
   });
 });
 

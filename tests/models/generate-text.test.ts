@@ -1,6 +1,6 @@
 import type { Storage } from '@peftjs/core';
 import { ConfigError, UnsupportedError, type Tensors } from '@peftjs/core/method';
-import { compiled } from '@peftjs/engine';
+import { compiled, eager } from '@peftjs/engine';
 import { fromPretrained, generateText, saveMerged, type PretrainedModel } from '@peftjs/models';
 import type { Decoding } from '@peftjs/models/architectures';
 import * as tf from '@tensorflow/tfjs-core';
@@ -72,6 +72,16 @@ describe('a generated text', () => {
     expect(await generateText(await alphabet(), 'a', { executor, ...atSpecial })).toBe('bcé');
     const stoppingCriteria = (ids: readonly number[]) => ids.length === 3;
     expect(await generateText(await alphabet(), 'b', { executor, ...endless, stoppingCriteria })).toBe('cé');
+  });
+
+  it('can be stopped by a timer, also on a backend that computes without a pause', async () => {
+    const stop = new AbortController();
+    setTimeout(() => stop.abort(), 0);
+    const endless = { eosTokenId: [], maxNewTokens: 40, signal: stop.signal };
+    const executorWithoutPause = await eager({ backend: 'cpu' });
+    await expect(generateText(await alphabet(), 'a', { executor: executorWithoutPause, ...endless })).rejects.toThrow(
+      /abort/i,
+    );
   });
 
   it('is refused with an unknown option, and every known one is named', async () => {

@@ -1,11 +1,13 @@
 import {
   attach,
+  disableAdapter,
   loadAdapter,
   loadPretrained,
   mergeAdapter,
   mergeAndUnload,
   predict,
   savePretrained,
+  setAdapter,
   unmergeAdapter,
   type Executor,
   type InputBatch,
@@ -17,7 +19,7 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged, type PretrainedOptions } from '@peftjs/models';
 import { pipeline } from '@peftjs/pipelines';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { inMemory, methods } from './tiny.js';
+import { counting, inMemory, methods } from './tiny.js';
 
 const executor = compiled({ threads: 1 });
 
@@ -130,6 +132,11 @@ describe('an adapter folder', () => {
       const found = await (await open(source))(TEXTS, { topK: null });
       expect(found.map(byLabel)).toEqual(known.map(byLabel).map(close));
     }
+    const other = { model: mergeAndUnload(a) }; // with three outputs, the adapter with two
+    const onFolder = await (await open('pair', { model: 'merged' }))(TEXTS, { topK: null });
+    expect((await (await open('pair', other))(TEXTS, { topK: null })).map(byLabel)).toEqual(
+      onFolder.map(byLabel).map(close),
+    );
     mergeAdapter(inPlace);
     expect((await (await open(inPlace))(TEXTS, { topK: null })).map(byLabel)).toEqual(known.map(byLabel).map(close));
   });
@@ -201,6 +208,33 @@ describe('several adapters', () => {
     expect(await classify(TEXTS, { adapter: '__base__' })).toEqual(same(base));
     const withBase = await classify(TEXTS, { adapter: ['a', '__base__', 'b', 'a'] });
     expect(withBase).toEqual(same([onlyA[0], base[1], onlyB[2], onlyA[3]] as typeof onlyA));
+  });
+
+  it('are compiled once for each choice, in whatever order choices follow each other', async () => {
+    const { executor: counted, compiles } = counting();
+    const peft = await loadPretrained(await fromPretrained('classifier', { storage }), 'a', { methods, storage });
+    await loadAdapter(peft, 'b', { methods, storage, adapterName: 'b' });
+    const classify = await pipeline('text-classification', peft, { methods, executor: counted });
+    const choices = ['b', ['default', 'b'], ['b', 'default'], ['b', '__base__'], ['default', 'default']] as const;
+    const round = async (): Promise<void> => {
+      await classify(['no', 'no']);
+      for (const adapter of choices) await classify(['no', 'no'], { adapter });
+    };
+    for (const change of [() => setAdapter(peft, ['default', 'b']), () => mergeAdapter(peft)]) {
+      change();
+      await round();
+      const once = compiles();
+      await round();
+      expect(compiles()).toBe(once);
+    }
+    await classify.dispose();
+  });
+
+  it('have no labels while they are disabled', async () => {
+    const peft = await loadPretrained(await fromPretrained('classifier', { storage }), 'a', { methods, storage });
+    const classify = await open(peft);
+    const base = await classify('no', { adapter: '__base__' });
+    expect(await disableAdapter(peft, () => classify('no'))).toEqual(base);
   });
 
   it('are added to the source’s own, and do not change a model in memory', async () => {

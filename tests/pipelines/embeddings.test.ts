@@ -1,4 +1,5 @@
-import { addAdapter, attach, savePretrained, setAdapter, type PeftModel } from '@peftjs/core';
+import { addAdapter, attach, mergeAdapter, savePretrained, setAdapter, type PeftModel } from '@peftjs/core';
+import { relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
@@ -138,6 +139,11 @@ describe('an adapter for embeddings', () => {
     expect(two.data).not.toEqual(one.data);
     expect((await embed(texts, { pooling: 'none', adapter: 'two' })).data).toEqual(two.data);
     expect(compiles()).toBe(2);
+    mergeAdapter(live);
+    const merged = [await embed(texts, { pooling: 'none' }), await embed(texts, { pooling: 'none' })] as const;
+    expect(relativeDistance(merged[0].data, two.data)).toBeLessThan(1e-4);
+    expect(merged[1].data).toEqual(merged[0].data);
+    expect(compiles()).toBe(3);
     await embed.dispose();
   });
 

@@ -1,4 +1,4 @@
-import { addAdapter, attach } from '@peftjs/core';
+import { addAdapter, attach, onWarning, savePretrained } from '@peftjs/core';
 import { replaceAdapter } from '@peftjs/core/model';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -97,6 +97,31 @@ describe('conversations', () => {
       [{ generated_text: [...messages, answer] }],
     ]);
   });
+});
+
+it('conversations are written in the template of an adapter’s folder, by the tokenizer of its base model', async () => {
+  const storage = await characterDecoder('gpt2', sonnet, ['<|im_end|>']);
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  await storage.write('tiny/chat_template.jinja', bytes(TEMPLATE));
+  const base = await fromPretrained('tiny', { storage, task: 'causal-lm' });
+  const peft = attach(base, lora({ r: 2, initLoraWeights: false }), { seed: 1 });
+  await savePretrained(peft, 'adapter', { storage });
+  await storage.write('adapter/chat_template.jinja', bytes('{{ bos_token }}Rough {{ messages[0].content }}'));
+  await storage.write(
+    'adapter/tokenizer.json',
+    bytes('{"added_tokens": [{"id": 1, "content": "<s>", "special": true}]}'),
+  );
+  const told: string[] = [];
+  const restore = onWarning((line) => told.push(line));
+  const chat = await pipeline('text-generation', 'adapter', { methods, executor, storage });
+  restore();
+  const messages = [{ role: 'user', content: 'winds' }];
+  const template = () => '<|endoftext|>Rough winds';
+  const answer = await generateChat(peft, messages, { executor, template, maxNewTokens: 5 });
+  expect(await chat(messages, { maxNewTokens: 5 })).toEqual([{ generated_text: [...messages, answer] }]);
+  expect(told).toEqual([
+    `adapter/tokenizer.json has the special token "<s>", unlike the base model's tokenizer, which is used: merge the adapter where it was trained`,
+  ]);
 });
 
 it('conversations are written with their tools', async () => {

@@ -106,7 +106,7 @@ describe('the modules after the pooling', () => {
     ['another network', { 'sentence_bert_config.json': { transformer_task: 'fill-mask' } }, "'transformer_task' is"],
     [
       'an unknown module',
-      { 'modules.json': [{ type: 'a.Transformer' }, { type: 'a.Pooling' }, { type: 'a.LSTM' }] },
+      { 'modules.json': ['Transformer', 'Pooling', 'LSTM'].map((kind) => ({ type: `sentence_transformers.${kind}` })) },
       'got Transformer, Pooling, LSTM',
     ],
     [

@@ -131,6 +131,11 @@ function minus(text: string): string {
   return text.replace('-', '−');
 }
 
+/** A path as a shell takes it: with blanks or signs, in the double quotes that Bash and Windows share. */
+export function quoted(path: string): string {
+  return /[^\w./\\:-]/.test(path) ? `"${path}"` : path;
+}
+
 /** Replaces characters that must not reach a terminal or a line of text: controls, and changes of direction. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu, ' ');

@@ -10,6 +10,7 @@ export type {
 } from './contracts/executor.js';
 export {
   downloadAll,
+  nextTask,
   openProgram,
   releaseAll,
   uploadAll,

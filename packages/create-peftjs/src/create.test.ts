@@ -122,6 +122,10 @@ describe('the command', () => {
     );
   });
 
+  it('quotes a folder that a shell would split', async () => {
+    expect(await said(join(folder, 'my app'))).toMatch(/\n {2}cd ".*my app"\n/);
+  });
+
   it('lists the starters where no folder is named', async () => {
     for (const name of Object.keys(starters)) expect(await said()).toContain(`\n  ${name} `);
   });

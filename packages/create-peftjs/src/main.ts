@@ -17,7 +17,8 @@ export async function main(args: readonly string[]): Promise<number> {
       return 0;
     }
     const files = await createProject(folder, template);
-    const steps = [`cd ${folder}`, ...starters[template].next];
+    const path = /[^\w./\\:-]/.test(folder) ? `"${folder}"` : folder; // a shell splits others at blanks
+    const steps = [`cd ${path}`, ...starters[template].next];
     console.log(`${folder} has ${files.length} files. Next:\n\n${steps.map((step) => `  ${step}`).join('\n')}\n`);
     return 0;
   } catch (error) {

@@ -15,6 +15,11 @@ export interface TokenSpan {
    * blank.
    */
   readonly continuesWord: boolean;
+  /**
+   * Whether the token begins a word of tagged data, which also ends at punctuation: by the mark `##`, which tokenizers
+   * of such words have, else by the characters on both sides of its beginning.
+   */
+  readonly beginsWord: boolean;
 }
 
 /** The parts of `tokenizer.json` used here. */
@@ -29,6 +34,12 @@ interface Span {
 }
 
 const BLANK = ' ';
+
+/** A token of blanks, with which some words begin. */
+const BLANKS = /^[Ġ▁ ]+$/;
+
+/** What is no part of a longer word: blanks, punctuation, ideographs, and halves of the characters that are mostly emoji. */
+const BREAK = /[\s\p{P}\p{S}\p{Ideographic}\p{Cs}]/u;
 
 /** Returns a function that finds the spans of the first tokens of a text, at most `count`. */
 export function spanFinder(
@@ -49,12 +60,15 @@ export function spanFinder(
       const { start, end } = trim(span, own, index);
       const covered = text.slice(start, end);
       const id = idOf(token) ?? unknownId;
-      if (id !== undefined && id === unknownId) return { piece: covered, start, end, continuesWord: false };
+      const isUnknown = id !== undefined && id === unknownId;
+      const around = text.slice(Math.max(0, start - 1), start + 1);
       const continuesWord =
-        prefix === ''
-          ? start > 0 && !text.slice(start - 1, start + 1).includes(BLANK)
-          : count(token) !== count(covered);
-      return { piece: (id === undefined ? undefined : textOf(id)) ?? token, start, end, continuesWord };
+        !isUnknown && (prefix === '' ? start > 0 && !around.includes(BLANK) : count(token) !== count(covered));
+      const before = tokens[index - 1];
+      const isWithin = before !== undefined && (before.end > span.start || BLANKS.test(before.token)); // e.g. a byte of É
+      const beginsWord = prefix === '' ? !isWithin && (index === 0 || BREAK.test(around)) : !continuesWord;
+      const piece = isUnknown ? covered : ((id === undefined ? undefined : textOf(id)) ?? token);
+      return { piece, start, end, continuesWord, beginsWord };
     });
   };
 }
@@ -77,6 +91,7 @@ function trimmer({ post_processor: step }: Definition): (span: Span, token: stri
     const [leading = '', trailing = ''] = [/^[Ġ\s]*/u, /[Ġ\s]*$/u].map((blanks) => blanks.exec(token)?.[0]);
     const isPrefix = field(own, 'add_prefix_space') !== false && (index === 0 || start === 0) && leading !== '';
     const from = Math.min(start + leading.length - Number(isPrefix), end);
-    return { start: from, end: trailing === '' ? end : Math.max(end - trailing.length, from) };
+    // Blanks alone cover nothing, also where the first one was added before another character.
+    return { start: from, end: trailing === token ? from : Math.max(end - trailing.length, from) };
   };
 }

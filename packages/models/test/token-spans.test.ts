@@ -58,13 +58,36 @@ describe('a span', async () => {
     const unknown = rest.pop();
     expect(spans.length).toBe(ids.length);
     expect([spans[0], spans.at(-1)]).toEqual([null, null]);
-    expect(first).toMatchObject({ start: 0, continuesWord: false });
+    expect(first).toMatchObject({ start: 0, continuesWord: false, beginsWord: true });
     expect(rest.length).toBeGreaterThan(0);
-    for (const { piece, continuesWord } of rest) {
+    for (const { piece, continuesWord, beginsWord } of rest) {
       expect(piece).toMatch(/^##/);
-      expect(continuesWord).toBe(true);
+      expect([continuesWord, beginsWord]).toEqual([true, false]);
     }
-    expect(unknown).toEqual({ piece: '👍', start: 7, end: 9, continuesWord: false });
+    expect(unknown).toEqual({ piece: '👍', start: 7, end: 9, continuesWord: false, beginsWord: true });
+  });
+
+  it.each([
+    ['WordPiece, cased', [0, 7, 8, 14, 15, 16]],
+    ['byte level, as GPT-2', [0, 6, 8, 14, 15, 16]], // a blank is a token of its own
+  ])('begins a word after blanks and punctuation: %s', async (name, known) => {
+    const { definition } = tokenizers[name] as Golden['tokenizers'][string];
+    const text = 'Merkel (Berlin).Berlin';
+    const { spans = [] } = (await createTokenizer(definition, limits)).encode(text, undefined, { spans: true });
+    const starts = spans.flatMap((span) => (span?.beginsWord ? [span.start] : []));
+    expect(starts).toEqual(known);
+  });
+
+  it('of a blank added before an emoji is empty, as in Hugging Face', async () => {
+    const { definition } = tokenizers['byte level, as GPT-2'] as Golden['tokenizers'][string];
+    const own = { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true };
+    const model = { ...definition.model, merges: [] };
+    const { encode } = await createTokenizer({ ...definition, model, pre_tokenizer: own, post_processor: own }, limits);
+    const { spans = [] } = encode('😀 ', undefined, { spans: true });
+    expect([spans[0], spans.at(-1)]).toMatchObject([
+      { piece: 'Ġ', start: 0, end: 0 },
+      { piece: 'Ġ', start: 3, end: 3 },
+    ]);
   });
 
   it('can be joined to a text', () => {

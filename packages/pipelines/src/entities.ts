@@ -1,15 +1,20 @@
-/** Combines the tokens of a text into entities, exactly as transformers' `TokenClassificationPipeline` does. */
+/**
+ * Combines the tokens of a text into entities, exactly as transformers' `TokenClassificationPipeline` does; the strategy
+ * `'words'`, and tags that begin with E- or S-, are ours.
+ */
 import type { TokenSpan } from '@peftjs/models';
 import { argMax } from './scores.js';
 
 /**
  * How tokens are combined into entities.
  * - `'none'`: each token separately
- * - `'simple'`: neighbours with the same tag are joined; B-X starts an entity, I-X continues it
+ * - `'simple'`: neighbours with the same tag are joined; B-X and S-X start an entity, I-X continues it, E-X and S-X end it
  * - `'first'`, `'max'`, `'average'`: the same for whole words, with the tag of the first token, of the token with the
  *   highest score, or of the mean of the tokens' scores
+ * - `'words'`: as `'first'`, for words that also end at punctuation, as training tags them: only `##` marks such words
+ *   for transformers, which takes what is between blanks as a word of other tokenizers, `(Vienna).`
  */
-export type AggregationStrategy = 'none' | 'simple' | 'first' | 'average' | 'max';
+export type AggregationStrategy = 'none' | 'simple' | 'first' | 'average' | 'max' | 'words';
 
 /** A token and its label. */
 export interface TokenEntity {
@@ -29,7 +34,7 @@ export interface TokenEntity {
 
 /** Neighbouring tokens with the same tag. */
 export interface EntityGroup {
-  /** The label without its B- or I- prefix, e.g. `PER`. */
+  /** The label without its prefix, B- or another, e.g. `PER`. */
   readonly entity_group: string;
   /** The mean of the scores of its tokens or words. */
   readonly score: number;
@@ -77,7 +82,7 @@ export function entitiesOf(
       naming,
     );
   }
-  const words = wordsOf(tokens).map((word) => ({
+  const words = wordsOf(tokens, strategy).map((word) => ({
     ...tagged(word, WORD_SCORES[strategy](word), labels),
     word: naming.join(word.map(({ span }) => span.piece)),
   }));
@@ -98,18 +103,20 @@ function tagged(tokens: readonly ScoredToken[], scores: readonly number[], label
 
 type Word = readonly [ScoredToken, ...ScoredToken[]];
 
-function wordsOf(tokens: readonly ScoredToken[]): Word[] {
+function wordsOf(tokens: readonly ScoredToken[], strategy: keyof typeof WORD_SCORES): Word[] {
   const words: [ScoredToken, ...ScoredToken[]][] = [];
   for (const token of tokens) {
     const word = words.at(-1);
-    if (word && token.span.continuesWord) word.push(token);
+    const { continuesWord, beginsWord } = token.span;
+    if (word && (strategy === 'words' ? !beginsWord : continuesWord)) word.push(token);
     else words.push([token]);
   }
   return words;
 }
 
 /** Functions that compute the scores of a word from those of its tokens. */
-const WORD_SCORES: Readonly<Record<'first' | 'average' | 'max', (word: Word) => readonly number[]>> = {
+const WORD_SCORES: Readonly<Record<'words' | 'first' | 'average' | 'max', (word: Word) => readonly number[]>> = {
+  words: ([{ scores }]) => scores,
   first: ([{ scores }]) => scores,
   max: (word) => word.reduce((surest, token) => (highest(token) > highest(surest) ? token : surest)).scores,
   average: (word) => word[0].scores.map((_, label) => mean(word.map(({ scores }) => scores[label] as number))),
@@ -123,14 +130,14 @@ function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** Joins each part with the previous one if they have the same tag and the part does not start an entity. */
+/** Joins each part with the previous one if they have the same type and no entity starts or ends between them. */
 function grouped(parts: readonly Tagged[], { join }: EntityOptions): EntityGroup[] {
   const groups: [Tagged, ...Tagged[]][] = [];
   for (const part of parts) {
     const group = groups.at(-1);
     const before = group?.at(-1);
-    const continues = before && tagOf(part.entity) === tagOf(before.entity) && !part.entity.startsWith('B-');
-    if (group && continues) group.push(part);
+    const isBetween = !before || /^[BS]-/.test(part.entity) || /^[ES]-/.test(before.entity);
+    if (group && !isBetween && typeOf(part.entity) === typeOf(before.entity)) group.push(part);
     else groups.push([part]);
   }
   return groups.map((group) => ({
@@ -142,6 +149,6 @@ function grouped(parts: readonly Tagged[], { join }: EntityOptions): EntityGroup
   }));
 }
 
-function tagOf(entity: string): string {
-  return entity.replace(/^[BI]-/, '');
+function typeOf(entity: string): string {
+  return entity.replace(/^[BIES]-/, '');
 }

@@ -5,7 +5,15 @@ import type { Pooling, PoolingMode, PretrainedModel, Prompts } from '@peftjs/mod
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
 import { embeddings, normalized, pool, type Embeddings } from './embeddings.js';
-import { asList, chosenAdapters, encoded, openInference, type CallOptions, type Inference } from './inference.js';
+import {
+  asList,
+  chosenAdapters,
+  encoded,
+  openInference,
+  type CallOptions,
+  type Inference,
+  type LoadedModel,
+} from './inference.js';
 
 /** Options of a feature-extraction call. */
 export interface EmbedOptions extends CallOptions {
@@ -115,26 +123,23 @@ function fixedPooling(name: string, modules: NonNullable<Pooling['modules']>): U
 
 /** Returns an inference whose outputs are token embeddings instead of text embeddings. */
 function openTokens(inference: Inference): Pick<Inference, 'outputs' | 'release'> {
-  const { loadedModel } = inference;
-  let network: Model | undefined;
-  let held: Inference | undefined;
+  let tokens: Inference | undefined;
   return {
     async outputs(texts, choice) {
-      network ??= withTokens('adapters' in loadedModel ? loadedModel.model : loadedModel);
-      held ??= openInference({ ...inference, loadedModel: network });
-      held.model(undefined); // keeps it prepared between calls
-      const now = openInference({
-        ...inference,
-        loadedModel: 'adapters' in loadedModel ? { ...loadedModel, model: network } : network,
-      });
-      try {
-        return await now.outputs(texts, choice);
-      } finally {
-        await now.release();
-      }
+      tokens ??= openInference({ ...inference, loadedModel: ofTokens(inference.loadedModel) });
+      return tokens.outputs(texts, choice);
     },
-    release: async () => held?.release(),
+    release: async () => tokens?.release(),
   };
+}
+
+/** Returns the model with token embeddings as its outputs. Its adapters are those of `loadedModel`, now and later. */
+function ofTokens(loadedModel: LoadedModel): LoadedModel {
+  if (!('adapters' in loadedModel)) return withTokens(loadedModel);
+  const network = withTokens(loadedModel.model);
+  return new Proxy(loadedModel, {
+    get: (model, name) => (name === 'model' ? network : (Reflect.get(model, name) as unknown)),
+  });
 }
 
 /** Creates embeddings from rows of a shape; shorter rows end with zeros. */

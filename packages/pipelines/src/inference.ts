@@ -129,7 +129,8 @@ function withOne(loadedModel: LoadedModel, adapter: string): LoadedModel {
 /** Returns the meaning of the model's outputs with this adapter. */
 export function outputMeaning(loadedModel: LoadedModel, adapter: string | undefined): OutputMeaning {
   const { model } = activeParts(loadedModel);
-  const own = 'adapters' in loadedModel ? loadedModel.adapters.get(adapter ?? loadedModel.active[0] ?? '') : undefined;
+  const active = 'adapters' in loadedModel && loadedModel.enabled ? loadedModel.active[0] : undefined;
+  const own = 'adapters' in loadedModel ? loadedModel.adapters.get(adapter ?? active ?? '') : undefined;
   const outputs = outputsOf(model) ?? 0;
   const labels = own?.labels ?? model.labels ?? Array.from({ length: outputs }, (_, index) => `LABEL_${index}`);
   const problemType = own?.problemType ?? problemTypeOf(model);

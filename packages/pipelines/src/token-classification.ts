@@ -46,7 +46,7 @@ export interface TokenClassifier {
 
 const settings = {
   aggregationStrategy: v.optional(
-    v.picklist(['none', 'simple', 'first', 'average', 'max'] satisfies AggregationStrategy[]),
+    v.picklist(['none', 'simple', 'first', 'average', 'max', 'words'] satisfies AggregationStrategy[]),
     'none',
   ),
   ignoreLabels: v.optional(v.array(v.string()), ['O']),

@@ -49,7 +49,7 @@ export interface Layout {
 const WORDS = [TOKENS, 'words'];
 const TAG_LISTS = [TAGS, 'tags'];
 const LABELS = ['label', 'labels'];
-const SECOND = 'text_b';
+export const SECOND = 'text_b';
 const PAIRS = [
   ['text_a', SECOND],
   ['sentence1', 'sentence2'],
@@ -86,11 +86,18 @@ function isLabelled(columns: readonly string[]): boolean {
   return columns.includes('text') && LABELS.some((name) => columns.includes(name));
 }
 
-/** Whether JSON lines with these fields are rows of a table: rows of language data have neither labels nor pairs. */
+/** The fields that make a row one for a language model, whatever else it says: `question` and `answer`, `tags`, .. */
+const LANGUAGE = [['messages'], ['chosen', 'rejected'], ['prompt', 'completion']];
+
+/**
+ * Whether JSON lines with these fields are rows of a table: rows of language data have no labels, which may say that a
+ * completion is bad, and texts have neither tags nor pairs.
+ */
 export function isTableHeader(fields: readonly string[]): boolean {
   const has = (name: string): boolean => fields.includes(name);
-  const isPair = ANCHORS.some(has) && POSITIVES.some(has);
-  return [...LABELS, ...TAG_LISTS, ...PAIRS.flat()].some(has) || isPair;
+  if (LABELS.some(has)) return true;
+  if (LANGUAGE.some((names) => names.every(has))) return false;
+  return [...TAG_LISTS, ...PAIRS.flat()].some(has) || (ANCHORS.some(has) && POSITIVES.some(has));
 }
 
 /** @throws ConfigError for a column that two options name. */
@@ -124,8 +131,22 @@ export function layoutOf(
   throw errorAt(path, line, `expected ${expectation(options)}, got ${listed(columns)}; ${remedy(columns)}`);
 }
 
-/** @throws DataError for labels next to pairs or triplets: without them, wrong answers would be learnt as right. */
-function assertLabelsUsed({ form, texts }: Layout, { columns, line }: Table<unknown>, path: string): void {
+/**
+ * @throws DataError for labels next to pairs or triplets: without them, wrong answers would be learnt as right; and for
+ * scores next to negatives, which scored pairs do not have.
+ */
+function assertLabelsUsed(
+  { form, texts, label: score }: Layout,
+  { columns, line }: Table<unknown>,
+  path: string,
+): void {
+  const negatives = form === 'scored-pairs' && score === SCORE ? negativesIn(columns) : [];
+  if (negatives.length > 0) {
+    const given = `${listed([...texts, ...negatives])} and ${excerpt(SCORE)}`;
+    const ways =
+      "'triplets' (--kind triplets) to ignore the scores, or 'scored-pairs' (--kind scored-pairs) to ignore the negatives";
+    throw errorAt(path, line, `expected kind for the columns ${given}, got none; set kind ${ways}`);
+  }
   const label = LABELS.find((name) => columns.includes(name));
   if (label === undefined || (form !== 'pairs' && form !== 'triplets')) return;
   const way = `set labelColumn (--label-column ${label}) to learn the labels, or kind '${form}' (--kind ${form}) to ignore them`;

@@ -9,7 +9,7 @@ import {
   type ChatMessage,
   type ChatTool,
 } from '@peftjs/core/model';
-import { fingerprintOf } from './data-set.js';
+import { fingerprintOf, type TaskKind } from './data-set.js';
 import { type ColumnOptions, isTableHeader } from './columns.js';
 import { fileStem } from './read-table.js';
 import { decodeText, errorAt, excerpt, type JsonLine, jsonLines, listed, readEach } from './table.js';
@@ -258,15 +258,21 @@ function shown(value: unknown): string {
 const LANGUAGE_FIELDS = ['text', 'messages', 'prompt', 'completion', 'chosen', 'rejected'];
 
 /**
- * Whether a file is one for `readLanguageSet` rather than a table for `readTable`: `.txt`, or JSON lines without labels
- * or pairs. The first line decides; if it is not JSON, the file counts as a table, whose reader reports the error.
+ * Whether a file is one for `readLanguageSet` rather than a table for `readTable`: `.txt`, or JSON lines without labels,
+ * whose texts have no pairs. The first line decides; if it is not JSON, the file counts as a table, whose reader reports
+ * the error.
  * @param head the beginning of the file, including the first line: at most 4 MB
- * @param columns the column options; if they name a column, JSON lines are a table
+ * @param columns the column options; if they name a column, JSON lines are a table; of the kind token-classification,
+ * `.txt` is CoNLL
  * @throws DataError for JSON lines that are neither.
  */
-export function isLanguageFile(head: Uint8Array, path: string, columns: ColumnOptions = {}): boolean {
+export function isLanguageFile(
+  head: Uint8Array,
+  path: string,
+  columns: ColumnOptions & { readonly kind?: TaskKind | undefined } = {},
+): boolean {
   const lower = path.toLowerCase();
-  if (!lower.endsWith('.jsonl')) return lower.endsWith('.txt');
+  if (!lower.endsWith('.jsonl')) return lower.endsWith('.txt') && columns.kind !== 'token-classification';
   if ([columns.textColumn, columns.pairColumn, columns.labelColumn].some((name) => name !== undefined)) return false;
   const lines = new TextDecoder().decode(head).split('\n');
   const first = lines.findIndex((content) => content.trim());

@@ -173,8 +173,8 @@ function checkPage(page: Uint8Array, header: PageHeader, chunk: Chunk): void {
     const { num_values, encoding } = header.data_page_header;
     const values = within(num_values, chunk.rows, 'values in a page', chunk.path);
     const cursor = { bytes: uncompressed(page, size, chunk), at: 0 };
-    if (chunk.optional) checkRuns(levels(cursor), values, { width: 1, path: chunk.path });
-    checkValues(cursor, values, encoding, chunk.path);
+    if (chunk.optional) checkRuns(runs(cursor), values, { width: 1, path: chunk.path });
+    checkValues(cursor, values, encoding, chunk);
   } else if (header.data_page_header_v2) {
     checkSecondVersion(page, header, chunk);
   } else if (dictionary) {
@@ -194,12 +194,16 @@ function checkSecondVersion(page: Uint8Array, header: PageHeader, chunk: Chunk):
   const rest = page.subarray(levelBytes);
   const size = within(header.uncompressed_page_size - levelBytes, Infinity, 'bytes in an uncompressed page', path);
   const bytes = own.is_compressed ? uncompressed(rest, size, chunk) : rest;
-  checkValues({ bytes, at: 0 }, values, own.encoding, path);
+  checkValues({ bytes, at: 0 }, values, own.encoding, chunk);
 }
 
-/** Checks values, which are either plain or numbers of dictionary words. */
-function checkValues(cursor: Cursor, values: number, encoding: string, path: string): void {
+/** Checks values, which are plain, numbers of dictionary words, or runs of booleans. */
+function checkValues(cursor: Cursor, values: number, encoding: string, { column, path }: Chunk): void {
   if (encoding === 'PLAIN') return;
+  if (encoding === 'RLE' && column.type === 'BOOLEAN') {
+    checkRuns(runs(cursor), values, { width: 1, path });
+    return;
+  }
   if (encoding !== 'PLAIN_DICTIONARY' && encoding !== 'RLE_DICTIONARY') {
     throw new DataError(
       `${path}: expected plain or dictionary encoding, got ${encoding}; write it with the defaults`,
@@ -209,20 +213,23 @@ function checkValues(cursor: Cursor, values: number, encoding: string, path: str
   checkRuns(cursor, values, { width: within(byteOf(cursor), 32, 'bits in a number', path), path });
 }
 
+/** The most values by which a packed run may be longer than the page: DuckDB fills the last one of 256 up. */
+const MOST_PADDING = 255;
+
 /** Checks runs of equal or packed numbers: none is longer than the number of values left. */
 function checkRuns(cursor: Cursor, values: number, { width, path }: { width: number; path: string }): void {
   for (let left = values; left > 0 && cursor.at < cursor.bytes.length;) {
     const run = unsigned(cursor, path);
     const packed = run % 2 === 1;
     const length = Math.floor(run / 2) * (packed ? 8 : 1);
-    within(length, packed ? left + 7 : left, 'values in a run', path);
+    within(length, packed ? left + MOST_PADDING : left, 'values in a run', path);
     cursor.at += packed ? (length / 8) * width : Math.ceil(width / 8);
     left -= length;
   }
 }
 
-/** Returns the definition levels at the cursor, which follow their length, and moves the cursor behind them. */
-function levels(cursor: Cursor): Cursor {
+/** Returns the runs at the cursor, which follow their length, and moves the cursor behind them. */
+function runs(cursor: Cursor): Cursor {
   const { bytes, at } = cursor;
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(at, true);
   cursor.at = at + 4 + length;

@@ -29,7 +29,7 @@ export interface TableReader {
 export interface ReadTableOptions<K extends TaskKind = TaskKind> extends ColumnOptions {
   /** The path, for error messages; its extension decides the format. */
   readonly path: string;
-  /** The format. Default: by the extension of the path. */
+  /** The format. Default: by the extension of the path; `.txt` is CoNLL if the kind is token-classification. */
   readonly format?: TableFormat | undefined;
   /** Readers of other formats; they are asked before the built-in ones, unless `format` is set. */
   readonly readers?: readonly TableReader[] | undefined;
@@ -117,7 +117,7 @@ async function tableOf(bytes: Uint8Array, options: ReadTableOptions): Promise<Ta
   const { path, format: given, readers = [] } = options;
   const own = given ? undefined : readers.find((reader) => reader.recognises(path, bytes.subarray(0, HEAD_BYTES)));
   if (own) return readBy(own, bytes, path);
-  const format = given ?? formatOf(path, readers);
+  const format = given ?? formatOf(options);
   const named = [options.textColumn, options.pairColumn, options.labelColumn].filter((name) => name !== undefined);
   if (format === 'parquet') {
     const { parseParquet } = await import('./parquet.js'); // only for such files: a program starts faster without it
@@ -143,9 +143,10 @@ async function readBy(reader: TableReader, bytes: Uint8Array, path: string): Pro
   }
 }
 
-function formatOf(path: string, readers: readonly TableReader[]): TableFormat {
+function formatOf({ path, readers = [], like, kind = like?.kind }: ReadTableOptions): TableFormat {
   const extension = /\.([^./\\]+)$/.exec(path)?.[1]?.toLowerCase() ?? '';
-  const format = CONLL.includes(extension) ? 'conll' : FORMATS.find((each) => each === extension);
+  const isConll = CONLL.includes(extension) || (extension === 'txt' && kind === 'token-classification');
+  const format = isConll ? 'conll' : FORMATS.find((each) => each === extension);
   if (format) return format;
   const others = readers.map(({ name }) => `, or ${name}`).join('');
   throw new DataError(`${path}: expected a file that ends in .tsv, .csv, .jsonl, .conll or .parquet${others}`, path);

@@ -1,5 +1,5 @@
 import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
-import { negativesIn, type ColumnOptions, type Layout } from './columns.js';
+import { negativesIn, SECOND, type ColumnOptions, type Layout } from './columns.js';
 import type { DataSet, MultiLabelRow, Row, RowsByKind, ScoredRow, TaggedRow, TaskKind, TextsRow } from './data-set.js';
 import { errorAt, excerpt, listed, readEach, type Table, type TableRecord } from './table.js';
 
@@ -67,14 +67,17 @@ function assertLabelled(record: TableRecord<unknown>, reading: Reading): void {
 export function rowsOf(table: Table<unknown>, reading: Reading): Scheme & Pick<DataSet<TaskKind>, 'rows'> {
   const { path } = reading;
   const kind = kindOf(table, reading);
-  const { records } = table;
+  const { columns, records } = table;
   if (kind === 'pairs' || kind === 'triplets') {
     return { kind, classes: [], rows: readEach(records, path, (record) => textsRow(record, kind, reading)) };
   }
   if (kind === 'scored-pairs') {
     return { kind, classes: [], rows: readEach(records, path, (record) => scoredRow(record, reading)) };
   }
-  const raw = readEach(records, path, (record) => rawRow(record, kind, reading));
+  const raw = readEach(records, path, (record) => {
+    assertTexts(record, columns, reading);
+    return rawRow(record, kind, reading);
+  });
   if (kind === 'multi-label' && !reading.like) assertNotVectors(raw, path);
   const { kind: meant, classes } = reading.like ?? schemeOf(raw, kind, path);
   const numbered = numbering({ kind: meant, classes }, path);
@@ -118,6 +121,17 @@ function rawRow(record: TableRecord<unknown>, kind: TaskKind | undefined, readin
   const labels = severalLabels(record, label, labelSeparator, path);
   if (new Set(labels).size === labels.length) return { line, texts, labels };
   throw notALabelList(shown(record.cells.get(label)), line, path);
+}
+
+/** @throws DataError for a second text that the first row, which names the columns, lacks. */
+function assertTexts(
+  { cells, line }: TableRecord<unknown>,
+  columns: readonly string[],
+  { layout, path }: Reading,
+): void {
+  if (layout.form !== 'labelled' || layout.texts.length > 1) return;
+  if (columns.includes(SECOND) || isEmpty(cells.get(SECOND))) return;
+  throw errorAt(path, line, `expected no ${SECOND}, which the first row lacks: every row has the same number of texts`);
 }
 
 /** @throws DataError for rows with a 0 or 1 for each of two labels, all of them `[0, 1]` or `[1, 0]`. */

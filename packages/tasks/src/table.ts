@@ -178,7 +178,7 @@ function wholeLines(lines: readonly DelimitedLine[]): DelimitedLine[] {
 }
 
 function withHeader(lines: readonly DelimitedLine[], path: string): Table {
-  const [header, ...filled] = lines.filter(({ cells }) => cells.length > 1 || cells[0]?.trim());
+  const [header, ...filled] = lines.filter(({ cells }) => cells.some((cell) => cell.trim()));
   if (!header) throw errorAt(path, 1, 'expected a header line that names the columns, got only blank lines');
   const columns = header.cells.map((name) => name.trim());
   return { columns, line: header.line, records: readEach(filled, path, (line) => recordOfLine(line, columns, path)) };

@@ -17,6 +17,7 @@ import {
 } from '@peftjs/models';
 import { openSource } from '@peftjs/pipelines';
 import { imageProcessor } from '@peftjs/tasks/images';
+import { quoted } from '../format.js';
 import { commandName } from '../registry/command-name.js';
 import { everyMethod } from '../registry/methods.js';
 import { loading } from '../registry/loading.js';
@@ -130,12 +131,14 @@ const GGUF_MODEL = 'model.gguf';
 
 /** What to do with what has been written. */
 const NEXT: Readonly<Record<keyof typeof WRITERS, (out: string, task: string) => string>> = {
-  peft: (out) => `${commandName} predict ${out} "a text", or PeftModel.from_pretrained(model, '${out}') in PEFT`,
-  merged: (out, task) => `${commandName} predict ${out} "a text", or pipeline('${task}', '${out}') in transformers`,
+  peft: (out) =>
+    `${commandName} predict ${quoted(out)} "a text", or PeftModel.from_pretrained(model, '${out}') in PEFT`,
+  merged: (out, task) =>
+    `${commandName} predict ${quoted(out)} "a text", or pipeline('${task}', '${out}') in transformers`,
   gguf: (out) => `"ADAPTER ${join(out, GGUF_ADAPTER)}" in a Modelfile of Ollama, or --lora of llama.cpp`,
   'gguf-merged': (out) => `"FROM ${join(out, GGUF_MODEL)}" in a Modelfile of Ollama, or --model of llama.cpp`,
   onnx: (out, task) =>
-    `await pipeline('${task}', '${out}') in transformers.js; ${commandName} inspect ${out} describes it`,
+    `await pipeline('${task}', '${out}') in transformers.js; ${commandName} inspect ${quoted(out)} describes it`,
 };
 
 /** Writes the graph that a model was read from, with its weights. */
@@ -196,7 +199,7 @@ async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void>
     loading,
   });
   const loaded = opened.loadedModel as PeftModel;
-  const peft = labels === undefined ? loaded : labelled(loaded, labels.split(','));
+  const peft = labels === undefined ? loaded : labelled(loaded, labels.trim().split(/\s*,\s*/));
   const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtype, rank });
   process.stderr.write(`wrote ${written} to ${out}\n`);
   if (push === undefined) {

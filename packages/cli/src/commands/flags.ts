@@ -267,7 +267,7 @@ function dataSource(flags: StudyFlags): DataSource {
     ...(Object.keys(columns).length > 0 && { columns }),
   };
   if (images !== undefined) {
-    const others = given(flags, ['data', 'train', 'dev', 'task', 'documentEnd', ...columnOptions]);
+    const others = given(flags, ['data', 'train', 'dev', 'task', 'documentEnd', 'maxTokens', ...columnOptions]);
     const [odd] = columnFlags(others);
     if (odd === undefined) return { kind: 'folder', folder: images, images: true };
     throw new ConfigError(`--images names a folder of images; leave out ${odd}`, 'images');

@@ -153,7 +153,7 @@ const ANSWERS: {
   'image-classification': (classify, flags) => async (files) =>
     (await classify(plain(files), labelOptions(flags))).map((labels) => ({ labels })),
   'token-classification': (tag) => async (texts) => {
-    const found: EntityGroup[][] = await tag(plain(texts), { aggregationStrategy: 'simple' });
+    const found: EntityGroup[][] = await tag(plain(texts), { aggregationStrategy: 'words' });
     return found.map((entities) => ({ entities }));
   },
   'feature-extraction': (embed) => async (texts) =>

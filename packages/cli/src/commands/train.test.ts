@@ -12,6 +12,7 @@ interface Case {
   readonly epochs?: number;
   readonly hasPairs?: boolean;
   readonly rows?: number;
+  readonly out?: string;
 }
 
 const lines = ({
@@ -22,6 +23,7 @@ const lines = ({
   epochs,
   hasPairs = false,
   rows = 60,
+  out = 'mine',
 }: Case = {}) =>
   closingLines({
     result: {
@@ -32,7 +34,7 @@ const lines = ({
     },
     head,
     hasPairs,
-    flags: { out: 'mine', ...(epochs !== undefined && { epochs }) },
+    flags: { out, ...(epochs !== undefined && { epochs }) },
   } as unknown as Ended);
 
 const USE = 'saved to mine; to use it: npx peft-bench predict mine "some text"';
@@ -50,6 +52,11 @@ describe('the last lines of train', () => {
   it('say that the score rests on few rows', () => {
     expect(lines({ rows: 49 })[1]).toBe('the score rests on 49 rows only; give more with --dev, or do not rely on it');
     expect(lines({ rows: 50 })).toHaveLength(2);
+  });
+
+  it('quote a folder that a shell would split', () => {
+    expect(lines({ out: 'my adapter' }).at(-1)).toContain('predict "my adapter" "some text"');
+    expect(lines({ out: 'C:\\new-2\\mine.1' }).at(-1)).toContain('predict C:\\new-2\\mine.1 "some text"');
   });
 
   it('say how to predict for pairs', () => {

@@ -5,7 +5,7 @@ import { commandName } from '../registry/command-name.js';
 import { lossNames, type LossName } from '../registry/losses.js';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
-import { counted, formatCount } from '../format.js';
+import { counted, formatCount, quoted } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
 import { checkpointOwners, removeCheckpoints, trainingFolders, unfinishedFolder } from '../results/folder.js';
 import { FEW_ROWS, type DoneTrial } from '../results/schema.js';
@@ -221,6 +221,6 @@ export function closingLines({ result, head, hasPairs, hasImages, flags: { out, 
     ...(rows < FEW_ROWS
       ? [`the score rests on ${counted(rows, 'row')} only; give more with --dev, or do not rely on it`]
       : []),
-    `saved to ${out}; to use it: npx ${commandName} predict ${out} ${hasPairs ? PAIRS : hasImages ? 'photo.jpg' : '"some text"'}`,
+    `saved to ${out}; to use it: npx ${commandName} predict ${quoted(out)} ${hasPairs ? PAIRS : hasImages ? 'photo.jpg' : '"some text"'}`,
   ];
 }

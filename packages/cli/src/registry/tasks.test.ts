@@ -20,6 +20,13 @@ describe('the name of a task', () => {
   });
 });
 
+it('a text file of tagged words is read as CoNLL if its kind is given', async () => {
+  const bytes = new TextEncoder().encode('EU B-ORG\nrejects O\n\nPeter B-PER\n');
+  const storage = memoryStorage(new Map([['eng.txt', bytes]]));
+  const files = { kind: 'files', train: 'eng.txt', dev: 'eng.txt', columns: { kind: 'token-classification' } } as const;
+  expect(await loadTask('eng', files, 'official', storage)).toMatchObject({ kind: 'token-classification' });
+});
+
 it('the selection rows of a published task come from the file that its split takes them from', async () => {
   const row = (index: number): string => `${index}\ta ${index}\tb\tentailment\n`;
   const text = `index\tsentence1\tsentence2\tlabel\n${[1, 2, 3, 4].map(row).join('')}`;

@@ -113,8 +113,7 @@ export async function loadTask(
   storage = diskStorage(),
 ): Promise<LoadedTask> {
   const images = imageFolder(data);
-  if (images !== undefined) return imagesOf(name, images, storage);
-  if (data.kind === 'folder' && isPublished(name)) {
+  if (data.kind === 'folder' && images === undefined && isPublished(name)) {
     return withLabels(await fromPublished(name, data, split, storage), data);
   }
   if (split !== 'official') {
@@ -123,6 +122,7 @@ export async function loadTask(
       'split',
     );
   }
+  if (images !== undefined) return imagesOf(name, images, storage);
   if (data.kind === 'embedded') return embedded(name);
   const files = await filesOf(name, data);
   const { train, dev } = files;

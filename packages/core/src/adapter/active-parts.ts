@@ -70,14 +70,17 @@ export function mixedParts({ model }: PeftModel, adapters: readonly Adapter[]): 
   }));
 }
 
-/** The last result by the first of its adapters, with all the inputs it was made from. */
-type Remembered = WeakMap<Adapter, { readonly inputs: readonly unknown[]; readonly parts: ActiveParts }>;
+/** The last results by the first of their adapters, with all the inputs that each was made from, the newest first. */
+type Remembered = WeakMap<Adapter, readonly { readonly inputs: readonly unknown[]; readonly parts: ActiveParts }[]>;
+
+/** The number of results to remember: a call may name other adapters than the call before. */
+const REMEMBERED = 8;
 
 const lastActive: Remembered = new WeakMap();
 const lastMixed: Remembered = new WeakMap();
 
 /**
- * Returns the last result if it was made from the same adapters and `others`. Adapters are replaced, never modified.
+ * Returns a remembered result that was made from the same adapters and `others`. Adapters are replaced, never modified.
  */
 function remembered(
   made: Remembered,
@@ -88,13 +91,12 @@ function remembered(
   const [first] = adapters;
   if (!first) return make();
   const inputs = [...adapters, ...others];
-  const found = made.get(first);
-  if (found?.inputs.length === inputs.length && found.inputs.every((each, index) => each === inputs[index])) {
-    return found.parts;
-  }
-  const parts = make();
-  made.set(first, { inputs, parts });
-  return parts;
+  const before = made.get(first) ?? [];
+  const isSame = (one: readonly unknown[]): boolean =>
+    one.length === inputs.length && one.every((each, index) => each === inputs[index]);
+  const found = before.find((one) => isSame(one.inputs)) ?? { inputs, parts: make() };
+  made.set(first, [found, ...before.filter((one) => one !== found)].slice(0, REMEMBERED));
+  return found.parts;
 }
 
 function assertOfRows(parts: readonly Part[]): void {

@@ -277,8 +277,9 @@ function mixed(model: PeftModel | Model, batches: readonly InputBatch[], names: 
   );
 }
 
+/** Returns the adapters of a mixed batch, in one order whichever row comes first: the same set compiles once. */
 function adaptersIn(names: readonly string[]): string[] {
-  return [...new Set(names)].filter((name) => name !== BASE);
+  return [...new Set(names)].filter((name) => name !== BASE).sort();
 }
 
 /**

@@ -18,6 +18,7 @@ import { anything, aRecord, assertArgument, type ChatMessage } from '@peftjs/cor
 import {
   activeParts,
   modelInputs,
+  nextTask,
   openRuntime,
   dynamicSpecs,
   releaseAll,
@@ -218,9 +219,11 @@ async function writeAll(
   const capacity = roomFor(Math.min(longest + settings.maxNewTokens - 1, decoding.maxTokens), decoding);
   const readAll = (rows: readonly ArrayLike<number>[], tokens: number): Promise<PassResult> =>
     readPrompts(writer, rows, roomFor(tokens, decoding), capacity);
+  options.signal?.throwIfAborted();
   let { logits, cache } = await readAll(prompts, longest);
   try {
     for (let tokens = longest + 1; ; tokens++) {
+      await nextTask(); // an abort may arrive here
       options.signal?.throwIfAborted();
       for (const text of texts) {
         if (!text.ended) await writeOne(text, logits(text.prompt), writer, settings, options);
