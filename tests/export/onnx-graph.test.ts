@@ -47,10 +47,11 @@ async function inRuntime(
   bytes: Uint8Array,
   data?: Uint8Array,
   { inputs } = batch,
+  beside = 'model.onnx_data',
 ): Promise<{ names: readonly string[]; values: number[] }> {
   const session = await ort.InferenceSession.create(bytes, {
     logSeverityLevel: 4,
-    ...(data && { externalData: [{ path: 'model.onnx_data', data }] }),
+    ...(data && { externalData: [{ path: beside, data }] }),
   });
   const integers = ({ data, shape }: HostTensor): ort.Tensor =>
     new ort.Tensor('int64', BigInt64Array.from(data, BigInt), [...shape]);
@@ -189,6 +190,17 @@ describe('hidden states', () => {
     const { values } = await inRuntime(graph ?? expect.fail('none'), data);
     expect(relativeDistance(values, await outputs(peft))).toBeLessThan(1e-5);
     expect(data).toHaveLength(storage.files.get('graph/model.onnx_data')?.length ?? NaN);
+  });
+
+  it.each(['graph/tuned.onnx', String.raw`graph\tuned.onnx`])('beside the source keep its data: %s', async (path) => {
+    const { storage, model } = features('external', { numLabels: 2 });
+    const peft = adapted(await model);
+    const before = new Map(storage.files);
+    await saveOnnxGraph(mergeAndUnload(peft), path, { storage });
+    for (const [file, bytes] of before) expect(storage.files.get(file) === bytes, file).toBe(true);
+    const data = storage.files.get(`${path}_data`);
+    const { values } = await inRuntime(storage.files.get(path) ?? expect.fail('none'), data, batch, 'tuned.onnx_data');
+    expect(relativeDistance(values, await outputs(peft))).toBeLessThan(1e-5);
   });
 
   it('held in 8 bits are refused; their original weights are saved', async () => {

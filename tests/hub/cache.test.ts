@@ -1,10 +1,10 @@
 import { mkdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { onWarning } from '@peftjs/core';
-import { fromPretrained, hubFiles } from '@peftjs/models';
+import { memoryStorage, onWarning } from '@peftjs/core';
+import { fromPretrained, hubFiles, saveMerged } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
 import { bertFiles, bertFolder } from '../models/bert-tiny.js';
-import { BERT, filesAsked, filesBelow, FIRST, useHub } from './harness.js';
+import { BERT, bertRepo, filesAsked, filesBelow, FIRST, SECOND, text, useHub } from './harness.js';
 import { etagOf } from './server.js';
 
 const use = useHub();
@@ -50,14 +50,17 @@ describe('the cache', () => {
     expect((await fromPretrained(BERT, { localFilesOnly: true })).fingerprint).toBe(fingerprint);
   });
 
-  it('is used if the hub cannot be reached, with a warning', async () => {
+  it.each([
+    ['cannot be reached', () => (process.env.HF_ENDPOINT = NOBODY)],
+    ['is busy', () => use.hub.disturb(/\/revision\//, { status: 429, headers: { 'Retry-After': '99' } })],
+  ])('is used if the hub %s, with a warning', async (what, prepare) => {
     await fromPretrained(BERT);
-    process.env.HF_ENDPOINT = NOBODY;
+    prepare();
     const warnings: string[] = [];
     const restore = onWarning((message) => warnings.push(message));
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
     restore();
-    expect(warnings).toEqual([`${BERT}: the hub cannot be reached; using the earlier download in ${folder()}`]);
+    expect(warnings).toEqual([`${BERT}: the hub ${what}; using the earlier download in ${folder()}`]);
   });
 
   it('is not used if the hub refuses access', async () => {
@@ -77,6 +80,70 @@ describe('the cache', () => {
     await fromPretrained(BERT);
     await rm(join(folder(), 'blobs', etagOf(weights)));
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
+  });
+});
+
+describe('a branch in the cache', () => {
+  const [files = {}] = Object.values(bertRepo().commits);
+  const offline = { localFilesOnly: true };
+  const moveTo = (commit: string): void => void Object.assign(use.hub.repos[0]?.refs ?? {}, { main: commit });
+
+  /** Adds a second commit, with other weights. */
+  function addCommit(): void {
+    const other = weights.map((byte, index) => (index > 50_000 && index % 4 === 0 ? byte ^ 1 : byte));
+    use.hub.repos.splice(
+      0,
+      1,
+      bertRepo({ commits: { [FIRST]: files, [SECOND]: { ...files, 'model.safetensors': other } } }),
+    );
+  }
+
+  it('is where it was last, also if all files were there', async () => {
+    addCommit();
+    await fromPretrained(BERT, { revision: FIRST });
+    await fromPretrained(BERT);
+    expect((await fromPretrained(BERT, offline)).commit).toBe(FIRST);
+    for (const commit of [SECOND, FIRST]) {
+      moveTo(commit);
+      await fromPretrained(BERT);
+      expect((await fromPretrained(BERT, offline)).commit).toBe(commit);
+    }
+  });
+
+  it('only moves when the download is complete', async () => {
+    addCommit();
+    use.hub.disturb(/^\/[0-9a-f]{64}$/, { status: 404 });
+    await expect(fromPretrained(BERT)).rejects.toMatchObject({ status: 404 });
+    await expect(fromPretrained(BERT, offline)).rejects.toThrow('it is not in the cache; download it once');
+    await fromPretrained(BERT);
+    moveTo(SECOND);
+    use.hub.disturb(/^\/[0-9a-f]{64}$/, { status: 404 });
+    await expect(fromPretrained(BERT)).rejects.toMatchObject({ status: 404 });
+    expect((await fromPretrained(BERT, offline)).fingerprint).toBe(fingerprint);
+  });
+
+  it('need not be written if nothing is downloaded, e.g. to a cache that is read-only', async () => {
+    await fromPretrained(BERT, { revision: FIRST });
+    await writeFile(join(folder(), 'refs'), 'not a folder');
+    expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
+  });
+
+  it('may move after a model was loaded, of which everything is still read at its commit', async () => {
+    const settings: unknown = JSON.parse(new TextDecoder().decode(files['config.json']));
+    const config = text(JSON.stringify({ ...(settings as object), layer_norm_eps: 0.5 }));
+    use.hub.repos.splice(
+      0,
+      1,
+      bertRepo({ commits: { [FIRST]: files, [SECOND]: { ...files, 'config.json': config } } }),
+    );
+    const model = await fromPretrained(BERT, { dtype: 'q8' });
+    moveTo(SECOND);
+    const whole = await model.fullPrecision?.();
+    expect(whole).toMatchObject({ fingerprint, commit: FIRST });
+    expect(whole?.revision).toBeUndefined(); // so that an adapter still names the branch
+    const storage = memoryStorage();
+    await saveMerged(whole ?? expect.fail(), 'out', { storage });
+    expect((await fromPretrained('out', { storage })).fingerprint).toBe(fingerprint);
   });
 });
 

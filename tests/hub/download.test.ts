@@ -5,7 +5,7 @@ import { attach, memoryStorage, savePretrained } from '@peftjs/core';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, hubFiles, saveMerged, type ProgressInfo } from '@peftjs/models';
 import { readHubGlue, readHubTrec } from '@peftjs/tasks';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { bertFiles, bertFolder } from '../models/bert-tiny.js';
 import { BERT, bertRepo, filesAsked, filesBelow, FIRST, SECOND, text, useHub } from './harness.js';
 import { etagOf, hashesOf } from './server.js';
@@ -126,7 +126,18 @@ describe('the cache', () => {
     ['cacheDir', (folder: string) => ({ cacheDir: folder })],
     ['cache_dir', (folder: string) => ({ cache_dir: folder })],
     ['HF_HUB_CACHE', (folder: string) => ((process.env.HF_HUB_CACHE = folder), {})],
+    ['HUGGINGFACE_HUB_CACHE', (folder: string) => ((process.env.HUGGINGFACE_HUB_CACHE = folder), {})],
+    ['a variable', () => ((process.env.HF_HUB_CACHE = '${HF_HOME}/elsewhere'), {})],
+    [
+      '~',
+      () => (
+        ['HOME', 'USERPROFILE'].map((name) => vi.stubEnv(name, use.home)),
+        (process.env.HF_HUB_CACHE = '~/elsewhere'),
+        {}
+      ),
+    ],
   ])('is in the folder that %s names', async (_, options) => {
+    onTestFinished(() => void vi.unstubAllEnvs());
     await fromPretrained(BERT, options(join(use.home, 'elsewhere')));
     expect((await filesBelow(join(use.home, 'elsewhere/models--peftjs-tests--bert-tiny'))).size).toBeGreaterThan(6);
   });

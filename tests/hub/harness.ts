@@ -53,7 +53,8 @@ export function useHub(): { readonly hub: Hub; readonly home: string } {
 
 /** Removes the hub's environment variables. */
 function forgetSettings(): void {
-  for (const name of Object.keys(process.env)) if (name.startsWith('HF_')) Reflect.deleteProperty(process.env, name);
+  for (const name of Object.keys(process.env))
+    if (/^(HF|HUGGINGFACE)_/.test(name)) Reflect.deleteProperty(process.env, name);
 }
 
 /** The files that were requested, in order. */

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { memoryStorage, type Storage } from '@peftjs/core';
+import { memoryStorage, onWarning, type Storage } from '@peftjs/core';
 import { exportOnnx } from '@peftjs/engine';
 import { fromPretrained, saveMerged, saveOnnx, type ProgressInfo } from '@peftjs/models';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { bertFiles, bertFolder } from '../models/bert-tiny.js';
 import { BERT, bertRepo, filesAsked, FIRST, text, useHub } from './harness.js';
 
@@ -71,6 +71,30 @@ describe('the files of a tokenizer on the hub', () => {
     const totals = events.flatMap((event) => (event.status === 'progress_total' ? [event.total] : []));
     const sizes = Object.values({ ...bertFiles, ...BESIDE }).map(({ length }) => length);
     expect(new Set(totals)).toEqual(new Set([sizes.reduce((sum, size) => sum + size, 0)]));
+  });
+
+  it('include those of sentence-transformers, so that an embedding model needs no hub either', async () => {
+    const json = (content: unknown) => text(JSON.stringify(content));
+    const type = (kind: string) => ({ type: `sentence_transformers.models.${kind}`, path: `1_${kind}` });
+    const embedder = {
+      'modules.json': json(['Transformer', 'Pooling'].map(type)),
+      '1_Pooling/config.json': json({ pooling_mode_cls_token: true }),
+      'sentence_roberta_config.json': json({ max_seq_length: 7 }),
+      'config_sentence_transformers.json': json({ prompts: { query: 'q: ' } }),
+    };
+    const embedding = { task: 'feature-extraction', localFilesOnly: true } as const;
+    const warnings: string[] = [];
+    onTestFinished(onWarning((message) => warnings.push(message)));
+    await fromPretrained(BERT);
+    expect((await fromPretrained(BERT, embedding)).pooling?.pooling).toBe('mean');
+    expect(warnings).toEqual([expect.stringContaining(`${BERT}/modules.json is not in the cache`)]);
+    use.hub.repos.splice(0, 1, bertRepo({ commits: { [FIRST]: { ...bertFiles, ...embedder } } }));
+    await fromPretrained(BERT);
+    expect(await fromPretrained(BERT, embedding)).toMatchObject({
+      pooling: { pooling: 'cls' },
+      maxTokens: 7,
+      prompts: { query: 'q: ' },
+    });
   });
 
   it('may be listed but missing', async () => {

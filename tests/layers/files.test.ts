@@ -125,6 +125,17 @@ describe('mergeLayers', () => {
     expect(model.getWeights().map((weight) => [...weight.dataSync()])).toEqual(before);
   });
 
+  it('and save fold the adapter into weights that were set after it was attached', async () => {
+    const { model } = await trained(lora({ r: 2 }));
+    await artifactsOf(model);
+    model.setWeights(model.getWeights().map((weight) => tf.mul(weight, 2)));
+    const outputs = outputsOf(model, rows.x);
+    const saved = await tf.loadLayersModel(tf.io.fromMemory(await artifactsOf(model)));
+    expect(relativeDistance(outputsOf(saved, rows.x), outputs)).toBeLessThan(1e-5);
+    mergeLayers(model);
+    expect(relativeDistance(outputsOf(model, rows.x), outputs)).toBeLessThan(1e-5);
+  });
+
   it('folds the adapter into the layers, which the model then trains again', async () => {
     const { model, outputs } = await trained(lora({ r: 2 }), 'dense2');
     mergeLayers(model);

@@ -1,11 +1,12 @@
-import { activeAdapter, attach, memoryStorage, mergeAndUnload, predict, train } from '@peftjs/core';
+import { activeAdapter, attach, memoryStorage, mergeAndUnload, onWarning, predict, train } from '@peftjs/core';
 import { CheckpointError } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
-import { describe, expect, it } from 'vitest';
-import { batchOf, decoders, folder, headsOf, heads, load, outputsOf, tiny, type Network } from './tiny.js';
+import { toFloat32 } from '@peftjs/safetensors';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { batchOf, decoders, folder, headsOf, heads, load, outputsOf, tiny, type Network, type Tiny } from './tiny.js';
 
 const executor = compiled({ threads: 1 });
 
@@ -57,6 +58,39 @@ it("granite trains an adapter after a layer's scaling factor, which ONNX Runtime
     { executor, epochs: 3, learningRate: 0.1, onStep: ({ loss }) => losses.push(loss) },
   );
   expect(losses[2]).toBeLessThan(losses[0] ?? 0);
+});
+
+describe('a head that is tied by its settings', () => {
+  const from = tiny('gemma3');
+  const table = from.weights.get('model.embed_tokens.weight') ?? expect.fail('no table');
+  const withHead = (head: typeof table): Tiny => ({ ...from, heads: new Map([['next/lm_head.weight', head]]) });
+
+  it.each([
+    ['instead of the table', from, (key: string) => key.replace('model.embed_tokens', 'lm_head')],
+    ['besides an equal table', withHead(table)],
+  ])('may be in the file %s', async (_, changed, rename?: (key: string) => string) => {
+    const model = await load(changed, 'next', {}, rename && { rename });
+    expect(model).toMatchObject({ fingerprint: (await load(from, 'next')).fingerprint, tied: [{}] });
+  });
+
+  it('is not tied if it differs from the table', async () => {
+    const other = { ...table, dtype: 'F32', data: toFloat32(table).map((value) => 2 * value) } as const;
+    const warnings: string[] = [];
+    onTestFinished(onWarning((message) => warnings.push(message)));
+    const [sourceStorage, storage] = [folder(withHead(other), 'next'), memoryStorage()];
+    const model = await fromPretrained('tiny', { task: 'causal-lm', storage: sourceStorage });
+    const config = { tie_word_embeddings: false };
+    expect(model.fingerprint).toBe((await load(withHead(other), 'next', {}, { config })).fingerprint);
+    await saveMerged(model, 'saved', { source: 'tiny', storage, sourceStorage });
+    const saved = await fromPretrained('saved', { task: 'causal-lm', storage });
+    const batch = batchOf(from, 1, { head: 'next' });
+    const [outputs, tied] = await Promise.all(
+      [model, await load(from, 'next')].map((each) => outputsOf(each, batch, executor)),
+    );
+    expect(await outputsOf(saved, batch, executor)).toEqual(outputs);
+    expect(outputs).not.toEqual(tied);
+    expect(warnings).toEqual([expect.stringContaining("'lm_head.weight' differs from 'model.embed_tokens.weight'")]);
+  });
 });
 
 describe('settings of decoders', () => {

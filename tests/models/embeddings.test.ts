@@ -130,7 +130,7 @@ describe('a folder of sentence-transformers', () => {
   const from = tiny('roberta');
   const bytes = (content: unknown) => new TextEncoder().encode(JSON.stringify(content));
   const old = (mode: string) => ({ pooling_mode_cls_token: mode === 'cls', pooling_mode_mean_tokens: mode === 'mean' });
-  const withModules = async (classes: readonly string[], pooling: unknown, length?: number) => {
+  const withModules = async (classes: readonly string[], pooling: unknown, settings?: object, file = 'bert') => {
     const storage = folder(from, 'tokens');
     const modules = classes.map((type, idx) => ({
       idx,
@@ -139,7 +139,7 @@ describe('a folder of sentence-transformers', () => {
     }));
     await storage.write('tiny/modules.json', bytes(modules));
     await storage.write('tiny/1_Pooling/config.json', bytes(pooling));
-    if (length !== undefined) await storage.write('tiny/sentence_bert_config.json', bytes({ max_seq_length: length }));
+    if (settings) await storage.write(`tiny/sentence_${file}_config.json`, bytes(settings));
     return fromPretrained('tiny', { ...options, storage });
   };
   const two = ['sentence_transformers.models.Transformer', 'sentence_transformers.models.Pooling'];
@@ -147,13 +147,30 @@ describe('a folder of sentence-transformers', () => {
 
   it('names the pooling and the number of tokens in the format of its version', async () => {
     expect((await withModules(two, old('cls'))).pooling).toEqual({ pooling: 'cls', normalize: false });
-    const model = await withModules([...two, normalize], { pooling_mode: 'mean' }, 5);
+    const model = await withModules([...two, normalize], { pooling_mode: 'mean' }, { max_seq_length: 5 });
     expect(model.pooling).toEqual({ pooling: 'mean', normalize: true });
     expect(model.maxTokens).toBe(5);
-    expect(model.fingerprint).not.toBe((await withModules(two, old('mean'), 5)).fingerprint);
+    expect(model.fingerprint).not.toBe((await withModules(two, old('mean'), { max_seq_length: 5 })).fingerprint);
   });
 
   it.each([
+    [{ max_seq_length: 5 }, 'xlm-roberta'],
+    [{ max_seq_length: 7, processor_kwargs: { model_max_length: 5 } }],
+    [{ tokenizer_args: { model_max_length: 5, trust_remote_code: true } }],
+    [{ max_seq_length: 7, tokenizer_args: { model_max_length: 6 }, processing_kwargs: { text: { max_length: 5 } } }],
+  ])('may name the number of tokens as %o', async (settings, file?: string) => {
+    expect((await withModules(two, old('mean'), settings, file)).maxTokens).toBe(5);
+  });
+
+  it.each<[string[], unknown, RegExp, object?]>([
+    [['custom_st.Transformer', ...two.slice(1)], old('mean'), /of sentence_transformers, got "custom_st\.Transformer"/],
+    [
+      two,
+      old('mean'),
+      /sentence_bert_config\.json: 'truncation' is false; expected nothing/,
+      { processing_kwargs: { text: { truncation: false } } },
+    ],
+    [two, old('mean'), /'use_fast' is true; expected nothing/, { tokenizer_args: { use_fast: true } }],
     [
       [...two, 'sentence_transformers.models.Dropout'],
       old('mean'),
@@ -164,9 +181,10 @@ describe('a folder of sentence-transformers', () => {
       { pooling_mode: 'median' },
       /1_Pooling\/config\.json: expected pooling modes of cls, max, mean, .*; got median/,
     ],
-  ])('is rejected if embeddings would differ: %o', async (classes, pooling, message) => {
-    await expect(withModules(classes, pooling)).rejects.toThrow(UnsupportedError);
-    await expect(withModules(classes, pooling)).rejects.toThrow(message);
+  ])('is rejected if embeddings would differ: %o', async (classes, pooling, message, settings) => {
+    const loading = () => withModules(classes, pooling, settings);
+    await expect(loading()).rejects.toThrow(UnsupportedError);
+    await expect(loading()).rejects.toThrow(message);
   });
 
   it('can be saved from a merged model, with the same embeddings', async () => {

@@ -183,8 +183,8 @@ function mergedWeights({ peft, modules }: Attachment, options?: MergeOptions): M
 }
 
 /**
- * Presents a LayersModel to the adapter interface: its Dense and Conv2D layers are sites, and weights are read on first
- * access. It has no forward pass through a scope: its own `fit` and `predict` run it.
+ * Presents a LayersModel to the adapter interface: its Dense and Conv2D layers are sites, and weights are read when they
+ * are needed. It has no forward pass through a scope: its own `fit` and `predict` run it.
  * @param head The name of the layer or inner model that is fully trained.
  */
 function viewOf(model: tf.LayersModel, layers: readonly Placed[], modules: readonly Module[], head?: string): Model {
@@ -228,13 +228,16 @@ function weightsAtRest(layers: readonly Placed[], modules: readonly Module[]): H
   return weights;
 }
 
+/** Returns a weight, which is read when it is first needed, and again after it was assigned. */
 function onHost(weight: tf.LayerVariable, shape: readonly number[]): HostTensor {
-  let data: Float32Array | undefined;
+  let [from, data]: [object?, Float32Array?] = [];
   return {
     dtype: 'float32',
     shape,
     get data() {
-      return (data ??= weight.read().dataSync<'float32'>());
+      const tensor = weight.read();
+      if (data === undefined || tensor.dataId !== from) [from, data] = [tensor.dataId, tensor.dataSync<'float32'>()];
+      return data;
     },
   };
 }

@@ -40,6 +40,8 @@ export interface ModelFolder extends Folder {
   json(file: string, limit: number): Promise<unknown>;
   /** The file of the weights and how to open it. Default: as safetensors, in one file or in shards. */
   readonly weights?: { readonly name: string; open(): Promise<WeightsFile> };
+  /** Whether it only has the files of a hub's cache, which may lack some. Default false. */
+  readonly isFromCache?: boolean | undefined;
   /** Reports the progress of loading weights. */
   progress(progress: LoadProgress): void;
   /** @throws CheckpointError when weights of that many bytes do not fit into memory. */
@@ -52,18 +54,21 @@ interface Reading {
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
   /** The maximum memory for the weights, in bytes. Default: no limit. */
   readonly memoryLimit?: number | undefined;
+  /** See `ModelFolder`. */
+  readonly isFromCache?: boolean | undefined;
 }
 
 /** Returns the folder at `path`. */
 export function modelFolder(
   path: string,
   storage: Storage,
-  { onProgress: progress = () => undefined, memoryLimit = Infinity }: Reading = {},
+  { onProgress: progress = () => undefined, memoryLimit = Infinity, isFromCache }: Reading = {},
 ): ModelFolder {
   const pathOf = (file: string): string => joined(path, file);
   return {
     path,
     storage,
+    isFromCache,
     pathOf,
     progress,
     checkMemory: (file, bytes) => checkMemory('the model', bytes, memoryLimit, pathOf(file)),
@@ -90,6 +95,13 @@ async function atMost(limit: number, path: string, storage: Storage): Promise<Ui
   } finally {
     await source?.close?.();
   }
+}
+
+/** Returns what to do about weights that a folder does not have as safetensors. */
+export function withoutWeights({ isFromCache }: ModelFolder): string {
+  return isFromCache
+    ? 'it is not in the cache; download it once without localFilesOnly'
+    : 'save the model as safetensors; pickled weights are not read';
 }
 
 /** Joins a folder and a file name to a path. */

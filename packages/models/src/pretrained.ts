@@ -49,6 +49,8 @@ export interface PretrainedModel extends Model, Prompts {
   readonly pooling?: Pooling;
   /** The folder of the source that it was read from. Default: the source itself. */
   readonly subfolder?: string;
+  /** The commit of the hub that it was read from: its other files and weights are read from there, too. */
+  readonly commit?: string;
   /** The exported graph that it was read from, if it was: `saveOnnxGraph` of @peftjs/onnx writes it back. */
   readonly graph?: object;
   /**
@@ -153,11 +155,19 @@ const DEFAULT_LABELS = 2;
  * @example
  * const embedder = await fromPretrained('sentence-transformers/all-MiniLM-L6-v2', { task: 'feature-extraction' });
  */
-export async function fromPretrained(source: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
+export function fromPretrained(source: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
+  return loaded(source, options);
+}
+
+/** Loads a model from a commit of the hub, but as one of the revision in the options. Default: the revision's commit. */
+async function loaded(source: string, options: PretrainedOptions, known?: string): Promise<PretrainedModel> {
   const wanted = wantedHead(options);
   const { onProgress, dtype = 'fp32', memoryLimit = freeMemory() } = options;
-  const { path, format, storage } = await locate(source, options, { memoryLimit, dtype });
-  const checkpoint = await format.read(modelFolder(path, storage, { onProgress, memoryLimit }), wanted.task, dtype);
+  const where = known === undefined ? options : { ...options, revision: known };
+  const { path, format, storage, commit, isFromCache, settle } = await locate(source, where, { memoryLimit, dtype });
+  const folder = modelFolder(path, storage, { onProgress, memoryLimit, isFromCache });
+  const checkpoint = await format.read(folder, wanted.task, dtype);
+  await settle?.();
   const { architecture, weights, tokenizer } = checkpoint;
   const pooling = architecture.head.tokens && poolingOf(options, checkpoint.embedding);
   const network = pooling ? withSettings(architecture, pooling) : architecture;
@@ -175,7 +185,8 @@ export async function fromPretrained(source: string, options: PretrainedOptions 
     withLabels,
     ...(options.revision !== undefined && { revision: options.revision }),
     ...(options.subfolder !== undefined && { subfolder: options.subfolder }),
-    ...(dtype !== 'fp32' && { fullPrecision: () => fromPretrained(source, { ...own, dtype: 'fp32' }) }),
+    ...(commit !== undefined && { commit }),
+    ...(dtype !== 'fp32' && { fullPrecision: () => loaded(source, { ...own, dtype: 'fp32' }, commit) }),
   });
   return headed(options, wanted);
 }

@@ -5,7 +5,7 @@ import * as v from 'valibot';
 import type { CheckpointFormat, FileFormat } from './checkpoint.js';
 import { joined, type Folder } from './folder.js';
 import { ggufFiles } from './gguf/format.js';
-import { hubFolder, hubModel, type InMemory } from './hub/model-source.js';
+import { hubFolder, hubModel, type HubFolder, type InMemory } from './hub/model-source.js';
 import { aPlainPath, hubEntries, isNode, type HubOptions } from './hub/options.js';
 import { isHubId } from './hub/request.js';
 import { useLiteFormat } from './tfjs/checkpoint.js';
@@ -49,7 +49,7 @@ export const sourceEntries = {
 } satisfies Record<keyof SourceOptions, unknown>;
 
 /** The location and format of a model. */
-interface Location extends Folder {
+interface Location extends Folder, Partial<Omit<HubFolder, keyof Folder>> {
   readonly format: CheckpointFormat;
 }
 
@@ -86,10 +86,10 @@ export async function locate(source: string, options: SourceOptions, held: InMem
   const here = await locateHere(source, subfolder, formats, options);
   if (here) return here;
   if (!isHubId(source)) throw nothingIn(joined(source, subfolder), formats);
-  const { path, storage } = await hubModel(source, { ...options, ...held });
-  const location = await modelIn(path, storage, formats);
-  if (location) return location;
-  throw nothingIn(path, formats);
+  const folder = await hubModel(source, { ...options, ...held });
+  const location = await modelIn(folder.path, folder.storage, formats);
+  if (location) return { ...folder, ...location };
+  throw nothingIn(folder.path, formats);
 }
 
 /** Finds a file: the one with that path, else, for `organisation/name/..`, one of a repository on the hub. */
@@ -108,7 +108,7 @@ async function locateFile(source: string, { ending, locate }: FileFormat, option
       source,
     );
   }
-  return { path, format, storage: (await hubFolder(id, hub)).storage };
+  return { ...(await hubFolder(id, hub)), path, format };
 }
 
 /**

@@ -187,13 +187,7 @@ function longestIn(settings: unknown): number {
 
 /** Returns what a graph computes, as bytes: part of the model's identity. */
 function contentOf({ nodes, outputs, opset }: ModelFile): Uint8Array {
-  const computed = nodes.map(({ op, domain, inputs, outputs, attributes }) => [
-    op,
-    domain,
-    inputs,
-    outputs,
-    attributes,
-  ]);
+  const computed = nodes.map((node) => [node.op, node.domain, node.inputs, node.outputs, node.attributes]);
   return new TextEncoder().encode(JSON.stringify([computed, outputs, opset]));
 }
 

@@ -26,7 +26,8 @@ const HEADS: readonly string[] = ['classifier', 'pre_classifier', 'score'];
 
 /**
  * Returns the head for a task on an output of the graph: a new one on features, the graph's own, or none.
- * @throws UnsupportedError when the output has no fixed number of features.
+ * @throws UnsupportedError when the output has no fixed number of features, or features depend on a module that has the
+ * name of the new head.
  * @throws ConfigError when the head's modules are unknown.
  */
 export function headOn(output: Port, network: GraphNetwork, options: HeadOptions): Head {
@@ -41,6 +42,12 @@ export function headOn(output: Port, network: GraphNetwork, options: HeadOptions
   if (task === 'causal-lm')
     return { trained: [], outputs: widthOf(output, network), sites: () => [], forward: features };
   if (!newHead) return ownHead(features, network.modules, options);
+  if (headModules(network.modules, [NEW_HEAD]).length > 0) {
+    throw new UnsupportedError(
+      `the output '${output.name}' depends on a '${NEW_HEAD}', as the new head is named: choose features before it as 'output', or set newHead: false`,
+      'output',
+    );
+  }
   if (task === 'token-classification') return linearHead({ path: NEW_HEAD }, widthOf(output, network), features);
   const texts = axes === 2 ? features : pooledOutput(features, options.pooling);
   const modes = axes === 2 ? 1 : [options.pooling].flat().length;

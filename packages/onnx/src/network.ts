@@ -54,9 +54,7 @@ export function networkOf(file: ModelFile, output: Port, own: OperatorTable): Gr
   const most = Math.min(...tables.map((table) => rowsForTokens(graph, table)));
   return {
     modules: [...new Set(uses.map(({ module }) => module))],
-    others: Object.fromEntries(
-      Array.from(planned.weights, ([name, constant]) => [weightName(name), tensorIn(constant)]),
-    ),
+    others: Object.fromEntries(Array.from(planned.weights, ([name, of]) => [weightName(name), tensorIn(of)])),
     words: words?.path,
     tokenTypes: tables.find(({ ids }) => ids === 'token_type_ids')?.module.site.inFeatures,
     maxTokens: most,

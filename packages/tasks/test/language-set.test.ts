@@ -154,12 +154,18 @@ describe('isLanguageFile', () => {
     ['labels of Hugging Face', '{"text": "a", "labels": [0, 3]}'],
     ['tags', '{"text": "a b", "tokens": ["a", "b"], "ner_tags": [0, 1]}'],
     ['pairs', '{"text": "a", "question": "q", "answer": "p"}'],
+    ['labels of completions', '{"prompt": "a", "completion": "b", "label": false}'],
   ])('reads %s as a table, never as texts of a language model', (_, text) => {
     expect(isLanguageFile(bytesOf(text), 'a.jsonl')).toBe(false);
   });
 
   it('reads lines as a table if their columns are named', () => {
     expect(isLanguageFile(bytesOf('{"text": "a", "genre": "b"}'), 'a.jsonl', { labelColumn: 'genre' })).toBe(false);
+  });
+
+  it('reads a text file as CoNLL if its words have tags', () => {
+    expect(isLanguageFile(bytesOf('a O'), 'a.txt', { kind: 'token-classification' })).toBe(false);
+    expect(isLanguageFile(bytesOf('a O'), 'a.txt', { kind: 'classification' })).toBe(true);
   });
 
   const told = (text: string, path = 'a.jsonl') => isLanguageFile(bytesOf(text), path);
@@ -173,6 +179,14 @@ describe('isLanguageFile', () => {
     ['instructions', `\n \n${lines({ prompt: 'a', completion: 'b' })}`, 'a.jsonl', true],
     ['instructions without answers', lines({ prompt: 'a' }), 'a.jsonl', true],
     ['conversations', lines({ messages }), 'a.jsonl', true],
+    ['conversations with their question and answer', lines({ question: 'q', answer: 'a', messages }), 'a.jsonl', true],
+    [
+      'preferences with their question',
+      lines({ question: 'q', answer: 'a', chosen: 'a', rejected: 'b' }),
+      'a.jsonl',
+      true,
+    ],
+    ['instructions with tags', lines({ prompt: 'a', completion: 'b', tags: ['c'] }), 'a.jsonl', true],
     ['invalid JSON', 'text', 'a.jsonl', false],
     ['no JSON object', '[1]', 'a.jsonl', false],
     ['nothing', '', 'a.jsonl', false],

@@ -27,10 +27,21 @@ interface Claims {
   readonly codec: number;
   readonly encoding: number;
   readonly dictionaryWords?: number;
+  /** The number of the type: 0 is BOOLEAN, 1 is INT32, the default. */
+  readonly type?: number;
 }
 
-/** A file with one column `label` of optional INT32, in one page with the given claims. */
-function bomb({ rows, values, pageBytes, page, codec, encoding, dictionaryWords }: Claims): Uint8Array {
+/** A file with one column `label` of optional values, in one page with the given claims. */
+function bomb({
+  rows,
+  values,
+  pageBytes,
+  page,
+  codec,
+  encoding,
+  dictionaryWords,
+  type: ofValues = 1,
+}: Claims): Uint8Array {
   const dataHeader = struct([1, i32, int(values)], [2, i32, int(encoding)], [3, i32, int(3)], [4, i32, int(3)]);
   const header = (type: number, rest: Field, bytes: readonly number[]) => [
     ...struct([1, i32, int(type)], [2, i32, int(pageBytes)], [3, i32, int(bytes.length)], rest),
@@ -42,7 +53,7 @@ function bomb({ rows, values, pageBytes, page, codec, encoding, dictionaryWords 
       : header(2, [7, structOf, struct([1, i32, int(dictionaryWords)], [2, i32, int(0)])], page);
   const pages = [...dictionary, ...header(0, [5, structOf, dataHeader], page)];
   const column = struct(
-    [1, i32, int(1)],
+    [1, i32, int(ofValues)],
     [2, listOf, list(i32, [int(0)])],
     [3, listOf, list(binary, [text('label')])],
     [4, i32, int(codec)],
@@ -58,7 +69,7 @@ function bomb({ rows, values, pageBytes, page, codec, encoding, dictionaryWords 
   );
   const schema = [
     struct([4, binary, text('root')], [5, i32, int(1)]),
-    struct([1, i32, int(1)], [3, i32, int(1)], [4, binary, text('label')]),
+    struct([1, i32, int(ofValues)], [3, i32, int(1)], [4, binary, text('label')]),
   ];
   const footer = struct(
     [1, i32, int(1)],
@@ -82,8 +93,15 @@ const read = (claims: Claims) => readTable(bomb(claims), { path: 'bomb.parquet' 
 const manyTimes = [255, 255, 255, 255, 7]; // a run of 2^30 and more
 
 describe('a Parquet file with false claims', () => {
-  it('is read as far as its columns if the claims are true', async () => {
-    await expectDataError(read(plain), 'bomb.parquet:1', '"label"', '"text"');
+  const padded = [65, ...new Array<number>(32).fill(255)]; // a packed run of 256 bits
+  const paddedLevels = [33, 0, 0, 0, ...padded, 1, 0, 0, 0, 0, 0, 0, 0];
+
+  it.each<[string, Partial<Claims>]>([
+    ['a run', {}],
+    ['a packed run of 256 values, as DuckDB writes it', { page: paddedLevels, pageBytes: 45 }],
+    ['a run of booleans', { type: 0, encoding: 3, page: [...levels, 2, 0, 0, 0, 4, 1], pageBytes: 12 }],
+  ])('is read as far as its columns if the claims are true: %s', async (_, claims) => {
+    await expectDataError(read({ ...plain, ...claims }), 'bomb.parquet:1', '"label"', '"text"');
   });
 
   it.each<[string, Partial<Claims>, string]>([
@@ -94,9 +112,11 @@ describe('a Parquet file with false claims', () => {
     ['a packed run of levels', { page: [6, 0, 0, 0, ...manyTimes, 1] }, 'values in a run'],
     ['a run of words', { encoding: 8, page: [...levels, 1, ...[254, 255, 255, 255, 7], 0] }, 'values in a run'],
     ['a packed run of words', { encoding: 8, page: [...levels, 1, ...manyTimes, 0] }, 'values in a run'],
+    ['a run of booleans', { type: 0, encoding: 3, page: [...levels, 6, 0, 0, 0, ...manyTimes, 1] }, 'values in a run'],
     ['bits of a word', { encoding: 8, page: [...levels, 200, 4, 0] }, 'bits in a number'],
     ['words of a dictionary', { dictionaryWords: 2 ** 30 }, 'words in a dictionary'],
     ['an unsupported encoding', { encoding: 5 }, 'DELTA_BINARY_PACKED'],
+    ['runs of numbers', { encoding: 3 }, 'got RLE'],
     ['an unsupported compression', { codec: 2 }, 'GZIP'],
   ])('is rejected before memory is allocated: %s', async (_, claims, part) => {
     await expectDataError(read({ ...plain, ...claims }), 'bomb.parquet', part);

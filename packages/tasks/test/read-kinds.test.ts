@@ -131,6 +131,12 @@ describe('tagged words', () => {
     expect(await read(path, text)).toMatchObject({ kind: 'token-classification', classes, rows });
   });
 
+  it('are read from any text file of their kind', async () => {
+    const found = await read('a.txt', conll, { kind: 'token-classification' });
+    expect(found).toMatchObject({ kind: 'token-classification', classes, rows });
+    expect(await read('dev.txt', conll, { like: found })).toMatchObject({ rows });
+  });
+
   it('have the same fingerprint in every file format', async () => {
     const [a, b] = [
       await read('a.conll', 'a O\nb B-X\n'),
@@ -251,6 +257,20 @@ describe('texts to embed', () => {
     await expectDataError(read('a.csv', text), 'a.csv:1', columns, 'labelColumn', `--kind ${kind}`);
     expect(await read('a.csv', text, { kind })).toMatchObject({ kind, rows: [{}] });
   });
+
+  it.each(['triplets', 'scored-pairs'] as const)(
+    'do not ignore negatives or scores, unless the kind is given: %s',
+    async (kind) => {
+      const text = 'query,positive,negative,score\nq,p,n,0.5\n';
+      await expectDataError(
+        read('a.csv', text),
+        'a.csv:1',
+        '"query", "positive", "negative" and "score"',
+        `--kind ${kind}`,
+      );
+      expect(await read('a.csv', text, { kind })).toMatchObject({ kind, rows: [{}] });
+    },
+  );
 
   it('are classified by a named label', async () => {
     const text = 'question,answer,label\nq,p,1\nq,n,0\n';

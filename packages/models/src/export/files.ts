@@ -68,10 +68,10 @@ export function assertExport(
  * @throws HubError when the model is from the hub and the hub cannot be reached.
  */
 export async function readSource(
-  model: Model & Partial<Pick<PretrainedModel, 'subfolder'>>,
+  model: Model & Partial<Pick<PretrainedModel, 'subfolder' | 'commit'>>,
   { source, sourceStorage, storage: _, ...given }: ExportOptions,
 ): Promise<SourceFiles> {
-  const { name, revision, subfolder } = model;
+  const { name, revision: asked, commit: revision = asked, subfolder } = model;
   const where = { ...(revision !== undefined && { revision }), ...(subfolder !== undefined && { subfolder }) };
   const options = { ...(source === undefined && where), ...given };
   const { path, format, storage } = await locate(

@@ -59,6 +59,15 @@ it('reads the settings of YaRN that llama.cpp assumes', async () => {
   expect(config['rope_scaling']).toMatchObject({ rope_type: 'yarn', factor: 4 });
 });
 
+it('refuses a part of a model', async () => {
+  const parts = { 'split.no': 1, 'split.count': 2 };
+  const metadata = Object.entries(parts).map(([key, value]) => [key, { type: 'uint16', value }] as const);
+  const file = await openGguf(bytesSource(writeGguf({}, new Map<string, MetadataValue>(metadata))));
+  await expect(configOf(file, 'model.gguf')).rejects.toThrow(
+    'model.gguf: it is part 2 of 2; merge them first, with llama-gguf-split --merge',
+  );
+});
+
 test.each([
   [
     'gemma2',

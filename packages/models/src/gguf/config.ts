@@ -60,9 +60,15 @@ export function architectureOf(file: DescribedFile, path: string): Architecture 
 
 /**
  * Returns the settings of config.json.
- * @throws CheckpointError for an architecture or a setting that is not supported, and for one that is missing.
+ * @throws CheckpointError for a part of a model, for an architecture or a setting that is not supported, and for one
+ * that is missing.
  */
 export async function configOf(file: DescribedFile, path: string): Promise<Record<string, unknown>> {
+  const parts = metadataValue(file, 'split.count');
+  if (typeof parts === 'number' && parts > 1) {
+    const part = Number(metadataValue(file, 'split.no')) + 1;
+    throw fileError(path, `it is part ${part} of ${parts}; merge them first, with llama-gguf-split --merge`);
+  }
   const { name, family } = architectureOf(file, path);
   const { read, unread } = settingsOf(file, name);
   const given = Object.entries(family.settings).flatMap(([key, setting]) => {

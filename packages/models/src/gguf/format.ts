@@ -78,6 +78,7 @@ async function presented(folder: ModelFolder, name: string, file: GgufFile): Pro
   const missing = (wanted: string): CheckpointError => new CheckpointError(`${path}: there is no ${wanted}`, path);
   return {
     ...folder,
+    isFromCache: false, // the file has all of it
     pathOf: () => path,
     weights: { name, open: () => Promise.resolve(weightsOf(file, path)) },
     exists: (wanted) => Promise.resolve(files.has(wanted)),

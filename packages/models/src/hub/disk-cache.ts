@@ -14,8 +14,8 @@ import { isCommit, type ListedFile, type RepoFile } from './snapshot.js';
 
 /** Opens the cache folder of one repository. */
 export async function diskCache(repo: string, type: RepoType, cacheDir: string | undefined): Promise<HubCache> {
-  const { getHFHubCachePath, getRepoFolderName } = await import('@huggingface/hub');
-  const root = joined(cacheDir ?? getHFHubCachePath(), getRepoFolderName({ type, name: repo }));
+  const { getRepoFolderName } = await import('@huggingface/hub');
+  const root = joined(cacheDir ?? pythonCache(), getRepoFolderName({ type, name: repo }));
   const modules: Modules = {
     fs: nodeModule('node:fs/promises') as typeof import('node:fs/promises'),
     crypto: nodeModule('node:crypto') as typeof import('node:crypto'),
@@ -24,11 +24,8 @@ export async function diskCache(repo: string, type: RepoType, cacheDir: string |
   return {
     label: root,
     commitOf: (revision) => readRef(`${root}/refs/${revision}`, modules),
-    async remember(revision, commit) {
-      const ref = `${root}/refs/${revision}`;
-      if ((await readRef(ref, modules)) === commit) return;
-      await onDisk(root, () => diskStorage().write(ref, new TextEncoder().encode(commit)));
-    },
+    remember: (revision, commit) =>
+      onDisk(root, () => diskStorage().write(`${root}/refs/${revision}`, new TextEncoder().encode(commit))),
     filesAt: (commit) => filesBelow(`${root}/snapshots/${commit}`, modules),
     async open(commit, path) {
       const size = await sizeOf(pointer(commit, path), modules);
@@ -42,6 +39,17 @@ export async function diskCache(repo: string, type: RepoType, cacheDir: string |
         await point(pointer(commit, file.path), blob, file, modules);
       }),
   };
+}
+
+/** Returns the default folder of Python's huggingface_hub, which expands `~` and variables in its own variables. */
+function pythonCache(): string {
+  const { env } = globalThis.process;
+  const { homedir } = nodeModule('node:os') as typeof import('node:os');
+  const home = env.HF_HOME ?? joined(env.XDG_CACHE_HOME ?? '~/.cache', 'huggingface');
+  const folder = env.HF_HUB_CACHE ?? env.HUGGINGFACE_HUB_CACHE ?? joined(home, 'hub');
+  return folder
+    .replace(/^~(?=[/\\]|$)/, () => homedir())
+    .replace(/\$(\w+|\{[^}]*\})/g, (all: string, name: string) => env[name.replace(/[{}]/g, '')] ?? all);
 }
 
 async function readRef(path: string, { fs }: Modules): Promise<string | undefined> {

@@ -5,7 +5,7 @@ import { checkMemory } from '../folder.js';
 import { complete, type HubCache } from './download.js';
 import { diskCache } from './disk-cache.js';
 import { hubSettings, isNode, progressReporter, type HubOptions, type HubSettings } from './options.js';
-import { HubError, labelOf, subjectOf, type RepoType, type Subject } from './request.js';
+import { HubError, labelOf, subjectOf, TRANSIENT, type RepoType, type Subject } from './request.js';
 import { pageCache } from './page-cache.js';
 import { isCommit, snapshotOf, type ListedFile, type RepoFile } from './snapshot.js';
 
@@ -55,8 +55,15 @@ export async function hubFiles({ repo, type = 'model', ...options }: HubFilesOpt
 export interface Repository {
   /** The files it has. */
   readonly listed: readonly RepoFile[];
-  /** Opens its files. The total of the progress is the size of those in `expected`. */
+  /** Whether these are only the files in the cache, which may lack some. */
+  readonly isFromCache: boolean;
+  /**
+   * Opens its files. The total of the progress is the size of those in `expected`. If there are any, a branch that the
+   * cache knows stays at its commit there until `settle`: an interrupted update must not hide a complete download.
+   */
   files(expected?: readonly RepoFile[]): HubFiles;
+  /** Moves the branch or tag in the cache to this commit. */
+  settle(): Promise<void>;
 }
 
 /** Lists a repository's files, from the hub or, if that is not reachable, from the cache. */
@@ -67,9 +74,12 @@ export async function openRepository(repo: string, type: RepoType, options: HubO
     ? await diskCache(repo, type, settings.cacheDir)
     : await pageCache(repo, type, settings.endpoint);
   const holding = settings.localFilesOnly ? await kept(subject, cache) : await listed(subject, settings, cache);
+  const opened = { subject, settings, cache, ...holding };
   return {
     listed: holding.files,
-    files: (expected = []) => filesOf({ subject, settings, cache, ...holding }, expected),
+    isFromCache: holding.isFromCache ?? false,
+    files: (expected = []) => filesOf(opened, expected),
+    settle: () => remember(opened),
   };
 }
 
@@ -77,17 +87,21 @@ export async function openRepository(repo: string, type: RepoType, options: HubO
 interface Holding {
   readonly commit: string;
   readonly files: readonly (ListedFile | RepoFile)[];
+  /** Default false. */
+  readonly isFromCache?: boolean;
 }
 
 async function listed(subject: Subject, settings: HubSettings, cache: HubCache): Promise<Holding> {
   try {
     return await snapshotOf(subject, settings);
   } catch (error) {
-    if (!(error instanceof HubError && error.isOffline)) throw error;
+    const isBusy = error instanceof HubError && TRANSIENT.includes(error.status ?? 0);
+    if (!(error instanceof HubError && (error.isOffline || isBusy))) throw error;
     const holding = await kept(subject, cache).catch(() => {
       throw error;
     });
-    warnOnce(`${subject.repo}: the hub cannot be reached; using the earlier download in ${cache.label}`);
+    const why = isBusy ? 'is busy' : 'cannot be reached';
+    warnOnce(`${subject.repo}: the hub ${why}; using the earlier download in ${cache.label}`);
     return holding;
   }
 }
@@ -96,7 +110,7 @@ async function kept(subject: Subject, cache: HubCache): Promise<Holding> {
   const { repo, revision } = subject;
   const commit = isCommit(revision) ? revision : await cache.commitOf(revision);
   const files = commit === undefined ? [] : await cache.filesAt(commit);
-  if (commit !== undefined && files.length > 0) return { commit, files };
+  if (commit !== undefined && files.length > 0) return { commit, files, isFromCache: true };
   throw new HubError(
     `${repo}: revision '${revision}' is not in ${cache.label}: download it once without localFilesOnly`,
     { path: repo },
@@ -121,12 +135,13 @@ function filesOf(opened: Opened, expected: readonly RepoFile[]): HubFiles {
     const reporter = report(path, file.size);
     reporter.is('initiate');
     let source = await whole(file, opened);
-    if (!source && 'hash' in file) {
+    const isDownloaded = !source && 'hash' in file;
+    if (isDownloaded) {
       reporter.is('download');
       await cache.keep(commit, file, (part) => complete(part, { subject, commit, file }, settings, reporter.loaded));
-      if (!isCommit(subject.revision)) await cache.remember(subject.revision, commit);
-      source = await cache.open(commit, path);
     }
+    if (expected.length === 0 || !(await cache.commitOf(subject.revision))) await remember(opened, isDownloaded);
+    source ??= await cache.open(commit, path);
     if (!source) throw noSuchFile(path, opened);
     reporter.loaded(file.size);
     reporter.is('done');
@@ -150,6 +165,14 @@ function filesOf(opened: Opened, expected: readonly RepoFile[]): HubFiles {
       }
     },
   };
+}
+
+/** Stores the commit of a branch or tag. Without a download, the cache may be one that cannot be written to. */
+async function remember({ subject: { revision }, cache, commit }: Opened, isDownloaded = false): Promise<void> {
+  if (isCommit(revision) || (await cache.commitOf(revision)) === commit) return;
+  await cache.remember(revision, commit).catch((error: unknown) => {
+    if (isDownloaded) throw error;
+  });
 }
 
 /** Opens a cached file if it is complete; undefined if it is truncated or absent. */

@@ -3,6 +3,7 @@ import type { Storage } from '@peftjs/core';
 import { UnsupportedError } from '@peftjs/core/method';
 import type { WeightDtype } from '@peftjs/core/model';
 import { checkMemory, joined, type Folder } from '../folder.js';
+import { isEmbeddingFile, MODULES_FILE } from '../transformers/sentence-transformers.js';
 import { TOKENIZER_FILES } from '../transformers/tokenizer.js';
 import { openRepository, type HubFiles, type Repository } from './files.js';
 import { HubError } from './request.js';
@@ -14,34 +15,50 @@ const SETTINGS = ['config.json', 'tokenizer.json'];
 const WEIGHTS = 'model.safetensors';
 const SHARDS = /^model(?:-\d{5}-of-\d{5})?\.safetensors(?:\.index\.json)?$/;
 
-/** The maximum size of a tokenizer file, in bytes. */
-const TOKENIZER_BYTES = 64 * 2 ** 20;
+/** The maximum size of a file beside the settings and the weights, in bytes. */
+const BESIDE_BYTES = 64 * 2 ** 20;
+
+/** The folder of a repository. */
+export interface HubFolder extends Folder {
+  /** The commit of its files. */
+  readonly commit: string;
+  /** Whether it only has the files in the cache, which may lack some. */
+  readonly isFromCache: boolean;
+  /** Call this when a model has been read: until then, an earlier one in the cache is used without the hub. */
+  readonly settle: () => Promise<void>;
+}
 
 /**
- * Opens a model by its hub ID. The tokenizer's files, including those that an export copies, are downloaded at once, so
- * none is missing if the hub cannot be reached later. The others are downloaded on first use; weights that do not fit
- * into memory are rejected before that.
+ * Opens a model by its hub ID. The files of the tokenizer, including those that an export copies, and of
+ * sentence-transformers are downloaded at once, so none is missing if the hub cannot be reached later. The others are
+ * downloaded on first use; weights that do not fit into memory are rejected before that.
  * @throws HubError like `hubFiles`; the message says that there is no local folder either.
  */
 export async function hubModel(
   id: string,
   { subfolder = '', memoryLimit = Infinity, dtype = 'fp32', ...options }: HubOptions & HubModelOptions,
-): Promise<Folder> {
+): Promise<HubFolder> {
   const repository = await opened(id, options);
   const needed = neededFiles(repository.listed, subfolder);
-  const tokenizer = tokenizerFiles(repository.listed, subfolder);
-  const files = repository.files([...needed, ...tokenizer]);
-  const missing = await downloadAll(files, tokenizer);
+  const beside = filesBeside(repository.listed, subfolder);
+  const files = repository.files([...needed, ...beside]);
+  const missing = await downloadAll(files, beside);
   const weightBytes = needed.reduce((sum, { path, size }) => sum + (path.endsWith('.safetensors') ? size : 0), 0);
   const check = (path: string): void => {
     if (path.endsWith('.safetensors')) checkMemory('the model', weightBytes * SMALLEST[dtype], memoryLimit, path);
   };
-  return { path: joined(id, subfolder).replace(/\/$/, ''), storage: storageOf(files, { check, missing }) };
+  return folderOf(joined(id, subfolder).replace(/\/$/, ''), repository, files, { check, missing });
 }
 
 /** Opens a repository by its hub ID. Files are downloaded on first use. @throws HubError like `hubModel`. */
-export async function hubFolder(id: string, options: HubOptions): Promise<Folder> {
-  return { path: id, storage: storageOf((await opened(id, options)).files()) };
+export async function hubFolder(id: string, options: HubOptions): Promise<HubFolder> {
+  const repository = await opened(id, options);
+  return folderOf(id, repository, repository.files());
+}
+
+function folderOf(path: string, repository: Repository, files: HubFiles, reading?: Reading): HubFolder {
+  const { isFromCache, settle } = repository;
+  return { path, storage: storageOf(files, reading), commit: files.commit, isFromCache, settle };
 }
 
 function opened(id: string, options: HubOptions): Promise<Repository> {
@@ -68,18 +85,21 @@ interface HubModelOptions extends InMemory {
 
 /** Returns the files that a folder of transformers needs. */
 function neededFiles(listed: readonly RepoFile[], subfolder: string): RepoFile[] {
-  const inFolder = listed.filter(({ path }) => folderOf(path) === subfolder);
+  const inFolder = listed.filter(({ path }) => parentOf(path) === subfolder);
   const named = (names: readonly string[]) => inFolder.filter(({ path }) => names.includes(nameOf(path)));
   const inOne = named([WEIGHTS]);
   const weights = inOne.length > 0 ? inOne : inFolder.filter(({ path }) => SHARDS.test(nameOf(path)));
   return [...named(SETTINGS), ...weights];
 }
 
-/** Returns the tokenizer's files other than tokenizer.json. */
-function tokenizerFiles(listed: readonly RepoFile[], subfolder: string): RepoFile[] {
-  const isOther = (name: string): boolean => TOKENIZER_FILES.includes(name) && !SETTINGS.includes(name);
+/** Returns the tokenizer's files other than tokenizer.json, and those of sentence-transformers. */
+function filesBeside(listed: readonly RepoFile[], subfolder: string): RepoFile[] {
+  const above = subfolder === '' ? '' : `${subfolder}/`;
+  const isEmbedder = listed.some(({ path }) => path === above + MODULES_FILE);
+  const isOther = (name: string): boolean =>
+    (TOKENIZER_FILES.includes(name) && !SETTINGS.includes(name)) || (isEmbedder && isEmbeddingFile(name));
   return listed.filter(
-    ({ path, size }) => folderOf(path) === subfolder && isOther(nameOf(path)) && size <= TOKENIZER_BYTES,
+    ({ path, size }) => path.startsWith(above) && isOther(path.slice(above.length)) && size <= BESIDE_BYTES,
   );
 }
 
@@ -97,7 +117,7 @@ async function downloadAll(files: HubFiles, wanted: readonly RepoFile[]): Promis
   return missing;
 }
 
-function folderOf(path: string): string {
+function parentOf(path: string): string {
   return path.slice(0, Math.max(0, path.lastIndexOf('/')));
 }
 

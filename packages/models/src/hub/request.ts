@@ -14,7 +14,7 @@ const LONGEST_WAIT_SECONDS = 60;
 const FIRST_WAIT_SECONDS = 0.25;
 
 /** The statuses of a hub that is busy or temporarily unavailable. */
-const TRANSIENT: readonly number[] = [429, 500, 502, 503, 504];
+export const TRANSIENT: readonly number[] = [429, 500, 502, 503, 504];
 
 /** Node's codes of broken connections. */
 const BROKEN: readonly string[] = ['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'UND_ERR_SOCKET', 'UND_ERR_CONNECT_TIMEOUT'];

@@ -100,7 +100,7 @@ export async function readTransformers(
 function refuseUnlessLowercase(tokenizer: Tokenizer, path: string): void {
   if (tokenizer.tokenIds('ABC Def').join() === tokenizer.tokenIds('abc def').join()) return;
   throw new UnsupportedError(
-    `${path}: sentence_bert_config.json has 'do_lower_case' true, but tokenizer.json keeps capitals: add a Lowercase normalizer`,
+    `${path}: sentence-transformers has 'do_lower_case' true, but tokenizer.json keeps capitals: add a Lowercase normalizer`,
     'do_lower_case',
   );
 }

@@ -2,12 +2,19 @@
  * The files that sentence-transformers adds to those of transformers: the modules after the network, and their
  * settings.
  */
-import { CheckpointError, tensorAt, UnsupportedError, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import {
+  CheckpointError,
+  tensorAt,
+  UnsupportedError,
+  warnOnce,
+  type HostTensor,
+  type HostTensors,
+} from '@peftjs/core/method';
 import { transposed } from '@peftjs/core/linalg';
 import { hostTensor } from '@peftjs/core';
 import { openSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkFinite } from '../architecture.js';
-import { optionalJson, type ModelFolder } from '../folder.js';
+import { optionalJson, withoutWeights, type ModelFolder } from '../folder.js';
 import { encodeJson, field, fileError, shown } from '../json.js';
 import {
   ACTIVATIONS,
@@ -19,14 +26,25 @@ import {
 } from '../pooling.js';
 import { positiveInteger, type ConfigFile } from './config.js';
 
-const MODULES_FILE = 'modules.json';
+/** The file with the list of modules. */
+export const MODULES_FILE = 'modules.json';
 const POOLING_FILE = '1_Pooling/config.json';
-const LENGTH_FILE = 'sentence_bert_config.json';
+/** The possible names of the settings of the network, in the order in which they are searched for. */
+const LENGTH_FILES = ['bert', 'roberta', 'distilbert', 'camembert', 'albert', 'xlm-roberta', 'xlnet'].map(
+  (network) => `sentence_${network}_config.json`,
+) as [string, ...string[]];
+/** Matches the settings and weights of a module after the network. Old models have the network itself in `0_Transformer`. */
+const MODULE = /^[1-9]\d*_\w+\/(?:config\.json|model\.safetensors)$/;
 const TOKENIZER_SETTINGS = 'tokenizer_config.json';
 const SETTINGS_BYTES = 2 ** 20;
 
 /** The file with the prompts. Other versions have them in the tokenizer's settings. */
 export const PROMPTS_FILE = 'config_sentence_transformers.json';
+
+/** Whether sentence-transformers has a file of this path in a model's folder besides those of transformers. */
+export function isEmbeddingFile(path: string): boolean {
+  return [MODULES_FILE, PROMPTS_FILE, ...LENGTH_FILES].includes(path) || MODULE.test(path);
+}
 
 /** Prompts: texts put before the text to embed, e.g. `query: `. */
 export interface Prompts {
@@ -54,8 +72,13 @@ export interface EmbeddingSettings extends Pooling, Prompts {
  * @throws CheckpointError for broken settings or weights.
  */
 export async function readEmbeddingSettings(folder: ModelFolder): Promise<EmbeddingSettings | undefined> {
-  if (!(await folder.exists(MODULES_FILE))) return undefined;
   const file = folder.pathOf(MODULES_FILE);
+  if (!(await folder.exists(MODULES_FILE))) {
+    const hint =
+      'if the model has one, download it once without localFilesOnly, or its pooling and prompts are missing';
+    if (folder.isFromCache) warnOnce(`${file} is not in the cache: ${hint}`);
+    return undefined;
+  }
   const list = await folder.json(MODULES_FILE, SETTINGS_BYTES);
   if (!Array.isArray(list)) throw fileError(file, 'expected a list of modules');
   const kinds = list.map((module) => kindOf(module, file));
@@ -87,11 +110,16 @@ export async function readEmbeddingSettings(folder: ModelFolder): Promise<Embedd
   };
 }
 
-/** Returns the class name of a module without its Python path, which changes between versions. */
+/**
+ * Returns the class name of a module without its Python path, which changes between versions. The classes of other
+ * packages may compute anything.
+ */
 function kindOf(module: unknown, file: string): string {
   const type = field(module, 'type');
-  if (typeof type === 'string') return type.split('.').at(-1) ?? type;
-  throw fileError(file, `expected modules with a 'type', got ${shown(module)}`);
+  if (typeof type !== 'string') throw fileError(file, `expected modules with a 'type', got ${shown(module)}`);
+  const [, kind] = /^sentence_transformers\.(?:.*\.)?(\w+)$/.exec(type) ?? [];
+  if (kind !== undefined) return kind;
+  throw new UnsupportedError(`${file}: expected modules of sentence_transformers, got ${shown(type)}`, file);
 }
 
 /** Returns the folder of a module, which must be directly inside. */
@@ -162,7 +190,7 @@ async function readModule(
   const name = `${module.path}/model.safetensors`;
   const path = folder.pathOf(name);
   if (!(await folder.exists(name))) {
-    throw new CheckpointError(`there is no ${path}: save the model as safetensors; pickled weights are not read`, path);
+    throw new CheckpointError(`there is no ${path}: ${withoutWeights(folder)}`, path);
   }
   const stored = await openSafetensors(await folder.source(name));
   try {
@@ -233,23 +261,45 @@ function checkWidths(pooledWidth: number | undefined, modules: readonly Embeddin
 }
 
 /**
- * Reads the maximum length from the network's settings or, since version 6, the tokenizer's.
+ * Reads the maximum length: what Python calls the tokenizer with, else what it makes it with, else the tokenizer's own.
  * @throws UnsupportedError for other kinds of networks.
  */
 async function readLength(folder: ModelFolder): Promise<Pick<EmbeddingSettings, 'maxTokens' | 'lowercase'>> {
-  const own = await optionalJson(folder, LENGTH_FILE, SETTINGS_BYTES);
-  const file = folder.pathOf(LENGTH_FILE);
+  const name = await lengthFile(folder);
+  const own = await optionalJson(folder, name, SETTINGS_BYTES);
+  const file = folder.pathOf(name);
   assertField(file, own, 'transformer_task', ['feature-extraction', undefined]);
   assertField(file, own, 'module_output_name', ['token_embeddings', undefined]);
   const output = field(field(field(own, 'modality_config'), 'text'), 'method_output_name');
   assertField(file, { method_output_name: output }, 'method_output_name', ['last_hidden_state', undefined]);
   const ofTokenizer = await optionalJson(folder, TOKENIZER_SETTINGS, 32 * SETTINGS_BYTES);
-  const length = field(own, 'max_seq_length') ?? field(ofTokenizer, 'model_max_length');
+  const called = field(own, 'processing_kwargs');
+  const ofText = field(called, 'text');
+  const made = field(own, 'tokenizer_args') ?? field(own, 'processor_kwargs');
+  assertOnly(file, called, ['text']);
+  assertOnly(file, ofText, ['max_length']);
+  assertOnly(file, made, ['model_max_length', 'trust_remote_code']); // Python never reads the latter
+  const length =
+    field(ofText, 'max_length') ??
+    field(made, 'model_max_length') ??
+    field(own, 'max_seq_length') ??
+    field(ofTokenizer, 'model_max_length');
   const isCount = Number.isSafeInteger(length) && (length as number) > 0;
   return {
     ...(isCount && { maxTokens: length as number }),
     ...(field(own, 'do_lower_case') === true && { lowercase: true }),
   };
+}
+
+async function lengthFile(folder: ModelFolder): Promise<string> {
+  for (const name of LENGTH_FILES) if (await folder.exists(name)) return name;
+  return LENGTH_FILES[0];
+}
+
+/** @throws UnsupportedError naming the first other field of an object of settings. */
+function assertOnly(file: string, settings: unknown, known: readonly string[]): void {
+  const other = Object.keys(settings ?? {}).find((name) => !known.includes(name));
+  if (other !== undefined) assertField(file, settings, other, [undefined]);
 }
 
 async function readPrompts(folder: ModelFolder): Promise<Prompts> {
@@ -298,7 +348,7 @@ export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
       ),
     ],
     [POOLING_FILE, encodeJson(poolingSettings(modesOf(pooling), width, embedder.includePrompt))],
-    [LENGTH_FILE, encodeJson({ max_seq_length: maxTokens, do_lower_case: false })],
+    [LENGTH_FILES[0], encodeJson({ max_seq_length: maxTokens, do_lower_case: false })],
   ]);
   modules.forEach((module, index) => {
     if (module.kind === 'Normalize') return;

@@ -1,5 +1,5 @@
 /** Reads the weights of transformers: safetensors with PyTorch's names and layout, in one file or in shards. */
-import { openSafetensors, openSharded, SafetensorsError } from '@peftjs/safetensors';
+import { openSafetensors, openSharded, SafetensorsError, type TensorPiece } from '@peftjs/safetensors';
 import { CheckpointError, warnOnce, type HostTensor, type Site } from '@peftjs/core/method';
 import {
   checkShapes,
@@ -11,7 +11,7 @@ import {
 } from '../architecture.js';
 import type { WeightDtype } from '@peftjs/core/model';
 import { precisionOf, type Checkpoint, type Precision } from '../checkpoint.js';
-import type { ModelFolder, WeightsFile } from '../folder.js';
+import { withoutWeights, type ModelFolder, type WeightsFile } from '../folder.js';
 import type { ModelType } from './config.js';
 import { readWeight, type StoredWeight } from './pieces.js';
 
@@ -70,7 +70,7 @@ async function weightsIn(
   place: Place,
 ): Promise<ReadWeights> {
   const path = place.folder.pathOf(place.name);
-  const { architecture, carried } = withPooler(file, wanted, modelType, path);
+  const { architecture, carried } = withPooler(file, await withOwnHead(file, wanted, modelType, path), modelType, path);
   const headSites = holdsHead ? storedHead(file, architecture) : [];
   const network = { ...architecture, sites: [...architecture.sites, ...headSites, ...carried] };
   const stored = storedWeights(file, network, modelType, path);
@@ -87,6 +87,32 @@ async function weightsIn(
     head: some(isInHead),
     carried: some(isCarried),
   };
+}
+
+/** Unties a head that the checkpoint has besides the table, with other values, as transformers does. */
+async function withOwnHead(
+  file: WeightsFile,
+  architecture: Architecture,
+  { prefix }: ModelType,
+  path: string,
+): Promise<Architecture> {
+  const [tied] = architecture.tied ?? [];
+  if (!tied) return architecture;
+  const keys = new Set(file.names);
+  const [head, table] = [tied.site.path, tied.table].map((module) => storedName(keys, `${module}.weight`, prefix));
+  if (head === undefined || table === undefined || (await areEqual(file, head, table))) return architecture;
+  warnOnce(`${path}: '${head}' differs from '${table}', so the two are not tied, in spite of 'tie_word_embeddings'`);
+  return { ...architecture, sites: [...architecture.sites, tied.site], tied: [] };
+}
+
+async function areEqual(file: WeightsFile, one: string, other: string): Promise<boolean> {
+  if (JSON.stringify(file.spec(one)) !== JSON.stringify(file.spec(other))) return false;
+  const pieces = file.pieces(other)[Symbol.asyncIterator]();
+  for await (const { rows } of file.pieces(one)) {
+    const { data } = ((await pieces.next()) as IteratorYieldResult<TensorPiece>).value.rows;
+    if (!rows.data.every((value, index) => value === data[index])) return false;
+  }
+  return true;
 }
 
 /** Makes the pooler new if the checkpoint lacks it. Returns a pooler that the network does not read as `carried`. */
@@ -114,7 +140,7 @@ async function weightsFile(folder: ModelFolder): Promise<string> {
   for (const name of [WEIGHTS_FILE, INDEX_FILE]) if (await folder.exists(name)) return name;
   const hint = (await folder.exists('onnx/model.onnx'))
     ? 'the ONNX graph is read by fromOnnx of @peftjs/onnx'
-    : 'save the model as safetensors; pickled weights are not read';
+    : withoutWeights(folder);
   throw new CheckpointError(
     `there is no ${folder.pathOf(WEIGHTS_FILE)} or ${INDEX_FILE}: ${hint}`,
     folder.pathOf(WEIGHTS_FILE),
@@ -143,15 +169,21 @@ function storedWeights(
   path: string,
 ): Record<string, StoredWeight> {
   const keys = new Set(file.names);
+  const tables = new Map(network.tied?.map(({ site, table }) => [`${table}.weight`, `${site.path}.weight`]));
   const linear = [...network.sites, ...network.encodeOnly].filter(
     ({ kind, fanInFanOut }) => kind === 'linear' && !fanInFanOut,
   );
   const matrices = new Set(linear.map((site) => `${site.path}.weight`));
   return mapped(weightShapes(network), (_, name) => {
-    const key = spellings(name, prefix).find((spelling) => keys.has(spelling));
+    const key = storedName(keys, name, prefix) ?? storedName(keys, tables.get(name) ?? name, prefix);
     if (key !== undefined) return { key, ...file.spec(key), transposed: matrices.has(name) };
     throw new CheckpointError(`${path}: weight '${name}' is missing; expected a checkpoint of ${savedBy}`, name);
   });
+}
+
+/** Returns the name of a weight in a file; undefined if the file does not have it. */
+function storedName(keys: ReadonlySet<string>, name: string, prefix: string): string | undefined {
+  return spellings(name, prefix).find((spelling) => keys.has(spelling));
 }
 
 /** Returns the possible names of a weight: with or without the prefix, and with current or old names of layer norms. */

@@ -60,13 +60,16 @@ async function whole(folder: ModelFolder, file: string): Promise<Uint8Array> {
 /** The most files beside a model. */
 const MAX_FILES = 1000;
 
+/** No name, an absolute path, a drive or scheme, a separator of Windows, or a folder above. */
+const OUTSIDE = /^$|^\/|^[a-z][\w+.-]*:|\\|(?:^|\/)\.\.(?:\/|$)/i;
+
 /** Returns the names of the files that hold a model's tensors. @throws CheckpointError for one outside its folder. */
 function namesBeside(proto: Message): Set<string> {
   const names = new Set<string>();
   for (const tensor of proto.message(7).messages(5)) {
     for (const entry of tensor.messages(13)) if (entry.text(1) === 'location') names.add(entry.text(2));
   }
-  const odd = [...names].find((name) => !/^[\w.-]+(?:\/[\w.-]+)*$/.test(name) || name.split('/').includes('..'));
+  const odd = [...names].find((name) => name.includes('\0') || OUTSIDE.test(name));
   if (odd !== undefined)
     throw new CheckpointError(`tensors in '${odd}': expected a file in the folder of the model`, odd);
   if (names.size > MAX_FILES)

@@ -50,6 +50,17 @@ it('the graph that the others are made of is read', async () => {
   await expect(load(model([read, relu]))).resolves.toMatchObject({ task: 'feature-extraction' });
 });
 
+it('data may be in a file of any other name', async () => {
+  const name = 'größe (1)/my ..weights';
+  const storage = memoryStorage(
+    new Map([
+      ['graph/model.onnx', model([read, relu], [external(name)])],
+      [`graph/${name}`, new Uint8Array(32)],
+    ]),
+  );
+  await expect(load(new Uint8Array(), { storage })).resolves.toMatchObject({ task: 'feature-extraction' });
+});
+
 test.each<[string, Uint8Array, typeof CheckpointError | typeof UnsupportedError, RegExp]>([
   ['nothing', new Uint8Array(), CheckpointError, /no graph/],
   [
@@ -131,12 +142,14 @@ test.each<[string, Uint8Array, typeof CheckpointError | typeof UnsupportedError,
     CheckpointError,
     /'\.\.\/secret': expected a file in the folder/,
   ],
-  [
-    'data at an absolute path',
-    model([read, relu], [external('/etc/passwd')]),
-    CheckpointError,
-    /expected a file in the folder/,
-  ],
+  ...['', '/etc/passwd', 'C:weights', 'https://host/weights', 'a\\..\\weights', 'a/../../secret', 'weights\0'].map(
+    (name): [string, Uint8Array, typeof CheckpointError, RegExp] => [
+      `data in '${name}'`,
+      model([read, relu], [external(name)]),
+      CheckpointError,
+      /expected a file in the folder/,
+    ],
+  ),
   [
     'data beyond the end',
     model([read, relu], [external('weights', { offset: '8', length: '32' })]),

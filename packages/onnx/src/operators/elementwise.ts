@@ -2,13 +2,14 @@ import { gelu, geluTanh } from '@peftjs/core/nn';
 import { UnsupportedError } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { TYPES, typeNumbered, type Kind } from '../format/tensor.js';
-import { dtypeOf, isHost, kindOf, tensorOf, zipped, type Value } from '../values.js';
+import { TYPES, typeNumbered, type ElementType, type Kind } from '../format/tensor.js';
+import { dtypeOf, hostInts, isHost, kindOf, tensorOf, zipped, type HostArray, type Value } from '../values.js';
 import {
   hosts,
   input,
   made,
   numberIn,
+  only,
   tensor,
   textIn,
   type Inputs,
@@ -16,18 +17,21 @@ import {
   type Operator,
 } from './operator.js';
 
+const plus = zip((a, b) => a + b, tf.add);
+const minus = zip((a, b) => a - b, tf.sub);
+
 /** Operators on each element; operands broadcast. */
 export const elementwise: OperatorTable = {
   // arithmetic
-  Add: zip((a, b) => a + b, tf.add),
-  Sub: zip((a, b) => a - b, tf.sub),
+  Add: plus,
+  Sub: minus,
   Mul: zip((a, b) => a * b, tf.mul),
   Div: (inputs) => (isOf('int', inputs) ? divided(inputs) : quotient(inputs)),
   Mod: (inputs, call) => (numberIn(call, 'fmod', 0) === 1 ? remainder(inputs) : modulo(inputs)),
   Pow: power,
   Max: (inputs) => largest(inputs),
   Min: (inputs) => smallest(inputs),
-  Sum: variadic((a, b) => a + b, tf.add),
+  Sum: variadic(plus),
   Clip: clip,
 
   // comparison and logic
@@ -41,7 +45,10 @@ export const elementwise: OperatorTable = {
   Xor: zip((a, b) => Number(a !== b), tf.notEqual, 'bool'),
   Not: map((x) => 1 - x, tf.logicalNot, 'bool'),
   IsNaN: map((x) => Number(Number.isNaN(x)), tf.isNaN, 'bool'),
-  IsInf: map((x) => Number(Math.abs(x) === Infinity), tf.isInf, 'bool'),
+  IsInf: only(
+    { detect_negative: 1, detect_positive: 1 },
+    map((x) => Number(Math.abs(x) === Infinity), tf.isInf, 'bool'),
+  ),
   Where: where,
 
   // signs, powers and rounding
@@ -77,7 +84,7 @@ export const elementwise: OperatorTable = {
   // types
   Identity: (inputs) => input(inputs, 0),
   Dropout: identityInInference,
-  Cast: (inputs, call) => cast(input(inputs, 0), TYPES[typeNumbered(numberIn(call, 'to', 0), 'to')].kind),
+  Cast: (inputs, call) => castTo(input(inputs, 0), typeNumbered(numberIn(call, 'to', 0), 'to')),
   CastLike: (inputs) => cast(input(inputs, 0), kindOf(input(inputs, 1))),
 };
 
@@ -108,11 +115,7 @@ function real(compute: (x: Tensor) => Tensor): Operator {
 }
 
 /** An operator of any number of operands. */
-function variadic(
-  onHost: (a: number, b: number) => number,
-  compute: (a: Tensor, b: Tensor) => Tensor,
-): (inputs: Inputs) => Value {
-  const two = zip(onHost, compute);
+function variadic(two: (inputs: Inputs) => Value): (inputs: Inputs) => Value {
   return (inputs) => inputs.filter((value) => value !== undefined).reduce((a, b) => two([a, b]));
 }
 
@@ -137,8 +140,8 @@ const remainder = zip(
   (a, b) => tf.mul(tf.mod(tf.abs(a), tf.abs(b)), tf.sign(a)),
 );
 
-const largest = variadic(Math.max, tf.maximum);
-const smallest = variadic(Math.min, tf.minimum);
+const largest = variadic(zip(Math.max, tf.maximum));
+const smallest = variadic(zip(Math.min, tf.minimum));
 
 /** x^y; small whole powers are products, whose gradients hold for x below zero too. */
 function power(inputs: Inputs): Value {
@@ -185,6 +188,19 @@ function identityInInference(inputs: Inputs): Value {
   const isOff = [rate, training].some((value) => value !== undefined && isHost(value) && value.data[0] === 0);
   if (training === undefined || isOff) return input(inputs, 0);
   throw new UnsupportedError('a dropout that is on: export the model in evaluation mode');
+}
+
+/** Converts numbers to a type; integers beyond one of 8 or 16 bits wrap around. */
+function castTo(value: Value, type: ElementType): Value {
+  const { kind, array } = TYPES[type];
+  const made = cast(value, kind);
+  const bits = 8 * array.BYTES_PER_ELEMENT;
+  if (kind !== 'int' || bits > 16 || kindOf(value) === 'bool') return made;
+  const [low, span] = [type.startsWith('u') ? 0 : 2 ** (bits - 1), 2 ** bits].map((number): HostArray => ({
+    ...hostInts([number], false),
+    shape: [],
+  }));
+  return minus([modulo([plus([made, low]), span]), low]);
 }
 
 /** Converts numbers to another kind; floats become integers by rounding towards zero. */

@@ -63,18 +63,20 @@ function resize(inputs: Inputs, call: Call): Tensor {
   const [, , rows, columns] = checkedShape(to) as [number, number, number, number];
   const [height, width] = x.shape.slice(2) as [number, number];
   const shares = (from: number, into: number): Tensor =>
-    interpolation(from, into, (distance) => kernel(distance, numberIn(call, 'cubic_coeff_a', -0.75)));
+    interpolation(from, into, centre, (distance) => kernel(distance, numberIn(call, 'cubic_coeff_a', -0.75)));
   const wide = matMul(x, tf.transpose(shares(width, columns))); // [.., height, columns]
   return matMul(shares(height, rows), wide);
 }
 
 /** The share of each of `from` pixels in each of `to` pixels, [to, from]. A pixel beyond an edge is the edge's. */
-function interpolation(from: number, to: number, kernel: (distance: Tensor) => Tensor): Tensor {
+function interpolation(from: number, to: number, centre: string, kernel: (distance: Tensor) => Tensor): Tensor {
+  const size = (count: number): Tensor => tf.cast(tf.scalar(count, 'int32'), 'float32');
   const numbers = (count: number): Tensor => tf.cast(tf.range(0, count, 1, 'int32'), 'float32');
-  const ratio = tf.div(tf.cast(tf.scalar(from, 'int32'), 'float32'), tf.cast(tf.scalar(to, 'int32'), 'float32'));
-  const places = tf.sub(tf.mul(tf.add(numbers(to), 0.5), ratio), 0.5); // [to], in pixels of the source
+  const centres = tf.sub(tf.mul(tf.add(numbers(to), 0.5), tf.div(size(from), size(to))), 0.5);
+  // [to], in pixels of the source; PyTorch puts a single one at 0
+  const places = centre === 'half_pixel' ? centres : tf.mul(centres, tf.minimum(tf.sub(size(to), 1), 1));
   const around = tf.sub(numbers(from + 2 * REACH), REACH); // [from + 2 * REACH]
-  const inside = tf.minimum(tf.maximum(around, 0), tf.sub(tf.cast(tf.scalar(from, 'int32'), 'float32'), 1));
+  const inside = tf.minimum(tf.maximum(around, 0), tf.sub(size(from), 1));
   const isAt = tf.equal(tf.expandDims(inside, 1), tf.expandDims(numbers(from), 0));
   const weights = kernel(tf.abs(tf.sub(tf.expandDims(places, 1), tf.expandDims(around, 0))));
   return tf.matMul(weights, tf.cast(isAt, 'float32') as tf.Tensor2D);

@@ -38,6 +38,15 @@ export function made(kind: Kind | undefined, operator: Operator): Operator {
   return Object.assign(operator, { kind });
 }
 
+/** Makes an operator refuse other values of its options than those that it is computed for. */
+export function only(known: Readonly<Record<string, number>>, operator: Operator): Operator {
+  return made(operator.kind, (inputs, call) => {
+    const odd = Object.entries(known).find(([name, value]) => numberIn(call, name, value) !== value);
+    if (!odd) return operator(inputs, call);
+    throw new UnsupportedError(`${odd[0]} is ${numberIn(call, odd[0], odd[1])}; only ${odd[1]} is known`);
+  });
+}
+
 /** Returns an attribute that is a number. */
 export function numberIn({ attributes }: Pick<Call, 'attributes'>, name: string, fallback: number): number {
   const value = attributes[name];

@@ -106,6 +106,7 @@ const cases: readonly Case[] = [
   ['Cast', [floats(3, 4)], { to: 7 }],
   ['Cast', [integers(-1, 2, 3, 4)], { to: 9 }],
   ['Cast', [bools(3, 4)], { to: 1 }],
+  ...[2, 3].map((to): Case => ['Cast', [known(300, -5, 128, 7)], { to }]), // uint8 and int8 wrap around
   ['CastLike', [integers(-1, 2, 3, 4), floats(1)]],
 
   // reductions and norms
@@ -124,7 +125,11 @@ const cases: readonly Case[] = [
     [op, [floats(2, 3, 4)]],
   ]),
   ['ReduceMean', [floats(2, 3, 4)], { axes: [-1] }, { opset: 13 }],
-  ['ReduceSum', [floats(2, 3), none], { noop_with_empty_axes: 1 }],
+  ...['ReduceSum', 'ReduceL1', 'ReduceL2', 'ReduceSumSquare'].map((op): Case => [
+    op,
+    [floats(2, 3), none],
+    { noop_with_empty_axes: 1 },
+  ]),
   ['ArgMax', [floats(2, 3, 4)], { axis: 1 }],
   ['ArgMin', [floats(2, 3, 4)], { axis: -1, keepdims: 0 }],
   ['CumSum', [floats(2, 5), one(1)]],
@@ -137,6 +142,8 @@ const cases: readonly Case[] = [
   ['LpNormalization', [floats(2, 4)], { p: 1, axis: 0 }],
   ['LayerNormalization', [floats(2, 3, 4), floats(4)]],
   ['LayerNormalization', [floats(2, 3, 4), floats(3, 4), floats(3, 4)], { axis: 1, epsilon: { float: 0.1 } }],
+  ['LayerNormalization', [floats(2, 3, 4), floats(1), floats(4)], {}, { outputs: 3 }],
+  ['LayerNormalization', [floats(2, 3, 4), floats(4), floats(3, 1)], { axis: 1 }, { outputs: 3 }],
 
   // shapes
   ['Shape', [floats(2, 3, 4)]],
@@ -188,6 +195,8 @@ const cases: readonly Case[] = [
   ['Range', [one(1, 'float32'), one(-2, 'float32'), one(-0.5, 'float32')]],
   ['Trilu', [floats(2, 3, 4)]],
   ['Trilu', [floats(4, 4), one(-1)], { upper: 0 }],
+  ['Trilu', [bools(3, 3)], { upper: 0 }],
+  ['Trilu', [{ type: 'float32', shape: [2, 2], data: Array<number>(4).fill(-Infinity) }, one(1)]], // a causal mask
 
   // images
   ['Conv', [floats(2, 3, 8, 6), floats(5, 3, 4, 2), floats(5)], { strides: [4, 2], kernel_shape: [4, 2] }],
@@ -195,6 +204,11 @@ const cases: readonly Case[] = [
   ...['linear', 'cubic'].flatMap((mode): Case[] => [
     ['Resize', [floats(2, 3, 4, 5), none, none, known(2, 3, 7, 11)], { mode }],
     ['Resize', [floats(1, 1, 7, 6), none, none, known(1, 1, 4, 6)], { mode, cubic_coeff_a: { float: -0.5 } }],
+    [
+      'Resize',
+      [floats(1, 1, 5, 4), none, none, known(1, 1, 1, 3)],
+      { mode, coordinate_transformation_mode: 'pytorch_half_pixel' },
+    ],
   ]),
 
   // products
@@ -295,7 +309,13 @@ describe('an operator has the outputs of ONNX Runtime', () => {
   });
 });
 
-const KINDS: Readonly<Record<string, HostArray['kind']>> = { float32: 'float', int64: 'int', bool: 'bool' };
+const KINDS: Readonly<Record<string, HostArray['kind']>> = {
+  float32: 'float',
+  int64: 'int',
+  uint8: 'int',
+  int8: 'int',
+  bool: 'bool',
+};
 
 it('every operator has a case', () => {
   const tested = new Set(cases.map(([op]) => op));
@@ -304,6 +324,15 @@ it('every operator has a case', () => {
 
 /** Operators of later opsets than those of the runtime, or of no ONNX at all; tests/models has graphs with them. */
 const LATER: ReadonlySet<string> = new Set(['RMSNormalization', 'SimplifiedLayerNormalization']);
+
+it.each<[string, string]>([
+  ['IsInf', 'detect_negative'],
+  ['ArgMin', 'select_last_index'],
+])('refuses an option that it does not know: %s, %s', (op, option) => {
+  const other = Number(op === 'ArgMin');
+  const bytes = modelOf([op, [floats(2, 3)], { [option]: other }]);
+  expect(() => ours(bytes, [floats(2, 3)], false)).toThrow(`${option} is ${other}; only ${1 - other} is known`);
+});
 
 it('refuses a product that reads a diagonal', () => {
   const bytes = modelOf(['Einsum', [floats(2, 3), floats(3, 3)], { equation: 'ij,jj->i' }]);

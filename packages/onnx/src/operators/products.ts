@@ -32,12 +32,8 @@ function spread(x: Tensor, batch: readonly number[]): Tensor {
 
 /** alpha A' B' + beta C */
 function gemm(inputs: Inputs, call: Call): Tensor {
-  const product = tf.matMul(
-    tensor(inputs, 0),
-    tensor(inputs, 1),
-    numberIn(call, 'transA', 0) === 1,
-    numberIn(call, 'transB', 0) === 1,
-  );
+  const [left, right] = ['transA', 'transB'].map((name) => numberIn(call, name, 0) === 1);
+  const product = tf.matMul(tensor(inputs, 0), tensor(inputs, 1), left, right);
   const [alpha, beta] = [numberIn(call, 'alpha', 1), numberIn(call, 'beta', 1)];
   const scaled = alpha === 1 ? product : tf.mul(product, alpha);
   if (inputs[2] === undefined) return scaled;
@@ -57,21 +53,12 @@ function einsum(inputs: Inputs, call: Call): Tensor {
   const summed = letters.filter((letter) => !out.includes(letter));
   const order = [...out.split(''), ...summed];
   const aligned = (x: Tensor, own: string): Tensor => {
-    const present = order.filter((letter) => own.includes(letter));
-    const ordered = tf.transpose(
-      x,
-      present.map((letter) => own.indexOf(letter)),
-    );
-    return tf.reshape(
-      ordered,
-      order.map((letter) => (own.includes(letter) ? (x.shape[own.indexOf(letter)] as number) : 1)),
-    );
+    const axes = order.map((letter) => own.indexOf(letter));
+    const dims = axes.map((axis) => (axis < 0 ? 1 : (x.shape[axis] as number)));
+    const present = axes.filter((axis) => axis >= 0);
+    return tf.reshape(tf.transpose(x, present), dims);
   };
   const product = tf.mul(aligned(tensor(inputs, 0), left), aligned(tensor(inputs, 1), right));
-  return summed.length === 0
-    ? product
-    : tf.sum(
-        product,
-        summed.map((_, index) => out.length + index),
-      );
+  const axes = summed.map((_, index) => out.length + index);
+  return axes.length === 0 ? product : tf.sum(product, axes);
 }

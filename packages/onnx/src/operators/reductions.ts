@@ -8,6 +8,7 @@ import {
   made,
   numberIn,
   numbersIn,
+  only,
   tensor,
   type Call,
   type Inputs,
@@ -25,8 +26,8 @@ export const reductions: OperatorTable = {
   ReduceSumSquare: reduce((x, axes, keep) => tf.sum(tf.square(x), axes, keep)),
   ReduceL1: reduce((x, axes, keep) => tf.sum(tf.abs(x), axes, keep)),
   ReduceL2: reduce((x, axes, keep) => tf.sqrt(tf.sum(tf.square(x), axes, keep))),
-  ArgMax: arg(tf.argMax),
-  ArgMin: arg(tf.argMin),
+  ArgMax: only({ select_last_index: 0 }, arg(tf.argMax)),
+  ArgMin: only({ select_last_index: 0 }, arg(tf.argMin)),
   CumSum: cumSum,
   Softmax: (inputs, call) => alongAxis(tensor(inputs, 0), call, tf.softmax),
   LogSoftmax: (inputs, call) => alongAxis(tensor(inputs, 0), call, tf.logSoftmax),
@@ -45,9 +46,11 @@ function reduce(compute: Reduction, onHost?: (numbers: readonly number[]) => num
     const x = input(inputs, 0);
     const rank = x.shape.length;
     const given = inputs[1] === undefined ? numbersIn(call, 'axes') : numbersOf(inputs[1], 'axes');
-    if ((given ?? []).length === 0 && numberIn(call, 'noop_with_empty_axes', 0) === 1) return x;
-    const axes =
-      (given ?? []).length === 0 ? x.shape.map((_, axis) => axis) : (given ?? []).map((axis) => axisOf(axis, rank));
+    const isWhole = given === undefined || given.length === 0;
+    if (isWhole && numberIn(call, 'noop_with_empty_axes', 0) === 1) {
+      return onHost ? x : compute(tf.expandDims(tensorOf(x), -1), [rank], false); // squares and the like are still taken
+    }
+    const axes = isWhole ? x.shape.map((_, axis) => axis) : given.map((axis) => axisOf(axis, rank));
     const keep = numberIn(call, 'keepdims', 1) === 1;
     if (isHost(x) && onHost && axes.length === rank) {
       return { ...x, shape: keep ? x.shape.map(() => 1) : [], data: [onHost(x.data)] };
@@ -89,16 +92,24 @@ function lpNormalized(x: Tensor, axis: number, p: number): Tensor {
   return tf.div(x, p === 1 ? tf.sum(tf.abs(x), axis, true) : tf.sqrt(tf.sum(tf.square(x), axis, true)));
 }
 
-/** A norm whose gain is not a constant of the graph, or over several axes; others are modules. */
-function layerNormalization(inputs: Inputs, call: Call): Tensor {
-  const [x, gain] = [tensor(inputs, 0), tensor(inputs, 1)];
-  const shift = inputs[2] === undefined ? tf.zeros(gain.shape) : tensorOf(inputs[2]);
-  const width = sizeOf(x.shape.slice(axisOf(numberIn(call, 'axis', -1), x.rank)));
-  const [rows, ...parts] = [x, gain, shift].map((each, index) => tf.reshape(each, index === 0 ? [-1, width] : [width]));
-  return tf.reshape(
-    layerNorm(rows as Tensor, parts[0] as Tensor, parts[1] as Tensor, numberIn(call, 'epsilon', 1e-5)),
-    x.shape,
-  );
+/**
+ * A norm whose gain is not a constant of the graph, or over several axes; others are modules. The mean and the inverse
+ * of the deviation are outputs that training reads.
+ */
+function layerNormalization(inputs: Inputs, call: Call): readonly Tensor[] {
+  const x = tensor(inputs, 0);
+  const axis = axisOf(numberIn(call, 'axis', -1), x.rank);
+  const [own, epsilon] = [x.shape.slice(axis), numberIn(call, 'epsilon', 1e-5)];
+  const width = sizeOf(own);
+  const rows = tf.reshape(x, [-1, width]);
+  const [gain, shift] = [tensor(inputs, 1), inputs[2] === undefined ? tf.scalar(0) : tensorOf(inputs[2])].map((part) =>
+    tf.reshape(tf.mul(part, tf.ones(own)), [width]),
+  ) as [Tensor, Tensor];
+  const normed = tf.reshape(layerNorm(rows, gain, shift, epsilon), x.shape);
+  if (call.outputs === 1) return [normed];
+  const { mean, variance } = tf.moments(rows, 1);
+  const shape = x.shape.map((dim, each) => (each < axis ? dim : 1));
+  return [normed, tf.reshape(mean, shape), tf.reshape(tf.rsqrt(tf.add(variance, epsilon)), shape)];
 }
 
 function rmsNormalization(inputs: Inputs, call: Call): Tensor {

@@ -112,10 +112,8 @@ function axesOf(inputs: Inputs, call: Call): readonly number[] | undefined {
 function squeeze(inputs: Inputs, call: Call): Value {
   const x = input(inputs, 0);
   const axes = axesOf(inputs, call)?.map((axis) => axisOf(axis, x.shape.length));
-  return shaped(
-    x,
-    x.shape.filter((dim, axis) => (axes ? !axes.includes(axis) : dim !== 1)),
-  );
+  const kept = x.shape.filter((dim, axis) => (axes ? !axes.includes(axis) : dim !== 1));
+  return shaped(x, kept);
 }
 
 function unsqueeze(inputs: Inputs, call: Call): Value {
@@ -124,10 +122,8 @@ function unsqueeze(inputs: Inputs, call: Call): Value {
   const rank = x.shape.length + given.length;
   const axes = given.map((axis) => axisOf(axis, rank));
   const rest = [...x.shape];
-  return shaped(
-    x,
-    Array.from({ length: rank }, (_, axis) => (axes.includes(axis) ? 1 : (rest.shift() as number))),
-  );
+  const dims = Array.from({ length: rank }, (_, axis) => (axes.includes(axis) ? 1 : (rest.shift() as number)));
+  return shaped(x, dims);
 }
 
 function transpose(inputs: Inputs, call: Call): Value {
@@ -147,13 +143,8 @@ function concat(inputs: Inputs, call: Call): Value {
   const axis = axisOf(numberIn(call, 'axis', 0), first.shape.length);
   const all = hosts(parts);
   if (all && first.shape.length === 1) {
-    return {
-      ...hostInts(
-        all.flatMap(({ data }) => data),
-        all.some(({ varies }) => varies),
-      ),
-      kind: kindOf(first),
-    };
+    const [data, varies] = [all.flatMap((part) => part.data), all.some((part) => part.varies)];
+    return { ...hostInts(data, varies), kind: kindOf(first) };
   }
   return parts.length < 2 ? first : tf.concat(parts.map(tensorOf), axis);
 }
@@ -166,11 +157,8 @@ function split(inputs: Inputs, call: Call): readonly Value[] {
   if (given) return tf.split(x, [...given], axis);
   const count = numberIn(call, 'num_outputs', call.outputs);
   const size = Math.ceil(length / count);
-  return tf.split(
-    x,
-    Array.from({ length: count }, (_, part) => Math.min(size, length - part * size)),
-    axis,
-  );
+  const sizes = Array.from({ length: count }, (_, part) => Math.min(size, length - part * size));
+  return tf.split(x, sizes, axis);
 }
 
 /** The part of an axis that a slice reads: its first element, the number of elements, and the step. */
@@ -237,22 +225,13 @@ function cut(x: Tensor, parts: readonly Part[]): Tensor {
   const spans = parts.map(({ count, step }) => (count === 0 ? 0 : (count - 1) * Math.abs(step) + 1));
   const isWhole = parts.every(({ count, step }, axis) => count === x.shape[axis] && step === 1);
   if (isWhole) return x;
-  const block = tf.slice(
-    x,
-    lows.map((low, axis) => (spans[axis] === 0 ? 0 : low)),
-    spans,
-  );
+  const starts = lows.map((low, axis) => (spans[axis] === 0 ? 0 : low));
+  const block = tf.slice(x, starts, spans);
   const turned = parts.flatMap(({ step }, axis) => (step < 0 ? [axis] : []));
   const ordered = turned.length > 0 ? tf.reverse(block, turned) : block;
   const steps = parts.map(({ step }) => Math.abs(step));
-  return steps.every((step) => step === 1)
-    ? ordered
-    : tf.stridedSlice(
-        ordered,
-        steps.map(() => 0),
-        spans,
-        steps,
-      );
+  const isDense = steps.every((step) => step === 1);
+  return isDense ? ordered : tf.stridedSlice(ordered, Array<number>(steps.length).fill(0), spans, steps);
 }
 
 function pad(inputs: Inputs, call: Call): Tensor {
@@ -303,13 +282,8 @@ function gatherElements(inputs: Inputs, call: Call): Tensor {
 /** The index along one axis, for each element of a shape. */
 function along(axis: number, dims: readonly number[]): Tensor {
   const numbers = tf.range(0, dims[axis] as number, 1, 'int32');
-  return tf.broadcastTo(
-    tf.reshape(
-      numbers,
-      dims.map((_, each) => (each === axis ? -1 : 1)),
-    ),
-    [...dims],
-  );
+  const aligned = dims.map((_, each) => (each === axis ? -1 : 1));
+  return tf.broadcastTo(tf.reshape(numbers, aligned), [...dims]);
 }
 
 /** Counts indices below zero from the end; `dims` are the lengths of the axes. */
@@ -370,13 +344,8 @@ function range(inputs: Inputs): Value {
   const [kind, varies] = [kindOf(bounds[0]), bounds.some((bound) => isHost(bound) && bound.varies)];
   checkedShape([count]);
   if (!varies && count <= MOST_ON_HOST) {
-    return {
-      ...hostInts(
-        Array.from({ length: count }, (_, index) => start + index * step),
-        false,
-      ),
-      kind,
-    };
+    const data = Array.from({ length: count }, (_, index) => start + index * step);
+    return { ...hostInts(data, false), kind };
   }
   return tf.range(start, start + count * step, step, kind === 'float' ? 'float32' : 'int32');
 }
@@ -388,5 +357,5 @@ function trilu(inputs: Inputs, call: Call): Tensor {
   const [rows, columns] = x.shape.slice(-2) as [number, number];
   const ahead = tf.sub(tf.range(0, columns, 1, 'int32'), tf.reshape(tf.range(0, rows, 1, 'int32'), [rows, 1]));
   const isKept = (numberIn(call, 'upper', 1) === 1 ? tf.greaterEqual : tf.lessEqual)(ahead, tf.scalar(k, 'int32'));
-  return tf.mul(x, tf.cast(isKept, x.dtype === 'bool' ? 'int32' : x.dtype));
+  return tf.where(isKept, x, tf.zerosLike(x)); // a product would make the infinities of a mask undefined
 }

@@ -6,7 +6,7 @@ import { either, pattern } from './matching.js';
 
 /**
  * Puts Attention in place of the operators that it was exported as: softmax(q k^T s + masks) v within heads, where the
- * factors of s may stand before or after the product, a mask may be added or choose a number in place of a score, and
+ * factors of s may stand before or after the product, a mask may be added or choose a low number in place of a score, and
  * rows without any key may be set to zero.
  */
 export function replaceAttention(graph: Graph): void {
@@ -87,12 +87,17 @@ function scoresOf(graph: Graph, name: string, steps: number): Scores | undefined
       const [condition = '', a = '', b = ''] = node.inputs;
       const chosen = (x: string, y: string): string =>
         graph.add(node.outputs[0] ?? '', { op: 'MaskOf', inputs: [condition, x, y] });
-      if (graph.number(a) !== undefined) return masked(b, () => chosen(a, ''));
-      return graph.number(b) === undefined ? undefined : masked(a, () => chosen('', b));
+      if (hides(graph, a)) return masked(b, () => chosen(a, ''));
+      return hides(graph, b) ? masked(a, () => chosen('', b)) : undefined;
     }
     default:
       return undefined;
   }
+}
+
+/** Whether a number is so low that a score plus it is hidden like the number alone; any other is not a mask. */
+function hides(graph: Graph, name: string): boolean {
+  return (graph.number(name) ?? 0) <= -1e3;
 }
 
 interface Stripped {

@@ -1,44 +1,56 @@
 import type { Model } from '@peftjs/core';
-import { UnsupportedError, type HostTensors } from '@peftjs/core/method';
+import { UnsupportedError, type HostTensor } from '@peftjs/core/method';
 import { readsImages } from '@peftjs/core/model';
 import type { GraphSource } from '../checkpoint.js';
+import type { Fields } from '../format/message.js';
+import type { ModelFile } from '../format/model.js';
+import { Graph } from '../graph.js';
 import { LOGITS, NEW_HEAD as HEAD } from '../heads.js';
-import { floatsProto, intsProto, nodeProto, portProto } from './protos.js';
+import { floatsProto, INITIALIZER, INPUT, intsProto, NODE, nodeProto, OUTPUT, portProto } from './protos.js';
 
-/** What is added to a graph: the fields of a GraphProto. */
+/** What is added to a graph. */
 export interface Added {
-  readonly nodes: readonly Uint8Array[];
-  readonly initializers: readonly Uint8Array[];
-  readonly outputs: readonly Uint8Array[];
+  /** The fields of a GraphProto. */
+  readonly fields: Fields;
+  /** The values of the graph that are needed; what makes others is left out. Default: all. */
+  readonly kept?: ReadonlySet<string>;
+  /** New names of values of the graph. */
+  readonly renamed?: ReadonlyMap<string, string>;
 }
 
 /**
- * Returns the nodes of a new head on an output of the graph: pooling, then a linear module.
+ * Returns a new head on an output of the graph: pooling, then a linear module. Of the graph, what the output depends on
+ * is kept.
  * @throws UnsupportedError for a pooling that has no nodes.
  */
-export function headNodes({ output, axes, pooling, task }: GraphSource, model: Model): Added {
-  const { weights } = model;
-  const [weight, bias] = [weights[`${HEAD}.weight`], weights[`${HEAD}.bias`]] as [
-    HostTensors[string],
-    HostTensors[string],
-  ];
+export function headNodes({ output, axes, pooling, task }: GraphSource, model: Model, file: ModelFile): Added {
+  const [weight, bias] = ['weight', 'bias'].map((part) => model.weights[`${HEAD}.${part}`]) as [HostTensor, HostTensor];
+  const needed = new Graph(file).order([output]).flatMap(({ inputs, outputs }) => [...inputs, ...outputs]);
+  const kept = new Set([output, ...needed.filter((name) => name !== '')]);
+  const free = (name: string): string => (kept.has(name) ? free(`${name}'`) : name);
+  const renamed = new Map([[LOGITS, free(LOGITS)]]);
+  const x = renamed.get(output) ?? output;
   const isPooled = task === 'sequence-classification' && axes !== 2;
-  const pooled = isPooled ? POOLED[String(pooling)] : { nodes: [], initializers: [], features: output };
-  const { nodes, initializers, features } =
-    typeof pooled === 'function' ? pooled(output, readsImages(model)) : (pooled ?? refused(pooling));
+  const pooled = isPooled ? (POOLED[String(pooling)] ?? refused(pooling))(x, readsImages(model)) : [];
+  const [matrix, vector, product] = [
+    free(`${HEAD}.weight (in, out)`),
+    free(`${HEAD}.bias`),
+    free(`/${HEAD}/MatMul_output`),
+  ];
   const shape = [...(task === 'token-classification' ? ['batch', 'tokens'] : ['batch']), bias.data.length];
+  const isDeclared = ([field]: Fields[number]): boolean =>
+    field === INPUT && file.inputs.some(({ name }) => name === MASK);
   return {
-    nodes: [
-      ...nodes,
-      nodeProto('MatMul', [features, `${HEAD}.weight (in, out)`], `/${HEAD}/MatMul_output`, {}, `/${HEAD}/MatMul`),
-      nodeProto('Add', [`/${HEAD}/MatMul_output`, `${HEAD}.bias`], LOGITS, {}, `/${HEAD}/Add`),
+    fields: [
+      ...pooled.filter((field) => !isDeclared(field)),
+      node('MatMul', [isPooled ? FEATURES : x, matrix], product, {}, `/${HEAD}/MatMul`),
+      node('Add', [product, vector], LOGITS, {}, `/${HEAD}/Add`),
+      [INITIALIZER, floatsProto(matrix, weight.shape, weight.data as Float32Array)],
+      [INITIALIZER, floatsProto(vector, bias.shape, bias.data as Float32Array)],
+      [OUTPUT, portProto(LOGITS, shape)],
     ],
-    initializers: [
-      ...initializers,
-      floatsProto(`${HEAD}.weight (in, out)`, weight.shape, weight.data as Float32Array),
-      floatsProto(`${HEAD}.bias`, bias.shape, bias.data as Float32Array),
-    ],
-    outputs: [portProto(LOGITS, shape)],
+    kept,
+    renamed,
   };
 }
 
@@ -49,54 +61,61 @@ function refused(pooling: unknown): never {
   );
 }
 
-interface PooledNodes extends Pick<Added, 'nodes' | 'initializers'> {
-  /** The name of the features, [batch, width]. */
-  readonly features: string;
+function node(...parts: Parameters<typeof nodeProto>): Fields[number] {
+  return [NODE, nodeProto(...parts)];
 }
 
+function ints(name: string, ...numbers: number[]): Fields[number] {
+  return [INITIALIZER, intsProto(name, numbers)];
+}
+
+function float(name: string, number: number): Fields[number] {
+  return [INITIALIZER, floatsProto(name, [], Float32Array.of(number))];
+}
+
+const [MASK, FEATURES] = ['attention_mask', '/pooling/features'];
+
 /** Nodes that are the same in every opset: x [batch, tokens, width] -> [batch, width]. */
-const POOLED: Readonly<Record<string, (x: string, ofImages: boolean) => PooledNodes>> = {
-  cls: (x) => ({
-    nodes: [
-      nodeProto('Gather', [x, '/pooling/first'], '/pooling/Gather_output', { axis: 1 }),
-      flat('/pooling/Gather_output'),
-    ],
-    initializers: [intsProto('/pooling/first', [0]), intsProto('/pooling/flat', [0, -1])],
-    features: '/pooling/features',
-  }),
+const POOLED: Readonly<Record<string, (x: string, ofImages: boolean) => Fields>> = {
+  cls: (x) => [
+    node('Gather', [x, '/pooling/first'], '/pooling/Gather_output', { axis: 1 }),
+    ints('/pooling/first', 0),
+    ...flat('/pooling/Gather_output'),
+  ],
   // sum m x / max(sum m, 1), where m is 0 or 1, so that sum m = sum m m; of images, all patches are read
-  mean: (x, ofImages) => ({
-    nodes: [
-      ...(ofImages ? ones(x) : [nodeProto('Cast', ['attention_mask'], '/pooling/mask', { to: 1 })]),
-      nodeProto('Reshape', ['/pooling/mask', '/pooling/row'], '/pooling/mask row'),
-      nodeProto('Reshape', ['/pooling/mask', '/pooling/column'], '/pooling/mask column'),
-      nodeProto('MatMul', ['/pooling/mask row', x], '/pooling/sum'),
-      nodeProto('MatMul', ['/pooling/mask row', '/pooling/mask column'], '/pooling/tokens'),
-      nodeProto('Max', ['/pooling/tokens', '/pooling/one'], '/pooling/count'),
-      nodeProto('Div', ['/pooling/sum', '/pooling/count'], '/pooling/mean'),
-      flat('/pooling/mean'),
-    ],
-    initializers: [
-      intsProto('/pooling/row', [0, 1, -1]),
-      intsProto('/pooling/column', [0, -1, 1]),
-      intsProto('/pooling/flat', [0, -1]),
-      floatsProto('/pooling/one', [], Float32Array.of(1)),
-      ...(ofImages ? [intsProto('/pooling/first', [0]), floatsProto('/pooling/zero', [], Float32Array.of(0))] : []),
-    ],
-    features: '/pooling/features',
-  }),
+  mean: (x, ofImages) => [
+    ...(ofImages ? ones(x) : maskOfTokens),
+    node('Reshape', ['/pooling/mask', '/pooling/row'], '/pooling/mask row'),
+    node('Reshape', ['/pooling/mask', '/pooling/column'], '/pooling/mask column'),
+    node('MatMul', ['/pooling/mask row', x], '/pooling/sum'),
+    node('MatMul', ['/pooling/mask row', '/pooling/mask column'], '/pooling/tokens'),
+    node('Max', ['/pooling/tokens', '/pooling/one'], '/pooling/count'),
+    node('Div', ['/pooling/sum', '/pooling/count'], '/pooling/mean'),
+    ints('/pooling/row', 0, 1, -1),
+    ints('/pooling/column', 0, -1, 1),
+    float('/pooling/one', 1),
+    ...flat('/pooling/mean'),
+  ],
 };
 
+/** The mask of a text, [batch, tokens], which a graph need not read otherwise. */
+const maskOfTokens: Fields = [
+  [INPUT, portProto(MASK, ['batch', 'tokens'], 'int64')],
+  node('Cast', [MASK], '/pooling/mask', { to: 1 }),
+];
+
 /** [batch, tokens, width] -> ones [batch, tokens, 1] */
-function ones(x: string): Uint8Array[] {
+function ones(x: string): Fields {
   return [
-    nodeProto('Gather', [x, '/pooling/first'], '/pooling/feature', { axis: 2 }),
-    nodeProto('Mul', ['/pooling/feature', '/pooling/zero'], '/pooling/zeros'),
-    nodeProto('Add', ['/pooling/zeros', '/pooling/one'], '/pooling/mask'),
+    node('Gather', [x, '/pooling/first'], '/pooling/feature', { axis: 2 }),
+    node('Mul', ['/pooling/feature', '/pooling/zero'], '/pooling/zeros'),
+    node('Add', ['/pooling/zeros', '/pooling/one'], '/pooling/mask'),
+    ints('/pooling/first', 0),
+    float('/pooling/zero', 0),
   ];
 }
 
 /** [batch, 1, width] -> [batch, width] */
-function flat(from: string): Uint8Array {
-  return nodeProto('Reshape', [from, '/pooling/flat'], '/pooling/features');
+function flat(from: string): Fields {
+  return [node('Reshape', [from, '/pooling/flat'], FEATURES), ints('/pooling/flat', 0, -1)];
 }

@@ -21,6 +21,9 @@ function bytesOf({ buffer, byteOffset, byteLength }: Exclude<ArrayBufferView, Da
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
+/** Fields of a GraphProto. */
+export const [NODE, INITIALIZER, INPUT, OUTPUT] = [1, 5, 11, 12];
+
 /** Returns a TensorProto. */
 export function tensorProto(name: string, type: ElementType, shape: readonly number[], bytes: Uint8Array): Uint8Array {
   return written([...shape.map((dim) => [1, dim] as const), [2, TYPES[type].id], [8, name], [9, bytes]]);
@@ -58,11 +61,15 @@ export function nodeProto(
   return written([...inputs.map((input) => [1, input] as const), [2, output], [3, name], [4, op], ...own]);
 }
 
-/** Returns a ValueInfoProto of a float32 tensor; a named axis has any size. */
-export function portProto(name: string, shape: readonly (number | string)[]): Uint8Array {
+/** Returns a ValueInfoProto of a tensor; a named axis has any size. */
+export function portProto(
+  name: string,
+  shape: readonly (number | string)[],
+  type: ElementType = 'float32',
+): Uint8Array {
   const dims = shape.map((dim): Fields[number] => [1, [[typeof dim === 'number' ? 1 : 2, dim]]]);
   const tensor: Fields = [
-    [1, TYPES.float32.id],
+    [1, TYPES[type].id],
     [2, dims],
   ];
   return written([

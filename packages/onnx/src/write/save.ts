@@ -3,7 +3,7 @@ import { ConfigError, UnsupportedError, type HostTensor } from '@peftjs/core/met
 import { saveOnnx } from '@peftjs/models';
 import { aModel, assertArgument, assertFullPrecision, assertKnownOptions, aStorage, aText } from '@peftjs/core/model';
 import { openModel, type OpenedModel } from '../format/files.js';
-import { fieldsIn, Message, written, type Fields } from '../format/message.js';
+import { fieldsIn, Message, textIn, written, type Field, type Fields } from '../format/message.js';
 import { decoded, type Constant } from '../format/tensor.js';
 import type { GraphSource } from '../checkpoint.js';
 import { graphFormat } from '../graph-formats.js';
@@ -11,7 +11,7 @@ import type { OnnxModel } from '../from-onnx.js';
 import { transposed } from '@peftjs/core/linalg';
 import { modulesIn, weightsOf } from '../network.js';
 import { headNodes, type Added } from './head.js';
-import { encoded, portProto, tensorProto } from './protos.js';
+import { encoded, INITIALIZER, INPUT, NODE, OUTPUT, portProto, tensorProto } from './protos.js';
 
 /** Options of `saveOnnxGraph`. */
 export interface SaveGraphOptions {
@@ -29,8 +29,9 @@ export interface SavedGraph {
 
 /**
  * Writes the graph that a model was read from, with the weights that the model has now, e.g. after `mergeAndUnload`, and
- * its new head. Every other node and initializer keeps its bytes. A graph with a new head has the one output 'logits'.
- * Large tensors in files beside the source are written beside the new file, under the same names.
+ * its new head. Every other node and initializer keeps its bytes. A graph with a new head has the one output 'logits',
+ * without what only other outputs needed. Large tensors in files beside the source are written beside the new file, in
+ * files named after it, e.g. `tuned.onnx_data`.
  *
  * @param model A model of `fromOnnx`, without adapters.
  * @param path The path of the new file, which ends in `.onnx`, or of a folder for transformers.js: then config.json, the
@@ -46,24 +47,24 @@ export async function saveOnnxGraph(model: Model, path: string, options: SaveGra
   assertArgument('path', path, aText);
   assertKnownOptions('saveOnnxGraph', options, ['storage']);
   if (options.storage) assertArgument('storage', options.storage, aStorage);
-  const { files, changed, rounding } = await mergedGraph(model);
+  const [, folder = '', name] = /^(.*[\\/])?([^\\/]*\.onnx)$/.exec(path) ?? [];
+  const { files, changed, rounding } = await graphNamed(name, model);
   const { storage = diskStorage() } = options;
-  if (!path.endsWith('.onnx')) {
+  if (name === undefined) {
     const { graph, maxTokens } = model as OnnxModel;
     const source = { source: graph.folder.path || '.', sourceStorage: graph.folder.storage };
     await saveOnnx(model, files, path, { storage, ...source, maxTokens, formats: [graphFormat(graph.file)] });
-    return { changed, rounding };
+  } else {
+    for (const [file, bytes] of files) await storage.write(`${folder}${file}`, bytes);
   }
-  const folder = path.slice(0, path.lastIndexOf('/') + 1);
-  for (const [name, bytes] of files) await storage.write(name.endsWith('.onnx') ? path : `${folder}${name}`, bytes);
   return { changed, rounding };
 }
 
 /** A graph with merged weights. */
 export interface MergedGraph extends SavedGraph {
   /**
-   * The files that hold large tensors, by the names that the graph has for them, then the graph: 'model.onnx', unless
-   * its own name is one of transformers.js, e.g. 'model_fp16.onnx'.
+   * The files that hold large tensors, by the names that the graph has for them, e.g. 'model.onnx_data', then the graph:
+   * 'model.onnx', or 'model_fp16.onnx' if that is its own name.
    */
   readonly files: ReadonlyMap<string, Uint8Array>;
 }
@@ -75,17 +76,28 @@ export interface MergedGraph extends SavedGraph {
  * const { files } = await mergedGraph(merged);
  * console.log(await checkOnnx(files, merged, { maxTokens: 128 })); // of @peftjs/engine
  */
-export async function mergedGraph(model: Model): Promise<MergedGraph> {
+export function mergedGraph(model: Model): Promise<MergedGraph> {
+  return graphNamed(undefined, model);
+}
+
+async function graphNamed(wanted: string | undefined, model: Model): Promise<MergedGraph> {
   assertArgument('model', model, aModel);
   const use = sourceOf(model);
   assertFullPrecision(model);
   const source = await openModel(use.folder, use.file);
   const changes = changesOf(model, source);
-  const head = use.newHead ? headNodes(use, model) : undefined;
-  const graph = rewritten(source, changes, head ?? relabelled(use, source, model.outputs));
-  const [own = 'model.onnx'] = /model(?:_\w+)?\.onnx$/.exec(use.file) ?? [];
+  const added = use.newHead ? headNodes(use, model, source.model) : relabelled(use, source, model.outputs);
+  const name = wanted ?? (/(?:^|\/)model_fp16\.onnx$/.test(use.file) ? 'model_fp16.onnx' : 'model.onnx');
+  const beside = patched(source.beside, changes);
+  const names = new Map(
+    Array.from(beside.keys(), (file, index) => [file, `${name}_data${index === 0 ? '' : `_${index}`}`]),
+  );
+  const graph = rewritten(source, changes, names, added);
   return {
-    files: new Map([...patched(source.beside, changes), [own, graph]]),
+    files: new Map([
+      ...Array.from(beside, ([file, bytes]) => [names.get(file) ?? file, bytes] as const),
+      [name, graph],
+    ]),
     changed: [...changes.keys()],
     rounding: Math.max(0, ...Array.from(changes.values(), ({ rounding }) => rounding)),
   };
@@ -106,31 +118,41 @@ interface Change {
   readonly rounding: number;
 }
 
+/** Changes by the name of the initializer. */
+type Changes = ReadonlyMap<string, Change>;
+
+/** New names by old ones. */
+type Names = ReadonlyMap<string, string>;
+
 /** Finds the initializers whose numbers differ from the model's, by name. */
-function changesOf(model: Model, { model: file }: OpenedModel): Map<string, Change> {
+function changesOf(model: Model, { model: file }: OpenedModel): Changes {
   const changes = new Map<string, Change>();
   const initial = new Set(Array.from(file.constants.values()).filter(({ name }) => file.initializers.has(name)));
-  for (const module of modulesIn(file)) {
+  const parts = modulesIn(file).flatMap((module) => {
     const before = weightsOf([module]);
-    for (const [part, constant] of [
-      ['weight', module.weight],
-      ['bias', module.bias],
-    ] as const) {
+    return (['weight', 'bias'] as const).flatMap((part) => {
       const key = `${module.site.path}.${part}`;
-      const [old, now] = [before[key], model.weights[key]];
-      if (!constant || !old || !now) continue;
+      const [constant, old, now] = [module[part], before[key], model.weights[key]];
+      if (!constant || !old || !now) return [];
       const isChanged =
         now.data.length !== old.data.length || now.data.some((value, at) => !Object.is(value, old.data[at]));
-      const known = changes.get(constant.name);
-      if (!isChanged && known === undefined) continue;
-      if (!initial.has(constant))
-        throw new UnsupportedError(`the weight of '${key}' is no initializer of the graph`, key);
-      const change = changeOf(constant, part === 'weight' && module.isTransposed ? transposed(now) : now);
-      if (known && !isEqual(known.bytes, change.bytes)) {
-        throw new UnsupportedError(`modules that share the tensor '${constant.name}' were changed differently`, key);
-      }
-      changes.set(constant.name, change);
+      return [{ key, constant, now, isChanged, isTransposed: part === 'weight' && module.isTransposed }];
+    });
+  });
+  const changed = new Set(parts.flatMap(({ constant, isChanged }) => (isChanged ? [constant] : [])));
+  for (const { key, constant, now, isTransposed } of parts) {
+    if (!changed.has(constant)) continue;
+    if (!initial.has(constant))
+      throw new UnsupportedError(`the weight of '${key}' is no initializer of the graph`, key);
+    const change = changeOf(constant, isTransposed ? transposed(now) : now);
+    const known = changes.get(constant.name);
+    if (known && !isEqual(known.bytes, change.bytes)) {
+      throw new UnsupportedError(
+        `modules that share the tensor '${constant.name}' were changed differently: export the model with a tensor for each, or adapt none of them`,
+        key,
+      );
     }
+    changes.set(constant.name, change);
   }
   return changes;
 }
@@ -153,7 +175,7 @@ function staysBeside({ constant: { place }, bytes }: Change): boolean {
 }
 
 /** Returns the files beside a model with new numbers. */
-function patched(beside: OpenedModel['beside'], changes: ReadonlyMap<string, Change>): Map<string, Uint8Array> {
+function patched(beside: OpenedModel['beside'], changes: Changes): Map<string, Uint8Array> {
   const files = new Map(Array.from(beside, ([name, bytes]) => [name, bytes.slice()] as const));
   for (const change of changes.values()) {
     const { place } = change.constant;
@@ -174,38 +196,60 @@ function relabelled(
   const width = port?.shape?.at(-1);
   if (newHead || labels === undefined || width === undefined || width === labels || !port?.shape) return undefined;
   const shape = [...port.shape.slice(0, -1).map((dim, axis) => dim ?? AXES[axis] ?? ''), labels];
-  return { nodes: [], initializers: [], outputs: [portProto(output, shape)] };
+  return { fields: [[OUTPUT, portProto(output, shape)]] };
 }
 
 const AXES = ['batch', 'tokens'];
 
-/** Fields of a ModelProto and a GraphProto. */
-const [GRAPH, NODE, INITIALIZER, OUTPUT] = [7, 1, 5, 12];
+/** The graph in a ModelProto, and what a GraphProto notes of values within. */
+const [GRAPH, VALUE_INFO] = [7, 13];
 
-/** Returns a model file with new numbers, and with nodes that are added: their outputs replace those of the graph. */
-function rewritten({ bytes }: OpenedModel, changes: ReadonlyMap<string, Change>, added?: Added): Uint8Array {
+/**
+ * Returns a model file with new numbers, other names of the files beside it, and what is added: its outputs replace
+ * those of the graph. What the file notes of the shapes of values may be wrong then, and is left out.
+ */
+function rewritten({ bytes, model }: OpenedModel, changes: Changes, names: Names, added?: Added): Uint8Array {
+  const isKept = (name: string): boolean => added?.kept?.has(name) ?? true;
+  const graphField = ({ field, value, whole }: Field): (Fields[number] | Uint8Array)[] => {
+    if (added && (field === OUTPUT || field === VALUE_INFO)) return [];
+    if (typeof value === 'number' || ![NODE, INITIALIZER, INPUT].includes(field)) return [whole];
+    const proto = new Message(value);
+    if (field === NODE) return proto.texts(2).some(isKept) ? [[NODE, withTexts(value, [1, 2], added?.renamed)]] : [];
+    const name = proto.text(field === INPUT ? 1 : 8);
+    if (model.initializers.has(name) && !isKept(name)) return [];
+    const change = changes.get(name);
+    if (field === INPUT) return [change ? [INPUT, portProto(name, change.shape, change.constant.type)] : whole];
+    if (!change || staysBeside(change)) return [names.size === 0 ? whole : [INITIALIZER, moved(value, names)]];
+    return [[INITIALIZER, tensorProto(name, change.constant.type, change.shape, change.bytes)]];
+  };
+  const graph = (value: Uint8Array) => written([...fieldsIn(value).flatMap(graphField), ...(added?.fields ?? [])]);
   return written(
     fieldsIn(bytes).map(({ field, value, whole }) =>
-      field === GRAPH && typeof value !== 'number' ? [GRAPH, graphOf(value, changes, added)] : whole,
+      field === GRAPH && typeof value !== 'number' ? [GRAPH, graph(value)] : whole,
     ),
   );
 }
 
-function graphOf(bytes: Uint8Array, changes: ReadonlyMap<string, Change>, added?: Added): Uint8Array {
-  const kept = fieldsIn(bytes).flatMap(({ field, value, whole }): (Fields[number] | Uint8Array)[] => {
-    if (field === OUTPUT && added) return [];
-    const change =
-      field === INITIALIZER && typeof value !== 'number' ? changes.get(new Message(value).text(8)) : undefined;
-    if (!change || staysBeside(change)) return [whole];
-    const { constant, shape, bytes } = change;
-    return [[INITIALIZER, tensorProto(constant.name, constant.type, shape, bytes)]];
-  });
-  const { nodes = [], initializers = [], outputs = [] } = added ?? {};
-  const numbered = (field: number, all: readonly Uint8Array[]): Fields => all.map((one) => [field, one]);
-  return written([
-    ...kept,
-    ...numbered(NODE, nodes),
-    ...numbered(INITIALIZER, initializers),
-    ...numbered(OUTPUT, outputs),
-  ]);
+/** Returns a TensorProto whose external data is in a file of another name. */
+function moved(tensor: Uint8Array, names: Names): Uint8Array {
+  return written(
+    fieldsIn(tensor).map(({ field, value, whole }) =>
+      field === EXTERNAL_DATA && typeof value !== 'number' && new Message(value).text(1) === 'location'
+        ? [field, withTexts(value, [2], names)]
+        : whole,
+    ),
+  );
+}
+
+/** A field of a TensorProto. */
+const EXTERNAL_DATA = 13;
+
+/** Returns a message with other texts in some of its fields. */
+function withTexts(bytes: Uint8Array, fields: readonly number[], texts: Names = new Map()): Uint8Array {
+  return written(
+    fieldsIn(bytes).map(({ field, value, whole }) => {
+      const text = fields.includes(field) && typeof value !== 'number' ? texts.get(textIn(value)) : undefined;
+      return text === undefined ? whole : [field, text];
+    }),
+  );
 }
