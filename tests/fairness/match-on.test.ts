@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { onWarning } from '@peftjs/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { planRun } from '../../packages/cli/src/run/plan-run.js';
 import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
@@ -49,6 +50,24 @@ describe('a budget', () => {
       expect(budget, arm).toMatchObject({ matchedOn: matchOn, met: distance <= budget.tolerance });
       if (arm === 'lora') expect(budget.met).toBe(true);
     }
+  });
+});
+
+describe('a rank as a budget', () => {
+  it.each([
+    ['one size for all arms', 'all-linear', []],
+    [
+      'several sizes if arms adapt different modules',
+      ['query'],
+      [expect.stringMatching(/^--budget r=2 means \S+ to /)],
+    ],
+  ])('means %s', async (_, targetModules, expected) => {
+    const warnings: string[] = [];
+    const restore = onWarning((message) => warnings.push(message));
+    const options = { targetModules: 'all-linear' };
+    const methods = { lora: { options }, some: { method: 'lora', options: { targetModules } } };
+    await planned({ methods, budgets: ['r=2'] }).finally(restore);
+    expect(warnings.filter((text) => text.includes('--budget'))).toEqual(expected);
   });
 });
 

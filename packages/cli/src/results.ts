@@ -19,6 +19,7 @@ export {
   FEW_ROWS,
   MAX_MESSAGE,
   primaryMetric,
+  SAME_SIZE,
   trialResultSchema,
   type DoneTrial,
   type FailedTrial,

@@ -58,7 +58,7 @@ import {
   type TrialResult,
 } from '@peftjs/cli/results';
 import { assertInstalled, parseAddress } from '../run/queue/contract.js';
-import { runTrials, tune } from '../run/run-trials.js';
+import { runTrials, tune, withoutRetuned } from '../run/run-trials.js';
 import { assertUntuned } from '../run/tuning.js';
 import { planOf, printPlan, type PlanFlags } from './plan.js';
 
@@ -302,9 +302,9 @@ async function report(
   process.stderr.write(`\n${[table, ...exclusionNotes(pooled), `report: ${folder}/report.html`].join('\n\n')}\n`);
 }
 
-/** The results of a folder that can be pooled. @throws DataError if there are none. */
+/** The results of a folder that can be pooled and that no rerun has replaced. @throws DataError if there are none. */
 function poolable(folder: string, results: readonly TrialResult[]): PooledResults {
-  if (results.length > 0) return keepNewestNumerics(results);
+  if (results.length > 0) return keepNewestNumerics(withoutRetuned(results));
   throw new DataError(`${folder} holds no results; create them with ${commandName} run --out ${folder}`, folder);
 }
 

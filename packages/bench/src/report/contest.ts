@@ -1,3 +1,4 @@
+import { SAME_SIZE } from '@peftjs/cli/results';
 import { atBudgets, grouped, nameAt, type Comparison } from './statistics/comparisons.js';
 import { LEVEL } from './statistics/equivalence.js';
 import type { Interval } from './statistics/estimates.js';
@@ -11,16 +12,13 @@ import {
   type SummaryRow,
 } from './statistics/rows.js';
 
-/** Sizes within this factor count as equal, as for budgets. */
-const SAME_SIZE = 1.02;
-
 /** An arm in a contest; one without a budget takes part at every budget. */
-export interface Contender extends Pick<SummaryRow, 'label' | 'baseline' | 'score' | 'budget'> {
+export interface Contender extends Pick<SummaryRow, 'arm' | 'label' | 'baseline' | 'score' | 'budget'> {
   /** The stored parameters. */
   readonly stored: number;
   /** The fewest evaluated rows of a task; null if the result files lack them. */
   readonly judgedOn: number | null;
-  /** Why it is not ranked: it missed its budget, or lacks seeds of its rivals. Null if it is, and for the baseline. */
+  /** Why it is not ranked: it missed its budget, or lacks seeds of its rivals. Null if it is. */
   readonly unranked: string | null;
 }
 
@@ -96,14 +94,14 @@ export function contestsOf({ rows, overall, comparisons }: Compared): Contest[] 
     return atBudgets(all, ({ budget }) => budget).map(({ budget, items }): Contest => {
       const entries = items.filter((item) => 'row' in item);
       const arms = entries.map((entry) => ({ ...entry, label: nameAt(budget.spec, entry.row, rows) }));
+      const pairs = comparisons.filter(
+        (pair) =>
+          pair.model === model && pair.task === task && (budget.requested === null || pair.budget === budget.spec),
+      );
       return {
-        ...{ model, task, tasks, metric, lowerIsBetter, budget },
-        arms: withSeedReasons(arms, task === null ? tasks : []).sort(bestFirst),
+        ...{ model, task, tasks, metric, lowerIsBetter, budget, pairs },
+        arms: withSeedReasons(arms, pairs, task === null ? tasks : []).sort(bestFirst),
         absent: items.filter((item) => 'reason' in item),
-        pairs: comparisons.filter(
-          (pair) =>
-            pair.model === model && pair.task === task && (budget.requested === null || pair.budget === budget.spec),
-        ),
       };
     });
   });
@@ -131,11 +129,8 @@ function entryOf(row: ScoredRow, rows: readonly SummaryRow[]): Entry {
   const seeds = onTasks.map((each) => each.seeds.length);
   const known = onTasks.map(({ resampledRows }) => resampledRows).filter((count) => count > 0);
   return {
-    row,
-    label,
-    budget,
-    baseline,
-    score,
+    ...{ row, label, budget, baseline, score },
+    arm: onTasks[0]?.arm ?? label,
     stored: storedOf(row),
     judgedOn: known.length > 0 ? Math.min(...known) : null,
     unranked,
@@ -155,15 +150,17 @@ function absentFrom(model: string, tasks: readonly string[], rows: readonly Summ
 
 /**
  * Marks arms as unranked that lack seeds of their rivals: of the arms with a budget or, if there are none, of all but
- * the baseline. `tasks` names the tasks, if there are several.
+ * the baseline. Only arms that it is paired with are rivals of an arm: those trained under other conditions say nothing
+ * about its seeds. `tasks` names the tasks, if there are several.
  */
-function withSeedReasons(field: readonly Entry[], tasks: readonly string[]): Entry[] {
+function withSeedReasons(field: readonly Entry[], pairs: Contest['pairs'], tasks: readonly string[]): Entry[] {
   const budgeted = field.filter(({ budget }) => budget.requested !== null);
   const rivals = budgeted.length > 0 ? budgeted : field.filter(({ baseline }) => !baseline);
   return field.map((arm) => {
-    if (arm.baseline || arm.unranked !== null) return arm;
+    if (arm.unranked !== null) return arm;
+    const paired = rivals.filter(({ label }) => comparisonOf(pairs, arm.label, label));
     const lacks = arm.seeds.flatMap((count, index) => {
-      const most = Math.max(...rivals.map(({ seeds }) => seeds[index] ?? 0));
+      const most = Math.max(...paired.map(({ seeds }) => seeds[index] ?? 0));
       const on = tasks[index] === undefined ? '' : ` on ${tasks[index]}`;
       return count < most ? [`${count} of ${most} seeds${on}`] : [];
     });

@@ -186,7 +186,7 @@ describe('renderReport', () => {
       Math.min(...own.rows.filter(({ baseline }) => !baseline).map(({ score }) => score.mean)),
     );
     expect(page).toContain(
-      `${String(best?.label)} has the lowest mean accuracy, ${formatMetric(best?.score.mean ?? NaN)}.`,
+      `${String(best?.label)} has the lowest mean accuracy after head, ${formatMetric(best?.score.mean ?? NaN)}.`,
     );
     expect(page).not.toContain('highest');
     for (const columns of [40, 200]) expect(renderTable(own, { columns })).toContain('accuracy (less');

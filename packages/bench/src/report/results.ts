@@ -127,9 +127,12 @@ function budgetCell({ budget: { requested, met } }: SummaryRow): Cell {
   return { ...cell(main, `of\u00a0${formatCount(requested)}`), look: main };
 }
 
-function methodNotes({ baseline, unranked, budget }: SummaryRow): string[] {
+function methodNotes({ baseline, parameters, unranked, budget }: SummaryRow): string[] {
   if (baseline) return ['frozen baseline'];
-  return unranked !== null && budget.requested !== null ? [`not ranked: ${unranked}`] : [];
+  return [
+    ...(parameters.stored === 0 ? ['kept no rank'] : []),
+    ...(unranked !== null && budget.requested !== null ? [`not ranked: ${unranked}`] : []),
+  ];
 }
 
 /** The means over the tasks: arms down, the best first, and budgets across. */

@@ -1,7 +1,8 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { around, failedTrial, trialsOf } from '../../../cli/test/synthetic-results.js';
 import type { DoneTrial, TrialResult } from '@peftjs/cli/results';
 import { summarise, type AnalysisPlan } from './statistics/summary.js';
+import { renderMarkdown } from './files.js';
 import { verdictParagraphs } from './findings.js';
 import { mainVerdicts, type Verdict } from './verdict.js';
 
@@ -269,4 +270,98 @@ it('names no winner on fewer than 50 rows', () => {
     'Too few rows to tell these methods apart at r = 4, over 2 tasks; use sora, which is best on average.',
     'The scores rest on 40 rows: to rank methods takes 50 or more.',
   ]);
+});
+
+it.each([
+  ['at the budget', (trial: DoneTrial) => trial],
+  ['without budgets', (trial: DoneTrial) => ({ ...trial, budget: { ...trial.budget, requested: null, spec: 'none' } })],
+])('names no winner %s that is reliably worse than the frozen model', (_, of) => {
+  const arms = { head: { scores: around(0.9, 0.002) }, lora: { scores: around(0.8, 0.003) } };
+  const verdict = verdictOf(trialsOf({ ...arms, sora: { scores: around(0.85, 0.003, -1) } }).map(of));
+  expect(verdict).toMatchObject({ best: 'sora', isReliable: false, worse: ['lora'], aboveBaseline: [] });
+  expect(verdict.sentences[0]).toMatch(/^Use head: nothing is reliably better/);
+  expect(verdict.sentences.slice(1, 3)).toEqual([
+    'sora has the highest mean accuracy after head, 0.850.',
+    'lora is reliably worse than sora, by 0.050.',
+  ]);
+});
+
+describe('the results of an earlier run in the folder, under other conditions', () => {
+  const earlier = (arms: Parameters<typeof trialsOf>[0]): DoneTrial[] =>
+    trialsOf(arms).map((trial) => ({
+      ...trial,
+      ...{ id: `${trial.id}-1`, finishedAt: '2026-11-01T00:00:00.000Z' },
+      protocol: { ...trial.protocol, epochs: 1 },
+    }));
+  const [sora, lora] = [{ scores: around(0.9, 0.003) }, { scores: around(0.8, 0.003, -1) }];
+
+  it('unrank no arm, though they have more seeds', () => {
+    const more = earlier({ vera: { scores: [...around(0.7, 0.01), 0.7, 0.7] } });
+    const { verdicts, rows } = summarise([...trialsOf({ lora, sora }), ...more], stated);
+    expect(rows.map(({ unranked }) => unranked)).toEqual(rows.map(() => null));
+    const [{ sentences } = expect.fail()] = mainVerdicts(verdicts);
+    expect(sentences).toEqual([
+      'Use sora at r = 4, over 2 tasks: it is reliably better than every arm that it can be compared with.',
+      'sora has the highest mean accuracy, 0.900.',
+      'lora is reliably worse than sora, by 0.100.',
+      'vera is not compared with sora: trained under other conditions.',
+    ]);
+  });
+
+  it('give no frozen model to compare with, and no rows that would be too few', () => {
+    const before = earlier({ head: { scores: around(0.85, 0.002) }, lora: { scores: around(0.7, 0.002) } });
+    const rows = { actual: [1, 0], predicted: [1, 1] };
+    const now = trialsOf({ head: { scores: around(0.75, 0.002) }, lora, sora });
+    const { sentences } = verdictOf([...before.map((trial) => ({ ...trial, rows })), ...now]);
+    expect(sentences[0]).toMatch(/^Use sora at r = 4, over 2 tasks: /);
+    expect(sentences).toContain('Each of them beats head (2) (0.750) by 0.050 to 0.150.');
+  });
+
+  it('leave the reference what it is, on the tasks and over them', () => {
+    const now = trialsOf({ lora: { scores: around(0.8, 0.04) }, sora: { scores: around(0.805, 0.04, -1) } });
+    const summary = summarise([...earlier({ lora: { scores: around(0.5, 0.002) } }), ...now], stated);
+    const differences = [...summary.rows, ...summary.overall].flatMap(({ label, difference }) =>
+      difference ? [`${label} - ${difference.to}`] : [],
+    );
+    expect(differences).toEqual(['sora - lora (2)', 'sora - lora (2)', 'sora - lora (2)']);
+    expect(mainVerdicts(summary.verdicts)[0]?.sentences[0]).toMatch(
+      /; use lora \(2\), which the others are compared with\.$/,
+    );
+  });
+});
+
+it('does not advise a frozen model that lacks seeds, and says so', () => {
+  const { sentences } = verdictOf(
+    trialsOf({
+      head: { scores: [0.5, 0.51] },
+      lora: { scores: around(0.8, 0.003) },
+      sora: { scores: around(0.8, 0.004, -1) },
+    }),
+  );
+  expect(sentences[0]).toMatch(/; use lora, which the others are compared with\.$/);
+  expect(sentences.at(-1)).toBe('Not ranked: head (2 of 6 seeds on uci-sentiment).');
+  expect(sentences.join(' ')).not.toContain('Nothing is reliably better');
+});
+
+it('does not take an adapter that has lost all its ranks for the frozen model', () => {
+  const arms = { head: HEAD, lora: { scores: around(0.8, 0.003) }, sora: { scores: around(0.75, 0.003, -1) } };
+  const trials = trialsOf({ ...arms, sora: { ...arms.sora, isFree: true, stored: 0 } }).map((trial) =>
+    trial.arm === 'sora' ? { ...trial, parameters: { ...trial.parameters, storedMean: 4000 } } : trial,
+  );
+  const { sentences } = verdictOf(trials);
+  expect(sentences).toContain('Each of them beats head (0.700) by 0.050 to 0.100.');
+  expect(renderMarkdown(trials, summarise(trials, stated))).toContain('| sora (kept no rank) |');
+});
+
+it('says if arms at a budget differ in size', () => {
+  const sizes = (by: number): string[] =>
+    verdictOf(
+      trialsOf({ lora: { scores: around(0.8, 0.003) }, sora: { scores: around(0.85, 0.003, -1) } }).map((trial) =>
+        trial.arm === 'sora'
+          ? { ...trial, budget: { ...trial.budget, requested: by * (trial.budget.requested ?? NaN) } }
+          : trial,
+      ),
+    ).sentences.slice(1);
+  expect(sizes(1)).toEqual([]);
+  expect(sizes(4)).toEqual(['Arms differ in size: r = 4 means 57,344 to 229,376 parameters here.']);
 });

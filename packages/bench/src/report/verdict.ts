@@ -18,7 +18,7 @@ import {
   formatSmall,
   listed,
 } from '@peftjs/cli/format';
-import { FEW_ROWS } from '@peftjs/cli/results';
+import { FEW_ROWS, SAME_SIZE } from '@peftjs/cli/results';
 import { LEVEL } from './statistics/equivalence.js';
 import { seedsToReach } from './statistics/estimates.js';
 
@@ -28,7 +28,10 @@ export interface Verdict extends Pick<Contest, 'model' | 'task'> {
   readonly budget: string;
   /** The arm with the best mean; null if none can be ranked. */
   readonly best: string | null;
-  /** Whether the best arm is reliably better than all others, of which there are some, on `FEW_ROWS` or more rows. */
+  /**
+   * Whether the best arm is reliably better than all others, of which there are some, and than the frozen baseline, on
+   * `FEW_ROWS` or more rows.
+   */
   readonly isReliable: boolean;
   /** Groups of arms in which every pair is equivalent within the margin. */
   readonly equivalent: readonly (readonly string[])[];
@@ -96,7 +99,7 @@ interface Judged extends Pick<Stated, 'margin'> {
   readonly open: readonly Contender[];
   /** The others that cannot be compared with the best, since they were trained under other conditions. */
   readonly apart: readonly Contender[];
-  /** The frozen baseline, if there is one. */
+  /** The frozen baseline that the best arm is compared with; undefined if there is none, or if it lacks seeds. */
   readonly baseline: Contender | undefined;
   /** The candidates that are reliably better than the baseline. */
   readonly above: readonly Contender[];
@@ -133,6 +136,7 @@ function verdictOn(contest: Contest, stated: Stated): Verdict {
       ...baselineSentences(judged),
       ...smallestSentence(judged),
       ...largerSentence(judged),
+      ...sizesSentence(contest),
       ...unranked(contest),
     ],
   };
@@ -152,7 +156,7 @@ function judge(contest: Contest, { margin, reference }: Stated, best: Contender,
     (arm) => !behind.includes(arm) && !equal.includes(arm) && !advantage(contest, arm, best)?.isBetter,
   );
   const apart = others.filter((arm) => !compared.includes(arm));
-  const baseline = contest.arms.find((arm) => arm.baseline);
+  const baseline = contest.arms.find((arm) => arm.baseline && arm.unranked === null && advantage(contest, best, arm));
   const above = [best, ...others].filter((arm) => baseline && advantage(contest, arm, baseline)?.isBetter);
   const noWorse = [...others, ...(baseline ? [baseline] : [])].filter(
     (arm) => advantage(contest, arm, best)?.isNoWorse,
@@ -160,7 +164,8 @@ function judge(contest: Contest, { margin, reference }: Stated, best: Contender,
   const least = [best, ...noWorse].reduce((smallest, arm) => (isSmaller(arm, smallest) ? arm : smallest));
   const smallest = margin === null ? undefined : least;
   const tied = [best, ...open, ...equal].filter((arm) => !isSmaller(best, arm));
-  const known = tied.find(({ label }) => label === reference);
+  const references = tied.filter(({ arm }) => arm === reference);
+  const known = references.find(({ budget }) => budget.spec === contest.budget.spec) ?? references[0];
   const advised = known ?? best;
   return {
     contest,
@@ -193,14 +198,19 @@ export function budgetName(spec: string): string {
   return Number.isInteger(count) ? `${formatCount(count)} parameters` : spec.replace(/^r=/, 'r = ');
 }
 
-/** Whether the best arm is reliably better than all others, on enough rows. */
-function wins({ contest, others, behind }: Judged): boolean {
-  return others.length > 0 && behind.length === others.length && tooFewRows(contest).length === 0;
+/** Whether the best arm is reliably better than every arm that it is compared with, and than the baseline. */
+function leads({ best, others, behind, apart, baseline, above }: Judged): boolean {
+  return behind.length > 0 && behind.length + apart.length === others.length && (!baseline || above.includes(best));
+}
+
+/** Whether that holds for all others, on enough rows. */
+function wins(judged: Judged): boolean {
+  return leads(judged) && judged.apart.length === 0 && tooFewRows(judged).length === 0;
 }
 
 /** What to use, and why. */
 function headline(judged: Judged): string[] {
-  const { contest, best, others } = judged;
+  const { contest, best, others, baseline } = judged;
   const place = placeOf(contest);
   const mean = formatMetric(best.score.mean);
   if (others.length === 0) {
@@ -215,41 +225,47 @@ function headline(judged: Judged): string[] {
       `Use ${best.label}, the reliable winner${place}: mean ${contest.metric} ${mean}, ahead of ${rivals} by ${rangeOf(advantages)} (adjusted p ${atMost(p)}).`,
     ];
   }
+  const isBelow = baseline && contest.arms.indexOf(baseline) < contest.arms.indexOf(best);
+  const highest = `${contest.lowerIsBetter ? 'lowest' : 'highest'} mean ${contest.metric}`;
   return [
     advice(judged),
-    ...tooFewRows(contest),
-    ...tooFewSeeds(contest),
-    `${best.label} has the ${contest.lowerIsBetter ? 'lowest' : 'highest'} mean ${contest.metric}, ${mean}.`,
+    ...tooFewRows(judged),
+    ...tooFewSeeds(judged),
+    `${best.label} has the ${highest}${isBelow ? ` after ${baseline.label}` : ''}, ${mean}.`,
   ];
 }
 
 /** What to use where no arm wins. */
-function advice({ contest, advised, isReference, behind, open, baseline, above }: Judged): string {
+function advice(judged: Judged): string {
+  const { contest, advised, isReference, best, groups, behind, open, baseline, above } = judged;
   const place = placeOf(contest);
-  const few = tooFewRows(contest).length > 0 ? 'rows' : tooFewSeeds(contest).length > 0 ? 'seeds' : null;
+  const few = tooFewRows(judged).length > 0 ? 'rows' : tooFewSeeds(judged).length > 0 ? 'seeds' : null;
   if (baseline && above.length === 0 && !few) return `Use ${baseline.label}: nothing is reliably better${place}.`;
+  if (leads(judged) && !few)
+    return `Use ${best.label}${place}: it is reliably better than every arm that it can be compared with.`;
   const who = behind.length === 0 || few === 'rows' ? 'these methods' : 'the best methods';
   const found = few
     ? `Too few ${few} to tell ${who} apart`
-    : open.length === 0
+    : open.length === 0 && groups.some((group) => group.includes(best))
       ? 'Several methods are equally good'
       : `We cannot tell ${who} apart`;
   const why = isReference ? 'which the others are compared with' : 'which is best on average';
   return `${found}${place}; use ${advised.label}, ${why}.`;
 }
 
-/** Says if the scores of a contest rest on too few rows to rank methods; empty otherwise. */
-function tooFewRows({ arms }: Contest): string[] {
-  const rows = Math.min(...arms.map((arm) => arm.judgedOn ?? Infinity));
+/** Says if the scores of the best arm, and so of all that it is compared with, rest on too few rows; empty otherwise. */
+function tooFewRows({ best }: Judged): string[] {
+  const rows = best.judgedOn ?? Infinity;
   return rows < FEW_ROWS
     ? [`The scores rest on ${counted(rows, 'row')}: to rank methods takes ${FEW_ROWS} or more.`]
     : [];
 }
 
-/** Says if no pair of a contest could be found different, for lack of seeds; empty otherwise. */
-function tooFewSeeds({ pairs, tasks }: Contest): string[] {
-  if (pairs.length === 0) return ['No two arms can be compared seed by seed.'];
-  const differences = Math.max(...pairs.map((pair) => pair.pairs));
+/** Says if no arm could be found different from the best, for lack of seeds; empty otherwise. */
+function tooFewSeeds({ best: { label }, contest: { pairs, tasks } }: Judged): string[] {
+  const own = pairs.filter(({ a, b }) => a === label || b === label);
+  if (own.length === 0) return [`${label} cannot be compared with another arm seed by seed.`];
+  const differences = Math.max(...own.map((pair) => pair.pairs));
   const least = Math.min(1, (2 / 2 ** differences) * pairs.length);
   if (least < LEVEL) return [];
   const seeds = Math.ceil(differences / tasks.length);
@@ -295,14 +311,16 @@ function apartSentence({ contest, best, apart }: Judged): string[] {
   return [`${named(apart)} ${are(apart)} not compared with ${best.label}: trained under other conditions.`];
 }
 
-function worseSentence({ contest, best, others, behind, worse }: Judged): string[] {
-  if (worse.length === 0 || behind.length === others.length) return [];
+function worseSentence(judged: Judged): string[] {
+  const { contest, best, worse, apart } = judged;
+  if (worse.length === 0 || (leads(judged) && apart.length === 0)) return []; // the headline has said it
   const advantages = worse.flatMap((arm) => advantage(contest, best, arm) ?? []);
   return [`${named(worse)} ${are(worse)} reliably worse than ${best.label}, by ${rangeOf(advantages)}.`];
 }
 
 /** Compares the arms with the frozen baseline. */
-function baselineSentences({ contest, best, others, baseline, above }: Judged): string[] {
+function baselineSentences(judged: Judged): string[] {
+  const { contest, best, others, baseline, above } = judged;
   const all = baseline ? [best, ...others].filter((arm) => advantage(contest, arm, baseline)) : [];
   if (!baseline || all.length === 0) return [];
   const head = `${baseline.label} (${formatMetric(baseline.score.mean)})`;
@@ -312,7 +330,7 @@ function baselineSentences({ contest, best, others, baseline, above }: Judged): 
     rangeOf(arms.flatMap((arm) => advantage(contest, arm, baseline) ?? []));
   const worse =
     below.length === 0 ? [] : [`${named(below)} ${are(below)} reliably worse than ${head}, by ${gains(below)}.`];
-  if (above.length === 0 && tooFewSeeds(contest).length > 0) return worse;
+  if (above.length === 0 && tooFewSeeds(judged).length > 0) return worse;
   if (above.length === 0) return [`Nothing is reliably better than ${head}.`, ...worse];
   const who = above.length === all.length && all.length > 1 ? 'Each of them' : named(above);
   const beat = above.length === 1 || above.length === all.length ? 'beats' : 'beat';
@@ -338,6 +356,16 @@ function largerSentence({ contest, best, others }: Judged): string[] {
     if (!found?.isBetter) return [];
     return `Above the budget, ${arm.label} (${formatCount(arm.stored)} parameters) is reliably better than ${best.label}, by ${formatMetric(found.gain)}.`;
   });
+}
+
+/** Says if the budget as typed means different sizes: a rank is counted on the modules that each arm adapts. */
+function sizesSentence({ arms, budget: { spec } }: Contest): string[] {
+  const sizes = arms.flatMap(({ budget }) => budget.requested ?? []);
+  const [least, most] = [Math.min(...sizes), Math.max(...sizes)];
+  if (most <= least * SAME_SIZE) return [];
+  return [
+    `Arms differ in size: ${budgetName(spec)} means ${formatCount(least)} to ${formatCount(most)} parameters here.`,
+  ];
 }
 
 function unranked({ arms, absent }: Contest): string[] {

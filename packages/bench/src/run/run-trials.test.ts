@@ -15,7 +15,7 @@ import {
   type TrialRunner,
 } from '@peftjs/cli/trials';
 import { openResults, type DoneTrial } from '@peftjs/cli/results';
-import { runTrials, tune } from './run-trials.js';
+import { runTrials, tune, withoutRetuned } from './run-trials.js';
 
 const study = composeStudy([
   { model: 'any', tasks: ['mine'], methods: ['lora'], budgets: ['r=1'], seeds: 1, protocol: {} },
@@ -40,6 +40,7 @@ const tasks = new Map([['mine', { source: 'made up', licence: 'none' } as Loaded
 const done = (trial: Trial): DoneTrial => ({
   ...syntheticTrial({ task: 'uci-sentiment', method: 'lora', rank: 1, seed: trial.seed }),
   id: trial.id,
+  model: trial.model,
   task: 'mine',
 });
 
@@ -160,7 +161,14 @@ describe('tune', () => {
       },
     });
     hasRoom = true;
-    expect((await tune(plan, await openResults(folder), run))?.map(({ chosen }) => chosen)).toEqual([0.04]);
+    const tuned = await tune(plan, await openResults(folder), run);
+    expect(tuned?.map(({ chosen }) => chosen)).toEqual([0.04]);
+    const reported = await openResults(folder);
+    const isKept = (): boolean => withoutRetuned(reported.all()).some(({ id }) => id === failed?.id);
+    expect(isKept()).toBe(true);
+    const [again] = await runTrials(reported, planTrials(plan, tuned), run);
+    expect([again?.status, again?.id === failed?.id]).toEqual(['done', false]);
+    expect(isKept()).toBe(false);
   });
 
   it('chooses nothing if the run is stopped before every rate has a result', async () => {

@@ -179,6 +179,23 @@ function isUntunable({ tuning }: Trial): boolean {
   return tuning?.chosen === null;
 }
 
+/**
+ * Leaves out trials that failed since tuning had chosen no rate, where a rerun has: their ids have another rate than that
+ * of the trial which finished in their place.
+ */
+export function withoutRetuned(results: readonly TrialResult[]): TrialResult[] {
+  const placeOf = ({ model, task, arm, budget, seed }: TrialResult): string =>
+    JSON.stringify([model, task, arm, budget.spec, seed]);
+  const replaces = (failed: TrialResult, other: TrialResult): boolean =>
+    other.status === 'done' &&
+    placeOf(other) === placeOf(failed) &&
+    Date.parse(other.finishedAt) > Date.parse(failed.finishedAt);
+  return results.filter(
+    (result) =>
+      result.status === 'done' || result.tuning?.chosen !== null || !results.some((other) => replaces(result, other)),
+  );
+}
+
 function whyUntuned(tried: readonly TriedRate[]): string {
   const failed = tried.filter(({ score }) => score === null);
   const rates = failed.map(({ learningRate }) => learningRate).join(', ');

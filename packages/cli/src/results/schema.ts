@@ -348,6 +348,9 @@ export function storablePredictions(rows: RowPredictions | undefined): DoneTrial
 /** With fewer evaluated rows than this, a single one moves a score by .02 or more. */
 export const FEW_ROWS = 50;
 
+/** Sizes within this factor count as equal, by the default tolerance of a budget. */
+export const SAME_SIZE = 1.02;
+
 /** The metric that selected the checkpoint, on the reported split. */
 export function primaryMetric(result: DoneTrial): number {
   return result.metrics[result.selection.metric] as number;

@@ -13,9 +13,10 @@ export const MEASURED_STEPS = 8;
  */
 const FORWARD = 1 / 2;
 
-/** Trains a prepared trial for a few steps in this process. */
+/** Trains a prepared trial for a few steps in this process; of one in stages, the first. */
 export async function measureTask(trial: Trial, prepared: PreparedTrial): Promise<MeasuredTask> {
-  const { task, arm, protocol } = trial;
+  const { task, arm, settings, protocol } = trial;
+  const { stages } = settings;
   const batch = medianOf(prepared.train.epoch(0));
   const few: PreparedTrial = {
     ...prepared,
@@ -25,11 +26,15 @@ export async function measureTask(trial: Trial, prepared: PreparedTrial): Promis
     trainSubset: async (count) => ofOneBatch(await prepared.trainSubset(count)),
     extraDevSets: {},
   };
-  const { result } = await runTrial({ ...trial, protocol: { ...protocol, epochs: 1, evaluations: 1 } }, few);
+  const first = stages && { stages: { ...stages, levels: stages.levels.slice(0, 1), epochs: 1 } };
+  const short = { settings: { ...settings, ...first }, protocol: { ...protocol, epochs: 1, evaluations: 1 } };
+  const { result } = await runTrial({ ...trial, ...short }, few);
   const { stepMedianMs, compileSeconds } = result.time;
   const { length: rows } = batch.rows;
   const steps = epochsOf(trial) * prepared.train.batchesPerEpoch;
-  const judged = evaluationsOf(protocol) * prepared.rows.selection + 2 * prepared.rows.dev;
+  const { rows: ofSets } = prepared;
+  const perStage = Math.min(stages?.memorizationRows ?? 0, ofSets.train) + ofSets.selection + ofSets.dev;
+  const judged = evaluationsOf(protocol) * ofSets.selection + 2 * ofSets.dev + (stages?.levels.length ?? 0) * perStage;
   const trialSeconds = compileSeconds + ((steps + (FORWARD * judged) / rows) * stepMedianMs) / 1000;
   return { task, arm, stepMedianMs, compileSeconds, rows, tokens: tokensOf(batch), trialSeconds };
 }

@@ -12,6 +12,7 @@ import { didYouMean } from '@peftjs/core/model';
 import { assertLossReads, LEARNING_RATE } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { isChatSet, isTextSet, chatML, encodeRows, chooseMaxTokens, rowLength, type DataSet } from '@peftjs/tasks';
+import { formatCount } from '../format.js';
 import { commandName } from '../registry/command-name.js';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
@@ -19,6 +20,7 @@ import { everyMethod, isHeadOnly, resolveMethod, type ResolvedMethod } from '../
 import { loading } from '../registry/loading.js';
 import { isForLanguage, loadTask, type LoadedTask, type DataSource } from '../registry/tasks.js';
 import { findNonJson } from '../results/json.js';
+import { SAME_SIZE } from '../results/schema.js';
 import { fitConfig, isAuto, parseBudget } from '../study/budgets.js';
 import { presets } from '../study/presets.js';
 import { budgetsOf, type ArmSettings, type ComposedStudy, type Study, type StudyProtocol } from '../study/study.js';
@@ -60,10 +62,12 @@ export async function planRun({ study: asked, data, engine: wanted }: ComposedSt
   for (const { method } of Object.values(asked.methods)) methods.set(method, await resolveMethod(method));
   const study = withMethodDefaults(asked, data, methods);
   await assertChoosing(study, methods);
+  assertTestable(study, methods);
   const tasks = new Map<string, LoadedTask>();
   for (const name of study.tasks) {
     const task = await loadTask(name, data, study.protocol.split);
     assertFlips(task, study.protocol);
+    assertMargin(task, study, methods);
     if (study.protocol.loss !== undefined) assertLossReads(lossNamed(study.protocol.loss), task.kind, textsIn(task));
     tasks.set(name, task);
   }
@@ -131,18 +135,68 @@ async function assertChoosing(study: Study, methods: ReadonlyMap<string, Resolve
   );
 }
 
+/** @throws ConfigError for `auto` without a margin on texts, whose perplexity has no standard error over rows. */
+function assertMargin({ name, kind }: LoadedTask, study: Study, methods: ReadonlyMap<string, ResolvedMethod>): void {
+  if (kind !== 'causal-lm') return;
+  const lacks = (text: string): boolean => {
+    const budget = parseBudget(text);
+    return budget.kind === 'auto' && budget.margin === null;
+  };
+  for (const settings of Object.values(study.methods)) {
+    if (!methods.get(settings.method)?.method.fitBudget || !triedBudgets(settings, study).some(lacks)) continue;
+    throw new ConfigError(
+      `--budget auto: the scores of '${name}', which is for ${kind}, have no standard error to choose a size by; give a margin, such as --budget auto:0.5`,
+      'budget',
+    );
+  }
+}
+
+/** @throws ConfigError for a claim about a budget that its arm does not have, or without a margin: no run answers it. */
+function assertTestable(study: Study, methods: ReadonlyMap<string, ResolvedMethod>): void {
+  for (const [index, claim] of study.claims.entries()) {
+    const sides = { budget: [claim.arm, claim.budget], itsBudget: [claim.noWorseThan, claim.itsBudget] } as const;
+    for (const [field, [arm, budget]] of Object.entries(sides)) {
+      const settings = study.methods[arm];
+      const own = settings && methods.get(settings.method)?.method.fitBudget ? budgetsOf(settings, study) : [null];
+      if (own.includes(budget)) continue;
+      const expected = own.map((each) => JSON.stringify(each)).join(' or ');
+      throw new ConfigError(
+        `study: 'claims.${index}.${field}' is ${JSON.stringify(budget)}; expected ${expected}, which '${arm}' is trained at`,
+        `claims.${index}.${field}`,
+      );
+    }
+    if ((claim.margin ?? study.margin) !== null) continue;
+    throw new ConfigError(
+      `study: 'claims.${index}' has no margin; give it one, or give the study a "margin"`,
+      `claims.${index}.margin`,
+    );
+  }
+}
+
 /**
- * Solves every arm's configuration for every budget.
+ * Solves every arm's configuration for every budget. Says where a budget means different sizes: a rank is counted on
+ * the modules that an arm's options select.
  * @throws ConfigError for the first that fails, or that a result file cannot hold.
  */
 function tryConfigs(study: Study, methods: ReadonlyMap<string, ResolvedMethod>, model: PretrainedModel): void {
   const { protocol } = study;
+  const sizes = new Map<string, number[]>();
   for (const settings of Object.values(study.methods)) {
     const method = methods.get(settings.method)?.method;
     if (!method) continue;
     const budgets = method.fitBudget ? triedBudgets(settings, study) : [];
-    for (const budget of budgets.length > 0 ? budgets : [null])
-      assertWritable(settings.method, fitConfig(method, model, { budget, settings, protocol }).config);
+    for (const budget of budgets.length > 0 ? budgets : [null]) {
+      const { config, requested } = fitConfig(method, model, { budget, settings, protocol });
+      assertWritable(settings.method, config);
+      if (budget !== null && requested !== null) sizes.set(budget, [...(sizes.get(budget) ?? []), requested]);
+    }
+  }
+  for (const [budget, counts] of sizes) {
+    const [least, most] = [Math.min(...counts), Math.max(...counts)];
+    if (most <= SAME_SIZE * least) continue;
+    warnOnce(
+      `--budget ${budget} means ${formatCount(least)} to ${formatCount(most)} parameters here, counted on the modules that each arm's options select; for arms of one size, give a number of parameters`,
+    );
   }
 }
 

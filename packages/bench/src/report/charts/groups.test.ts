@@ -47,6 +47,28 @@ it('equivalent arms are adjacent on one band, and only reliably worse arms are f
   expect(bands.map(({ encoding }) => [encoding.y?.value, encoding.y2?.value])).toEqual([[1, 2 * 22 - 1]]);
 });
 
+it('every frozen model is a line, in both charts, and no point', () => {
+  const before = trials
+    .filter(({ arm }) => arm === 'head')
+    .map((trial) => ({ ...trial, id: `${trial.id}-1`, protocol: { ...trial.protocol, epochs: 1 } }));
+  const both = summarise([...trials, ...before], { reference: 'lora' });
+  const [first = expect.fail()] = contestsOf(both);
+  const [found = expect.fail()] = both.verdicts;
+  const metric = { metric: 'accuracy', lowerIsBetter: false };
+  const charts = [
+    forestChart(first, found, { seriesOf, domain: [0, 1], width: 300 }),
+    scoreChart(both.overall, { subject: '', metric, seriesOf, verdicts: [] }, WIDE),
+  ];
+  for (const { spec } of charts) {
+    const layers = layersOf(spec);
+    const texts = layers.flatMap(({ mark, data }) => (mark.type === 'text' ? data.values : []));
+    const lines = texts.map(({ text }) => String(text)).filter((text) => text.startsWith('head'));
+    expect(lines).toEqual([expect.stringContaining('head (1)'), expect.stringContaining('head (2)')]);
+    const points = layers.filter(({ mark }) => mark.type === 'point' && mark.filled).at(-1)?.data.values ?? [];
+    expect(points).toHaveLength(4);
+  }
+});
+
 it('the size chart has the same faint arms', () => {
   const verdicts = summary.verdicts.filter(({ task }) => task === null);
   const metric = { metric: 'accuracy', lowerIsBetter: false };

@@ -1,6 +1,7 @@
 import { candidatesOf, type Contender, type Contest } from '../contest.js';
 import type { Series } from '../contents.js';
 import { formatMetric, metricTitle } from '@peftjs/cli/format';
+import { SAME_SIZE } from '@peftjs/cli/results';
 import { drawnAs, NEUTRAL } from '../palette.js';
 import type { Estimate } from '../statistics/estimates.js';
 import { orientedScore, storedOf, type ScoredRow } from '../statistics/rows.js';
@@ -61,7 +62,7 @@ function scoreLayers(axis: 'x' | 'y', marks: readonly Mark[]): object[] {
   ];
 }
 
-/** The frozen baseline: a line across the chart at its score on an axis, with a band for its interval, and a text. */
+/** A frozen baseline: a line across the chart at its score on an axis, with a band for its interval, and a text. */
 function baselineLayers(axis: 'x' | 'y', { mean, interval }: Estimate, text: string, mark: object): object[] {
   const { color, dash } = drawnAs(NEUTRAL);
   const values = [{ value: mean, low: interval?.low ?? mean, high: interval?.high ?? mean, text }];
@@ -89,7 +90,7 @@ export function forestChart(
   const { task, metric, lowerIsBetter, budget, model } = contest;
   const arms = inGroups(contest, equivalent);
   const labels = arms.map(({ label }) => label);
-  const baseline = contest.arms.find((arm) => arm.baseline);
+  const baselines = contest.arms.filter((arm) => arm.baseline);
   const title = metricTitle({ metric: task === null ? `mean ${metric}` : metric, lowerIsBetter });
   const shown = arms.map(({ label, score }) => `${label} ${formatMetric(score.mean)}`);
   const marks = arms.map(({ label, score }) => ({
@@ -108,7 +109,7 @@ export function forestChart(
       },
       [
         ...bandLayers(arms, equivalent),
-        ...(baseline ? baselineLayers('x', baseline.score, baseline.label, { baseline: 'bottom', dy: -3 }) : []),
+        ...baselines.flatMap(({ score, label }) => baselineLayers('x', score, label, { baseline: 'bottom', dy: -3 })),
         ...scoreLayers('x', marks),
       ],
       { type: 'fit-x' },
@@ -162,12 +163,12 @@ interface SizeChart {
 
 /**
  * The metric of rows of one task, or over the tasks, against stored parameters: means with intervals, the front of the
- * best means, and the frozen baseline as a line.
+ * best means, and each frozen baseline as a line.
  */
 export function scoreChart(rows: readonly ScoredRow[], about: SizeChart, size: Size): Chart {
   const { subject, metric, seriesOf, verdicts } = about;
-  const baseline = rows.find((row) => row.baseline);
-  const points = rows.filter((row) => row !== baseline);
+  const baselines = rows.filter((row) => row.baseline);
+  const points = rows.filter((row) => !row.baseline);
   const seeds = showsSeeds(rows) ? rows.flatMap(seedsOf) : [];
   const scores = rows.map(({ score }) => score);
   const [low, high] = rangeOf(scores, seeds);
@@ -178,7 +179,6 @@ export function scoreChart(rows: readonly ScoredRow[], about: SizeChart, size: S
   const marks = placed.map(({ row, at, isFaint }) => ({
     ...{ place: { at }, score: row.score, series: seriesOf(row.label), isFaint },
   }));
-  const text = baseline && `${baseline.label} (frozen) ${formatMetric(baseline.score.mean)}`;
   return {
     description: `${subject} against the number of stored parameters, one point per arm and budget`,
     spec: layered(
@@ -188,8 +188,10 @@ export function scoreChart(rows: readonly ScoredRow[], about: SizeChart, size: S
         y: quantity('value', { title: metricTitle(metric), scale: { domain: [low, high], nice: false } }),
       },
       [
-        ...(baseline ? baselineLayers('y', baseline.score, text ?? '', FROZEN) : []),
-        ...frontLayers(points),
+        ...baselines.flatMap(({ label, score }) =>
+          baselineLayers('y', score, `${label} (frozen) ${formatMetric(score.mean)}`, FROZEN),
+        ),
+        ...frontLayers(points, axis),
         ...labelLayers(placed, seriesOf, { low, high, height: size.height }),
         ...(showsSeeds(rows) ? [seedLayer(placed, seriesOf)] : []),
         ...scoreLayers('y', marks),
@@ -243,15 +245,15 @@ function placedPoints(
   });
 }
 
-/** A step line of the best mean up to each size. */
-function frontLayers(points: readonly ScoredRow[]): object[] {
+/** A step line of the best mean up to each size. An adapter that has kept nothing is at the start of the axis. */
+function frontLayers(points: readonly ScoredRow[], axis: SizeAxis): object[] {
   if (new Set(points.map(({ budget }) => budget.spec)).size < 2) return [];
   const isBeaten = (row: ScoredRow): boolean =>
-    points.some((other) => orientedScore(other) > orientedScore(row) && storedOf(other) <= storedOf(row) * 1.02);
+    points.some((other) => orientedScore(other) > orientedScore(row) && storedOf(other) <= storedOf(row) * SAME_SIZE);
   const front = points
     .filter((row) => !isBeaten(row))
     .sort((a, b) => storedOf(a) - storedOf(b))
-    .map((row) => ({ at: storedOf(row), value: row.score.mean }));
+    .map((row) => ({ at: Math.max(storedOf(row), axis.sizeAt(0)), value: row.score.mean }));
   const most = Math.max(...points.map(storedOf)) * FRONT_EXTENSION;
   const last = front.slice(-1).map(({ value }) => ({ at: most, value }));
   const mark = { type: 'line', color: 'var(--ink)', opacity: 0.4, strokeWidth: 1.5, interpolate: 'step-after' };

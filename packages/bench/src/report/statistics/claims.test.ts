@@ -63,6 +63,18 @@ it('a claim that cannot be tested says why', () => {
   expect(testClaims([claim], armsOf(missed), 0.01)[0]?.untested).toBe('lora missed its budget on uci-sentiment');
 });
 
+it('a claim asks for the seeds of arms under the same conditions only, and for one configuration of each arm', () => {
+  const elsewhere = (arm: string, seeds: number): DoneTrial[] =>
+    syntheticResults({ methods: ['lora'], seeds }).map((trial) => ({
+      ...{ ...trial, arm, id: `${arm}-${trial.id}` },
+      protocol: { ...trial.protocol, epochs: 1 },
+    }));
+  const untested = (more: readonly DoneTrial[]): string | null | undefined =>
+    testClaims([claim], armsOf([...soraBetterBy(0), ...more]), 0.01)[0]?.untested;
+  expect(untested(elsewhere('vera', 8))).toBeNull();
+  expect(untested(elsewhere('lora', 2))).toMatch(/^lora has several configurations on uci-sentiment; keep /);
+});
+
 it('a claim is tested on each model', () => {
   const worse = soraBetterBy(-0.1).map((trial) => ({ ...trial, model: 'worse', id: `w${trial.id}` }));
   const outcomes = testClaims([claim], armsOf([...soraBetterBy(0), ...worse]), 0.01);

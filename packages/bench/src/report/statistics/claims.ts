@@ -58,11 +58,14 @@ function outcomeOf(
   if (directions.size > 1) return refused('of some metrics more is better, of others less');
   const byTask: Sample[] = [];
   for (const task of tasks) {
-    const [ours, theirs] = [
-      newest(arms, task, claim.arm, claim.budget),
-      newest(arms, task, claim.noWorseThan, claim.itsBudget),
+    const [[ours, another], [theirs, other]] = [
+      configurationsOf(arms, task, claim.arm, claim.budget),
+      configurationsOf(arms, task, claim.noWorseThan, claim.itsBudget),
     ];
     if (!ours || !theirs) return refused(`${ours ? claim.noWorseThan : claim.arm} has no result on ${task}`);
+    const ambiguous = another ? claim.arm : other && claim.noWorseThan;
+    if (ambiguous !== undefined)
+      return refused(`${ambiguous} has several configurations on ${task}; keep every study in a folder of its own`);
     const lack = [ours, theirs].flatMap((arm) => lackOf(arm, arms))[0];
     if (lack !== undefined) return refused(`${lack} on ${task}`);
     if (!comparable(ours.trials[0], theirs.trials[0])) return refused(`the circumstances on ${task} are not the same`);
@@ -76,15 +79,15 @@ function outcomeOf(
 
 /** Why an arm cannot stand for its budget, or for all seeds of its task; empty if it can. */
 function lackOf({ label, trials }: Arm, arms: readonly Arm[]): string[] {
-  const [{ task }] = trials;
+  const [first] = trials;
   if (trials.some(({ budget }) => budget.requested !== null && !budget.met)) return [`${label} missed its budget`];
-  const seeds = Math.max(...arms.filter((arm) => arm.trials[0].task === task).map((arm) => arm.trials.length));
+  const seeds = Math.max(...arms.filter((arm) => comparable(arm.trials[0], first)).map((arm) => arm.trials.length));
   return trials.length < seeds ? [`${label} has ${trials.length} of ${seeds} seeds`] : [];
 }
 
-/** The arm of a name at a budget on a task; the newest one of several configurations. */
-function newest(arms: readonly Arm[], onTask: string, name: string, budget: string | null): Arm | undefined {
-  return arms.findLast(({ trials: [{ task, arm, budget: of }] }) => {
+/** The configurations of an arm at a budget on a task. */
+function configurationsOf(arms: readonly Arm[], onTask: string, name: string, budget: string | null): Arm[] {
+  return arms.filter(({ trials: [{ task, arm, budget: of }] }) => {
     const isAtBudget = budget === null ? of.requested === null : of.spec === budget;
     return task === onTask && arm === name && isAtBudget;
   });

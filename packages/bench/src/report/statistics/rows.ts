@@ -35,7 +35,7 @@ export interface SummaryRow {
   readonly label: string;
   /** The budget; `met` if every seed met it. */
   readonly budget: Pick<DoneTrial['budget'], 'requested' | 'spec' | 'matchedOn' | 'met'>;
-  /** Whether it stores nothing but the head. */
+  /** Whether it never stores anything but the head: an adapter that has lost all its ranks did before. */
   readonly baseline: boolean;
   /** The ids of the trials behind the row, sorted by seed. */
   readonly trials: readonly string[];
@@ -49,7 +49,7 @@ export interface SummaryRow {
   readonly difference: Difference | null;
   /** The number of rows that the intervals resample, besides the seeds; 0 if the result files lack them. */
   readonly resampledRows: number;
-  /** The rank among the rows of the same task and budget; null if unranked. */
+  /** The rank among the rows of the same task and budget under the same conditions; null if unranked. */
   readonly rank: number | null;
   /** Why the row is unranked; null if it is ranked. */
   readonly unranked: string | null;
@@ -113,8 +113,8 @@ export interface OverallRow extends Pick<SummaryRow, 'model' | 'lowerIsBetter' |
 interface AverageOverTasksOptions {
   /** All comparisons. */
   readonly comparisons: readonly Comparison[];
-  /** The label of the reference. */
-  readonly reference: string;
+  /** Returns the reference of a row; undefined if there is none. */
+  readonly reference: (row: SummaryRow) => Named | undefined;
   /** Returns the scores behind a row. */
   readonly scores: (row: SummaryRow) => Sample;
 }
@@ -144,11 +144,7 @@ function overallRow(
   { comparisons, reference, scores }: AverageOverTasksOptions,
 ): UnrankedRow {
   const [{ model, lowerIsBetter, label, budget }] = byTask;
-  const references = rows.filter((row) => row.label === reference);
-  // A row without a budget has a difference for each budget of a reference that has budgets.
-  const to =
-    references.find((row) => row.budget.spec === budget.spec) ??
-    references.find((row) => row.budget.requested === null);
+  const to = reference(byTask[0]);
   return {
     ...{ model, lowerIsBetter, label },
     tasks: byTask.map(({ task }) => task),

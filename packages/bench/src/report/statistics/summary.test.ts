@@ -31,7 +31,9 @@ describe('summarise', () => {
   });
 
   it('gives a row to every arm, whichever method it has', () => {
-    const other = results.filter(({ method }) => method === 'sora').map((trial) => ({ ...trial, arm: 'sora-hard' }));
+    const other = results
+      .filter(({ method }) => method === 'sora')
+      .map((trial) => ({ ...trial, arm: 'sora-hard', id: `hard-${trial.id}` }));
     const { rows } = summarise([...results, ...other], { reference: 'sora-hard' });
     expect(
       rows

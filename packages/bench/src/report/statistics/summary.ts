@@ -5,7 +5,17 @@ import type { Compared } from '../contest.js';
 import type { Findings } from '../findings.js';
 import { verdictsOf } from '../verdict.js';
 import { testClaims } from './claims.js';
-import { armsOf, by, comparable, compareArms, grouped, namedOf, type Arm, type Comparison } from './comparisons.js';
+import {
+  armsOf,
+  by,
+  comparable,
+  compareArms,
+  grouped,
+  namedOf,
+  type Arm,
+  type Comparison,
+  type Named,
+} from './comparisons.js';
 import { LEVEL } from './equivalence.js';
 import { RESAMPLES, ROW_RESAMPLES, seedsToReach } from './estimates.js';
 import { estimateOf, scoresOf, type Sample } from './resampling.js';
@@ -43,13 +53,20 @@ export function summarise(
   const scoresIn = (id: string | undefined): Sample => scores.get(id ?? '') as Sample;
   const compared = { arms: arms.map(namedOf), comparisons: compareArms(arms, margin) };
   const { comparisons } = compared;
-  const unrankedRows = arms.map((arm): UnrankedRow => {
+  const references = new Map(arms.map((arm) => [arm.trials[0].id, referenceOf(arm, arms, reference)]));
+  const unranked = arms.map((arm): { readonly arm: Arm; readonly row: UnrankedRow } => {
     const row = rowOf(arm, scoresIn(arm.trials[0].id));
-    const to = referenceOf(arm, arms, reference);
-    return { ...row, difference: to ? differenceTo(namedOf(to), row, row.task, compared) : null };
+    const to = references.get(arm.trials[0].id);
+    return { arm, row: { ...row, difference: to ? differenceTo(to, row, row.task, compared) : null } };
   });
-  const rows = unrankedRows.map((row) => withRank(row, unrankedRows)).sort(inReadingOrder);
-  const overall = averageOverTasks(rows, { comparisons, reference, scores: ({ trials: [first] }) => scoresIn(first) });
+  const rivalsOf = (arm: Arm): UnrankedRow[] =>
+    unranked.filter((other) => inOneContest(arm, other.arm)).map(({ row }) => row);
+  const rows = unranked.map(({ arm, row }) => withRank(row, rivalsOf(arm))).sort(inReadingOrder);
+  const overall = averageOverTasks(rows, {
+    comparisons,
+    reference: ({ trials: [first] }) => references.get(first ?? ''),
+    scores: ({ trials: [first] }) => scoresIn(first),
+  });
   const failed = results.flatMap((result) => (result.status === 'done' ? [] : [failureOf(result)]));
   const noted: Noted = {
     ...{ reference, margin, claims: testClaims(claims, arms, margin), resampled: resampledIn(rows) },
@@ -72,7 +89,7 @@ function rowOf(arm: Arm, scores: Sample): UnrankedRow {
     lowerIsBetter: first.selection.lowerIsBetter ?? false,
     ...{ arm: first.arm, method: first.method, variant: arm.variant, label: arm.label },
     budget: { requested, spec, matchedOn, met: arm.trials.every(({ budget }) => budget.met) },
-    baseline: arm.trials.every(({ parameters, stages }) => parameters.stored === 0 && !stages),
+    baseline: arm.trials.every(({ parameters }) => parameters.storedMean === 0),
     trials: arm.trials.map(({ id }) => id),
     seeds: arm.trials.map(({ seed }) => seed),
     values: arm.trials.map(primaryMetric),
@@ -91,7 +108,7 @@ function rowOf(arm: Arm, scores: Sample): UnrankedRow {
  * The reference arm at the same budget or, if there is none, without one; of several, the one trained under the same
  * protocol.
  */
-function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Arm | undefined {
+function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Named | undefined {
   const [trial] = arm.trials;
   if (trial.arm === reference) return undefined;
   const candidates = arms.filter(
@@ -105,11 +122,11 @@ function referenceOf(arm: Arm, arms: readonly Arm[], reference: string): Arm | u
     ({ trials: [{ budget }] }) => Number(budget.spec !== trial.budget.spec),
     ({ trials: [other] }) => Number(canonical(other.protocol) !== protocol),
   );
-  return candidates.sort(closest)[0];
+  return candidates.sort(closest).map(namedOf)[0];
 }
 
-function withRank(row: UnrankedRow, rows: readonly UnrankedRow[]): SummaryRow {
-  const rivals = rows.filter((other) => sameContest(other, row));
+/** Ranks a row among its rivals, of which it is one. */
+function withRank(row: UnrankedRow, rivals: readonly UnrankedRow[]): SummaryRow {
   const unranked = reasonAgainst(row, rivals);
   if (unranked !== null) return { ...row, rank: null, unranked };
   const ranked = rivals.filter((other) => reasonAgainst(other, rivals) === null);
@@ -123,12 +140,8 @@ function reasonAgainst(row: UnrankedRow, rivals: readonly UnrankedRow[]): string
   return row.seeds.length < seeds ? `${row.seeds.length} of ${seeds} seeds` : null;
 }
 
-function sameContest(a: UnrankedRow, b: UnrankedRow): boolean {
-  return a.model === b.model && a.task === b.task && a.metric === b.metric && sameBudget(a.budget, b.budget);
-}
-
-function sameBudget(a: SummaryRow['budget'], b: SummaryRow['budget']): boolean {
-  return a.spec === b.spec && a.matchedOn === b.matchedOn;
+function inOneContest({ trials: [a] }: Arm, { trials: [b] }: Arm): boolean {
+  return a.budget.spec === b.budget.spec && comparable(a, b);
 }
 
 const inReadingOrder = by<SummaryRow>(

@@ -41,6 +41,23 @@ describe('compareRuns', () => {
     expect(compareRuns(fewer, there, 'there').rows.find(({ label }) => label === 'sora')?.seeds).toEqual([1, 2, 3, 4]);
   });
 
+  it('says which rows, budgets and tolerances differ', () => {
+    const there = here.map((trial) => ({
+      ...{ ...trial, content: 'b' },
+      budget: { ...trial.budget, requested: 9000, tolerance: 0.5 },
+    }));
+    const { changed } = compareRuns(
+      here.map((trial) => ({ ...trial, content: 'a' })),
+      there,
+      'there',
+    );
+    expect(changed.map(({ what, here: ours, there: theirs }) => [what, ours, theirs])).toEqual([
+      ['budget requested', '57344', '9000'],
+      ['budget tolerance', '0.02', '0.5'],
+      ['content of model and rows', 'a', 'b'],
+    ]);
+  });
+
   it('says which versions, options and circumstances differ, and for which arms', () => {
     const there = here.map((trial) => ({
       ...trial,

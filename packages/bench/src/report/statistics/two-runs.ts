@@ -157,6 +157,8 @@ function changesOf(both: readonly { readonly arm: Arm; readonly other: Arm }[]):
 
 function factsOf({
   method,
+  content,
+  budget: { requested, tolerance },
   versions,
   engine,
   protocol,
@@ -164,14 +166,20 @@ function factsOf({
   learningRate,
   learningRates = {},
 }: DoneTrial): Record<string, string> {
-  const groups = { version: versions, engine, protocol, option: methodConfig, 'learning rate of': learningRates };
+  const groups = {
+    ...{ version: versions, engine, protocol, budget: { requested, tolerance }, option: methodConfig },
+    'learning rate of': learningRates,
+  };
   const named = Object.entries(groups).flatMap(([group, record]) =>
     Object.entries(record).map(([key, value]): [string, string] => [
       `${group} ${key}`,
       typeof value === 'string' ? value : canonical(value),
     ]),
   );
-  return { method, 'learning rate': String(learningRate), ...Object.fromEntries(named) };
+  return {
+    ...{ method, 'learning rate': String(learningRate), ...Object.fromEntries(named) },
+    ...(content !== undefined && { 'content of model and rows': content }),
+  };
 }
 
 type SortKeys = Pick<RunDifference, 'model' | 'task' | 'budget' | 'label'>;
