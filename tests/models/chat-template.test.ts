@@ -7,6 +7,7 @@ import {
   generate,
   generateChat,
   generateText,
+  saveGguf,
   saveMerged,
   saveOnnx,
   type PretrainedModel,
@@ -25,11 +26,15 @@ async function load(
   files: Readonly<Record<string, string>>,
   task: 'causal-lm' | 'sequence-classification' = 'causal-lm',
 ) {
-  const storage = await characterDecoder('gpt2', 'abc');
+  return fromPretrained('tiny', { storage: await stored(files), task });
+}
+
+async function stored(files: Readonly<Record<string, string>>, network: 'gpt2' | 'qwen2' = 'gpt2') {
+  const storage = await characterDecoder(network, 'abc');
   for (const [name, content] of Object.entries(files)) {
     await storage.write(`tiny/${name}`, new TextEncoder().encode(content));
   }
-  return fromPretrained('tiny', { storage, task });
+  return storage;
 }
 
 const settings = (chatTemplate: unknown): Record<string, string> => ({
@@ -47,6 +52,24 @@ describe('the chat template of a folder', () => {
     ['is undefined if it is not a text', settings(7), undefined],
   ])('%s', async (_, files, text) => {
     expect(written(await load(files))).toBe(text);
+  });
+
+  const forTools: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+    'in a list': settings([{ name: 'default', template: 'x' }, { name: 'tool_use', template: MARKED }]), // oxfmt-ignore
+    'in files': { ...settings('y'), 'chat_template.jinja': 'x', 'additional_chat_templates/tool_use.jinja': MARKED },
+  };
+
+  it.each(Object.entries(forTools))('is another one for tools, %s, also of an exported model', async (_, files) => {
+    const storage = await stored(files, 'qwen2');
+    const model = await fromPretrained('tiny', { storage, task: 'causal-lm' });
+    await saveMerged(model, 'merged', { sourceStorage: storage, storage });
+    await saveGguf(model, 'merged.gguf', { sourceStorage: storage, storage });
+    for (const name of ['tiny', 'merged', 'merged.gguf']) {
+      const { tokenizer } = await fromPretrained(name, { storage, task: 'causal-lm' });
+      const render = (tools?: []): string | undefined =>
+        tokenizer.chatTemplate?.render(messages, { addGenerationPrompt: true, ...(tools && { tools }) });
+      expect([render(), render([])], name).toEqual(['x', 'babc']);
+    }
   });
 
   it('is only for language models', async () => {

@@ -104,6 +104,20 @@ describe('the tokenizer of BERT', async () => {
     expect(tokenizer.encode('water '.repeat(63)).truncated).toBe(true);
   });
 
+  it('keeps the last tokens if its settings truncate on the left, like transformers', async () => {
+    const settings = new TextEncoder().encode('{"truncation_side": "left"}');
+    const storage = bertInMemory({ 'tokenizer_config.json': settings });
+    const { tokenizer: left } = await fromPretrained('bert', { storage });
+    const [text, pair] = ['water boils at a lower temperature', 'the water boils'];
+    expect(left.encode(text, undefined, { maxTokens: 5 }).ids).toEqual([2, 11, 136, 167, 3]);
+    const { ids, words } = left.encodeWords(text.split(' '), { maxTokens: 5 });
+    expect([ids, words]).toEqual([[2, 11, 136, 167, 3], [undefined, 3, 4, 5, undefined]]); // oxfmt-ignore
+    const both = left.encode(text, pair, { maxTokens: 8, spans: true });
+    expect(both.ids).toEqual([2, 11, 136, 167, 3, 180, 100, 3]);
+    expect(both.spans?.map((span) => span?.start)).toEqual([undefined, 15, 17, 23, undefined, 4, 10, undefined]);
+    expect(left.fingerprint).not.toBe(tokenizer.fingerprint);
+  });
+
   it('gives no token types if its settings leave them out', async () => {
     const settings = new TextEncoder().encode('{"model_input_names": ["input_ids", "attention_mask"]}');
     const plain = await fromPretrained('bert', { storage: bertInMemory({ 'tokenizer_config.json': settings }) });

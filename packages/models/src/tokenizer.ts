@@ -54,14 +54,15 @@ export interface SpecialIds {
 /** Converts text to token IDs and back. */
 export interface Tokenizer extends SpecialIds {
   /**
-   * Returns the IDs of a text, or of a pair of texts in one sequence. Texts that are too long lose their last tokens,
-   * the longer text of a pair first; special tokens are kept. An empty `pair` counts as none.
+   * Returns the IDs of a text, or of a pair of texts in one sequence. Texts that are too long lose their last tokens, or
+   * their first ones if the model's settings say so, the longer text of a pair first; special tokens are kept. An empty
+   * `pair` counts as none.
    */
   encode(text: string, pair?: string, options?: EncodeOptions): Encoding;
   /**
    * Returns the IDs of a sentence given as words, as transformers does with `is_split_into_words=True`. Byte-level
-   * tokenizers put a blank before each word, as with `add_prefix_space=True`. A sentence that is too long loses its
-   * last tokens.
+   * tokenizers put a blank before each word, as with `add_prefix_space=True`. A sentence that is too long loses the
+   * same tokens as a text.
    */
   encodeWords(words: readonly string[], options?: Pick<EncodeOptions, 'maxTokens'>): WordEncoding;
   /** The values of `truncation` that `encode` supports. */
@@ -104,6 +105,8 @@ export interface TokenizerLimits {
   readonly tokenTypes?: number | undefined;
   /** The special tokens in the model's settings. Default: none. */
   readonly special?: SpecialIds | undefined;
+  /** Whether a text that is too long keeps its last tokens instead of its first ones. Default false. */
+  readonly keepsEnd?: boolean | undefined;
   /** The name of the tokenizer's file, for errors. */
   readonly file: string;
 }
@@ -114,14 +117,16 @@ export interface TokenizerLimits {
  * that may take exponential time or memory. The tokenizer throws one for a text that its parts make much longer.
  */
 export async function createTokenizer(definition: TokenizerDefinition, limits: TokenizerLimits): Promise<Tokenizer> {
-  const { maxTokens, tokenTypes = 1, vocabularySize, special = {}, file } = limits;
+  const { maxTokens, tokenTypes = 1, vocabularySize, special = {}, keepsEnd = false, file } = limits;
   const { tokenizer, content } = built(definition, limits);
   checkSpecialTokens(tokenizer, limits);
   const fingerprint = await sha256(new TextEncoder().encode(content));
   const idOf = (token: string): number => idIn(tokenizer, token, file);
-  const read: IdReader = (text, most) => idsOfWords(tokenizer.words(text), idOf, most);
+  const asFarAs = (most: number): number => (keepsEnd ? Infinity : most);
+  const read: IdReader = (text, most) => idsOfWords(tokenizer.words(text), idOf, asFarAs(most));
   const tokensAround = [null, []].map((second) => tokenizer.around([], second).tokens.length);
-  const spansOf = spanFinder(tokenizer, definition);
+  const firstSpans = spanFinder(tokenizer, definition);
+  const spansOf = (text: string, count: number): TokenSpan[] => cut(firstSpans(text, asFarAs(count)), count, keepsEnd);
   const blank = blankBeforeWords(definition);
   const finished = ({ tokens, types, truncated }: Shortened): Encoding => ({
     ids: tokens.map((token) => (typeof token === 'number' ? token : idOf(token))),
@@ -142,7 +147,7 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
     encode(text, pair, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
       const special = tokensAround[pair ? 1 : 0] as number;
-      const limit = { most, special, truncation: options.truncation ?? 'longest_first' };
+      const limit = { most, special, truncation: options.truncation ?? 'longest_first', keepsEnd };
       const [first, second] = readPair(read, [text, pair], limit);
       const kept = shortened(tokenizer, first, second, limit);
       if (!options.spans) return finished(kept);
@@ -155,15 +160,16 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
       const ids: number[] = [];
       const wordOf: number[] = [];
       words.forEach((word, index) => {
-        if (ids.length > most) return;
+        if (ids.length > asFarAs(most)) return;
         for (const id of read(`${blank}${word}`, most)) {
           ids.push(id);
           wordOf.push(index);
         }
       });
-      const limit = { most, special: tokensAround[0] as number, truncation: 'longest_first' } as const;
+      const limit = { most, special: tokensAround[0] as number, truncation: 'longest_first', keepsEnd } as const;
       const kept = shortened(tokenizer, ids, null, limit);
-      return { ...finished(kept), words: around(kept.tokens, wordOf).map((word) => word ?? undefined) };
+      const keptWords = around(kept.tokens, cut(wordOf, kept.counts[0], keepsEnd));
+      return { ...finished(kept), words: keptWords.map((word) => word ?? undefined) };
     },
   };
 }
@@ -209,6 +215,7 @@ interface Limit {
   /** The number of special tokens around the texts. */
   readonly special: number;
   readonly truncation: Truncation;
+  readonly keepsEnd: boolean;
 }
 
 /** A sequence, whether it was truncated, and the number of tokens kept of each text. */
@@ -222,11 +229,11 @@ function shortened(
   tokenizer: TextTokenizer,
   first: number[],
   second: number[] | null,
-  { most, special, truncation }: Limit,
+  { most, special, truncation, keepsEnd }: Limit,
 ): Shortened {
   const room = Math.max(0, most - special);
   const [keptFirst, keptSecond] = keptLengths[truncation](first.length, second?.length ?? 0, room);
-  const kept = tokenizer.around(first.slice(0, keptFirst), second && second.slice(0, keptSecond));
+  const kept = tokenizer.around(cut(first, keptFirst, keepsEnd), second && cut(second, keptSecond, keepsEnd));
   const end = truncation === 'longest_first' ? most : kept.tokens.length;
   return {
     tokens: kept.tokens.slice(0, end),
@@ -234,6 +241,11 @@ function shortened(
     truncated: first.length + (second?.length ?? 0) + special > most,
     counts: [keptFirst, keptSecond],
   };
+}
+
+/** Returns the first `count` values, or the last ones. */
+function cut<T>(values: readonly T[], count: number, keepsEnd: boolean): T[] {
+  return keepsEnd ? values.slice(values.length - count) : values.slice(0, count);
 }
 
 /** Assigns values to the tokens of texts, and null to special tokens, which are given by name. */
@@ -284,13 +296,14 @@ function checkSpecialTokens(tokenizer: TextTokenizer, { tokenTypes = 1, file }: 
 
 function built(
   definition: TokenizerDefinition,
-  { maxTokens, file }: TokenizerLimits,
+  { maxTokens, keepsEnd, file }: TokenizerLimits,
 ): { tokenizer: TextTokenizer; content: string } {
   checkParts(definition, file);
   // Earlier versions dropped the second text of a pair here, so the fingerprint must differ from theirs.
   const keepsPairs = field(definition.post_processor, 'type') === 'ByteLevel';
   try {
-    const content = JSON.stringify({ definition, maxTokens, ...(keepsPairs && { pairs: 'both' }) });
+    const own = { ...(keepsPairs && { pairs: 'both' }), ...(keepsEnd && { keepsEnd }) };
+    const content = JSON.stringify({ definition, maxTokens, ...own });
     const tokenizer = openTextTokenizer(definition, file);
     Array.from(tokenizer.words('a')); // a broken definition fails here
     return { tokenizer, content };

@@ -134,6 +134,23 @@ it('the piece of a normalised added token is its normalised text, as in transfor
   expect(spans?.map((span) => span?.piece)).toEqual(['a', 'newword']);
 });
 
+it.each([
+  ['a\n<m> b', { content: '<m>', lstrip: true }, { content: '\n' }, [LETTERS.a, 50, LETTERS[' '], LETTERS.b]],
+  ['<s>\na', { content: '<s>', rstrip: true }, { content: '\n', normalized: false }, [50, 51, LETTERS.a]],
+  [
+    '<s> \n b',
+    { content: '<s>', rstrip: true },
+    { content: '\n', normalized: false },
+    [50, 51, LETTERS[' '], LETTERS.b],
+  ],
+])('finds added tokens beside the blanks of others in %j as Hugging Face', async (text, special, other, ids) => {
+  const added = [
+    { ...special, id: 50, special: true },
+    { ...other, id: 51 },
+  ];
+  expect((await opened({ added_tokens: added })).tokenIds(text)).toEqual(ids);
+});
+
 it('finds the longest of many long added tokens', async () => {
   const run = 'a'.repeat(10_000);
   const contents = Array.from({ length: 500 }, (_, id) => [`${id}${run}b`, `${id}${run}`]).flat();

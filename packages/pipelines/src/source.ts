@@ -15,6 +15,7 @@ import {
 import {
   fromPretrained,
   openFolder,
+  withTemplateOf,
   type Folder,
   type PretrainedModel,
   type PretrainedOptions,
@@ -38,7 +39,7 @@ export interface SourceSettings {
   readonly model?: string | Model | undefined;
   /** Additional adapters by name: folders or hub IDs. */
   readonly adapters: Readonly<Record<string, string>>;
-  /** The tokenizer. Default: the model's. */
+  /** The tokenizer. Default: the model's, with the chat template in the folder of the first adapter, if it has one. */
   readonly tokenizer?: Tokenizer | undefined;
   /** The options of `fromPretrained`. */
   readonly loading: PretrainedOptions;
@@ -78,7 +79,8 @@ export async function openSource(task: Task, source: PipelineSource, settings: S
   for (const adapter of adapters) assertTask(task, adapter);
   const base = found ? baseOf(found, settings.model, loading) : withoutBase(source, settings.model, settings.loading);
   const loadedModel = await withAdapters(await loaded(task, base, adapters[0]), adapters, settings.methods);
-  return { loadedModel, tokenizer: settings.tokenizer ?? tokenizerOf(loadedModel) };
+  const talking = task === 'causal-lm' ? adapters[0] : undefined;
+  return { loadedModel, tokenizer: settings.tokenizer ?? (await tokenizerOf(loadedModel, talking)) };
 }
 
 async function namedAdapters(adapters: SourceSettings['adapters'], loading: PretrainedOptions): Promise<Found[]> {
@@ -261,9 +263,9 @@ async function assertFits(adapter: Found, model: Model): Promise<void> {
   );
 }
 
-/** Returns the model's tokenizer. @throws UnsupportedError when it has none. */
-function tokenizerOf(loadedModel: LoadedModel): Tokenizer {
+/** Returns the model's tokenizer, with the chat template of an adapter. @throws UnsupportedError when it has none. */
+async function tokenizerOf(loadedModel: LoadedModel, adapter: Found | undefined): Promise<Tokenizer> {
   const model: Model & { readonly tokenizer?: Tokenizer } = 'adapters' in loadedModel ? loadedModel.model : loadedModel;
-  if (model.tokenizer) return model.tokenizer;
+  if (model.tokenizer) return adapter ? withTemplateOf(adapter.folder, model, model.tokenizer) : model.tokenizer;
   throw new UnsupportedError(`'${model.name}' has no tokenizer: pass one as 'tokenizer'`, 'tokenizer');
 }

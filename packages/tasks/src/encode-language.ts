@@ -219,10 +219,27 @@ function encodedCompletion(prompt: string, completion: string, { tokenizer, begi
 
 /**
  * Tokenises each segment by itself, so that a prompt has the same tokens here as alone, before the tokens to learn. A
- * chat template writes the beginning and the end of a conversation itself.
+ * tokenizer that marks the beginning of a text reads the conversation at once, as it has one beginning; a token across
+ * an edge then belongs to the later segment. A chat template writes the beginning and the end of a conversation itself.
  */
 function ofSegments(segments: readonly Segment[], { tokenizer }: Marked): CausalRow {
-  return joined(segments.map(({ text, learnt }) => ({ own: Array.from(tokenizer.tokenIds(text)), learnt })));
+  const tokens = (text: string): number[] => Array.from(tokenizer.tokenIds(text));
+  if (!marksBeginning(tokens)) return joined(segments.map(({ text, learnt }) => ({ own: tokens(text), learnt })));
+  const all = tokens(segments.map(({ text }) => text).join(''));
+  let [written, end] = ['', 0];
+  return joined(
+    segments.map(({ text, learnt }) => {
+      const start = end;
+      const upTo = tokens((written += text));
+      while (end < upTo.length && upTo[end] === all[end]) end++;
+      return { own: all.slice(start, end), learnt };
+    }),
+  );
+}
+
+/** Whether a text has another first token than within a longer one: Llama 2's tokenizer puts the mark of a word there. */
+function marksBeginning(tokens: (text: string) => readonly number[]): boolean {
+  return tokens('\na').join() !== [...tokens('\n'), ...tokens('a')].join();
 }
 
 function joined(segments: readonly { readonly own: readonly number[]; readonly learnt: boolean }[]): CausalRow {
@@ -331,19 +348,26 @@ function chatSegments({ messages, tools }: ChatRow, template: ChatTemplate, from
     segments.push({ text: upTo.slice(written.length), learnt });
     written = upTo;
   };
-  messages.forEach(({ role, content }, index) => {
-    if (role !== 'assistant') return;
-    const write = (upTo: number, addGenerationPrompt: boolean): string =>
-      template(messages.slice(0, upTo), { addGenerationPrompt, ...(tools && { tools }) });
-    const answered = write(index + 1, false);
-    add(index === 0 ? beforeWords(answered, content ?? '') : write(index, true), false);
+  messages.forEach((message, index) => {
+    if (message.role !== 'assistant') return;
+    const write = (all: readonly Message[], addGenerationPrompt: boolean): string =>
+      template(all, { addGenerationPrompt, ...(tools && { tools }) });
+    const answered = write(messages.slice(0, index + 1), false);
+    const opened =
+      index > 0
+        ? write(messages.slice(0, index), true)
+        : beforeWords(write([{ ...message, content: WORDS }], false), answered);
+    add(opened, false);
     add(answered, index >= from);
   });
   return segments;
 }
 
+/** Words that no template writes by itself. */
+const WORDS = 'answer0answer';
+
 /** The text before the words of the only message. Most templates read the first message, so they cannot write none. */
-function beforeWords(text: string, content: string): string {
-  const words = content.trim();
-  return text.slice(0, words === '' ? text.length : Math.max(0, text.lastIndexOf(words)));
+function beforeWords(text: string, answered: string): string {
+  const at = text.indexOf(WORDS);
+  return at < 0 ? answered : text.slice(0, at);
 }

@@ -114,9 +114,10 @@ describe('conversations', () => {
   const learnt = async (
     messages: readonly { role: 'user' | 'assistant' | 'system'; content: string }[],
     template?: ChatTemplate,
+    tokenizer = beginning,
   ) => {
     const set = await languageSet('chat', [{ messages }]);
-    const [row] = encodeLanguage(set, beginning, { maxTokens: 999, template }).rows;
+    const [row] = encodeLanguage(set, tokenizer, { maxTokens: 999, template }).rows;
     return [shown(row?.ids ?? []), shown(row?.labels ?? [])] as const;
   };
 
@@ -134,10 +135,17 @@ describe('conversations', () => {
     expect(await learnt([user, assistant, user])).toEqual(await learnt([user, assistant]));
   });
 
+  const initials: ChatTemplate = (messages, { addGenerationPrompt }) =>
+    messages.map(({ role, content }) => `${role.charAt(0)}:${content};`).join('') + (addGenerationPrompt ? 'a:' : '');
+
   it('are written by the template', async () => {
-    const template: ChatTemplate = (messages, { addGenerationPrompt }) =>
-      messages.map(({ role, content }) => `${role.charAt(0)}:${content};`).join('') + (addGenerationPrompt ? 'a:' : '');
-    expect(await learnt([user, assistant], template)).toEqual(['u:Hi?;a:Yo.;', '........Yo.;']);
+    expect(await learnt([user, assistant], initials)).toEqual(['u:Hi?;a:Yo.;', '........Yo.;']);
+  });
+
+  it("have one mark of a text's beginning, and learn a token across the beginning of an answer", async () => {
+    const marking = { ...beginning, tokenIds: (text: string) => characters.tokenIds(`_${text.replaceAll(':Y', 'Z')}`) };
+    const [text, labels] = await learnt([user, assistant, user, assistant], initials, marking);
+    expect([text, labels]).toEqual(['_u:Hi?;aZo.;u:Hi?;aZo.;', '........Zo.;.......Zo.;']);
   });
 
   it('may begin with an answer, also where the template reads the first message', async () => {
@@ -148,6 +156,15 @@ describe('conversations', () => {
     };
     const [text, labels] = await learnt([{ role: 'assistant', content: ' You? ' }, user, assistant], template);
     expect([text, labels]).toEqual(['You are;a:You?;u:Hi?;a:Yo.;', '..........You?;........Yo.;']);
+  });
+
+  it.each(['end', 'm', ''])('that begin with the answer %j learn it and its end', async (content) => {
+    const opening = '<|im_start|>assistant\n';
+    const [text, labels] = await learnt([{ role: 'assistant', content }, user]);
+    expect([text, labels]).toEqual([
+      `${opening}${content}<|im_end|>\n`,
+      `${'.'.repeat(opening.length)}${content}<|im_end|>\n`,
+    ]);
   });
 
   it('reject a template that changes earlier text, and name the row', async () => {

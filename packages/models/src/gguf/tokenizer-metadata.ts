@@ -5,7 +5,7 @@ import { modelFolder } from '../folder.js';
 import { field, fileError, listField } from '../json.js';
 import type { ConfigFile } from '../transformers/config.js';
 import {
-  readTemplateSource,
+  readTemplateSources,
   readTokenizerSettings,
   specialTokens,
   TOKENIZER_BYTES,
@@ -44,7 +44,7 @@ export async function tokenizerMetadata(
     const id = idOf(named[name], tokens) ?? idIn(config, `${name}_id`);
     return id === undefined ? [] : [[`${key}_token_id`, { type: 'uint32', value: id }] as const];
   });
-  const template = await readTemplateSource(folder, settings);
+  const { source, forTools } = await readTemplateSources(folder, settings);
   const { begins, ends } = surroundingsOf(definition);
   const metadata = new Map<string, MetadataValue>(
     [
@@ -54,12 +54,12 @@ export async function tokenizerMetadata(
       ...ids,
       ['add_bos_token', { type: 'bool', value: begins }] as const,
       ['add_eos_token', { type: 'bool', value: ends }] as const,
-      ...(template === undefined ? [] : [['chat_template', { type: 'string', value: template }] as const]),
-    ].map(([key, value]): [string, MetadataValue] => [
-      key === 'chat_template' ? `tokenizer.${key}` : `tokenizer.ggml.${key}`,
-      value,
-    ]),
+    ].map(([key, value]): [string, MetadataValue] => [`tokenizer.ggml.${key}`, value]),
   );
+  const templates = { 'tokenizer.chat_template': source, 'tokenizer.chat_template.tool_use': forTools };
+  for (const [key, value] of Object.entries(templates)) {
+    if (value !== undefined) metadata.set(key, { type: 'string', value });
+  }
   if (hasPieces(definition)) assertSamePieces(definition, metadata, architecture);
   return metadata;
 }

@@ -32,6 +32,7 @@ export function tokenizerFilesOf(file: WithMetadata, path: string): Record<strin
     const token = special[`${name}_token`];
     return isOn === true && token !== undefined ? [token] : [];
   };
+  const [own, forTools] = ['', '.tool_use'].map((name) => metadataValue(file, `tokenizer.chat_template${name}`));
   const [before, after] = [adds('bos', begins), adds('eos', false)];
   return {
     'tokenizer.json': {
@@ -45,7 +46,13 @@ export function tokenizerFilesOf(file: WithMetadata, path: string): Record<strin
     'tokenizer_config.json': {
       ...special,
       model_input_names: ['input_ids', 'attention_mask'],
-      chat_template: metadataValue(file, 'tokenizer.chat_template'),
+      chat_template:
+        forTools === undefined
+          ? own
+          : [
+              { name: 'default', template: own },
+              { name: 'tool_use', template: forTools },
+            ],
     },
   };
 }

@@ -62,7 +62,11 @@ const ENDS_WITH_WORD = new RegExp(`[${WORD}]$`, 'u');
 const BEGINS_WITH_WORD = new RegExp(`^[${WORD}]`, 'u');
 const BLANK = /\p{White_Space}/u;
 
-/** Returns a function that splits a text at added tokens. The longest match wins, and of equal ones the last token. */
+/**
+ * Returns a function that splits a text at added tokens. The longest match wins, and of equal ones the last token. As in
+ * Hugging Face's tokenizers, a token among the blanks to the right of another one is found too, and the text goes on
+ * after it.
+ */
 export function sectionFinder(tokens: readonly AddedToken[]): (text: string) => Section[] {
   const byText = new Map(tokens.map((token) => [token.text, token]));
   byText.delete('');
@@ -88,8 +92,8 @@ export function sectionFinder(tokens: readonly AddedToken[]): (text: string) => 
       if (token.lstrip) while (start > read && BLANK.test(text.charAt(start - 1))) start--;
       if (token.rstrip) while (end < text.length && BLANK.test(text.charAt(end))) end++;
       if (read < start) sections.push({ text: text.slice(read, start), start: read });
-      if (end > read) sections.push({ token, text: text.slice(start, end), start });
-      read = Math.max(read, end);
+      sections.push({ token, text: text.slice(start, end), start });
+      read = end;
     }
     if (read < text.length) sections.push({ text: text.slice(read), start: read });
     return sections;

@@ -62,9 +62,8 @@ export function openTextTokenizer(definition: Readonly<Record<string, unknown>>,
   for (const { text, id } of tokens) texts.set(id, text);
   const special = tokens.filter((token) => token.special && token.content !== '');
   const specialTokens = new Map(special.map(({ content, id }) => [content, id]));
-  const isNormalised = ({ normalized }: AddedToken): boolean => normalized && normalizer !== null;
-  const inText = sectionFinder(tokens.filter((token) => !isNormalised(token)));
-  const inNormalised = sectionFinder(tokens.filter(isNormalised));
+  const inText = sectionFinder(tokens.filter(({ normalized }) => !normalized));
+  const inNormalised = sectionFinder(tokens.filter(({ normalized }) => normalized));
   const join = (pieces: readonly string[]): string => decoder?.(pieces).join('') ?? pieces.join(' ');
   const textsOf = (own: readonly number[]): string[] => own.flatMap((id) => texts.get(id) ?? []);
 

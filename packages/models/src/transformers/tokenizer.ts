@@ -22,6 +22,7 @@ export const TOKENIZER_FILES: readonly string[] = [
   'special_tokens_map.json',
   'added_tokens.json',
   'chat_template.jinja',
+  'additional_chat_templates/tool_use.jinja',
   'merges.txt',
   'sentencepiece.bpe.model',
   'spm.model',
@@ -59,7 +60,9 @@ export async function readTokenizer(
   const tokenTypes = !Array.isArray(inputs) || inputs.includes('token_type_ids') ? network.tokenTypes : undefined;
   const vocabularySize = 1 + [...ids.values()].reduce((largest, id) => Math.max(largest, id), -1);
   const special = specialIds(settings, config, { ids, rows });
-  return createTokenizer(definition as TokenizerDefinition, { maxTokens, vocabularySize, tokenTypes, special, file });
+  const keepsEnd = field(settings[0], 'truncation_side') === 'left';
+  const limits = { maxTokens, vocabularySize, tokenTypes, special, keepsEnd, file };
+  return createTokenizer(definition as TokenizerDefinition, limits);
 }
 
 /**
@@ -188,36 +191,57 @@ export async function readEosTokenIds(
 /** The file of a separate template, which takes precedence over one in the settings. */
 const TEMPLATE_FILE = 'chat_template.jinja';
 
+/** The file of a separate template for conversations with tools. */
+const TOOLS_TEMPLATE_FILE = 'additional_chat_templates/tool_use.jinja';
+
 /**
- * Reads the chat template of a folder. Undefined if there is none.
+ * Reads the chat template of a folder. Undefined if there is none. If there is another one for tools, it renders the
+ * conversations that have tools, as in transformers.
  * @throws CheckpointError for a file that is too large or not UTF-8, and for settings that are not JSON.
  */
 export async function readChatTemplate(
   folder: ModelFolder,
   settings: readonly unknown[],
 ): Promise<ChatTemplate | undefined> {
-  const source = await readTemplateSource(folder, settings);
+  const { source, forTools } = await readTemplateSources(folder, settings);
   if (source === undefined) return undefined;
-  const file = folder.pathOf((await folder.exists(TEMPLATE_FILE)) ? TEMPLATE_FILE : SETTINGS_FILE);
-  return createChatTemplate({ source, file, tokens: specialTokens(settings) });
+  const tokens = specialTokens(settings);
+  const templateOf = async (text: string, name: string): Promise<ChatTemplate> => {
+    const file = folder.pathOf((await folder.exists(name)) ? name : SETTINGS_FILE);
+    return createChatTemplate({ source: text, file, tokens });
+  };
+  const own = await templateOf(source, TEMPLATE_FILE);
+  if (forTools === undefined) return own;
+  const withTools = await templateOf(forTools, TOOLS_TEMPLATE_FILE);
+  return { source, render: (messages, options) => (options.tools ? withTools : own).render(messages, options) };
+}
+
+/** The texts of a folder's chat templates. */
+interface TemplateSources {
+  readonly source: string | undefined;
+  /** The one for conversations with tools, if they have their own. */
+  readonly forTools: string | undefined;
 }
 
 /**
- * Reads the text of a chat template: chat_template.jinja, else `chat_template` in tokenizer_config.json (of several, the
- * one named 'default'). Undefined if there is none.
+ * Reads the texts of chat templates: the separate files, else `chat_template` in tokenizer_config.json, where several
+ * are named 'default' and 'tool_use'.
  * @throws CheckpointError for a file that is too large or not UTF-8.
  */
-export async function readTemplateSource(
-  folder: ModelFolder,
-  settings: readonly unknown[],
-): Promise<string | undefined> {
-  if (await folder.exists(TEMPLATE_FILE)) return templateFile(folder);
-  return templateIn(field(settings[0], 'chat_template'));
+export async function readTemplateSources(folder: ModelFolder, settings: readonly unknown[]): Promise<TemplateSources> {
+  const [source, forTools] = [
+    await templateFile(folder, TEMPLATE_FILE),
+    await templateFile(folder, TOOLS_TEMPLATE_FILE),
+  ];
+  if (source !== undefined) return { source, forTools };
+  const setting = field(settings[0], 'chat_template');
+  return { source: templateIn(setting, 'default'), forTools: forTools ?? templateIn(setting, 'tool_use') };
 }
 
-async function templateFile(folder: ModelFolder): Promise<string> {
-  const file = folder.pathOf(TEMPLATE_FILE);
-  const bytes = await folder.bytes(TEMPLATE_FILE);
+async function templateFile(folder: ModelFolder, name: string): Promise<string | undefined> {
+  if (!(await folder.exists(name))) return undefined;
+  const file = folder.pathOf(name);
+  const bytes = await folder.bytes(name);
   if (bytes.length > 4 * MAX_TEMPLATE) {
     throw fileError(file, `expected at most ${4 * MAX_TEMPLATE} bytes, got ${bytes.length}`);
   }
@@ -228,14 +252,13 @@ async function templateFile(folder: ModelFolder): Promise<string> {
   }
 }
 
-/** Returns a template, or the default one in a list of `{ name, template }`. */
-function templateIn(setting: unknown): string | undefined {
-  const chosen: unknown = Array.isArray(setting)
-    ? field(
-        setting.find((one) => field(one, 'name') === 'default'),
-        'template',
-      )
-    : setting;
+/** Returns a template by name from a list of `{ name, template }`; a single one is the default. */
+function templateIn(setting: unknown, name: string): string | undefined {
+  const all: readonly unknown[] = Array.isArray(setting) ? setting : [{ name: 'default', template: setting }];
+  const chosen = field(
+    all.find((one) => field(one, 'name') === name),
+    'template',
+  );
   return typeof chosen === 'string' && chosen.trim() !== '' ? chosen : undefined;
 }
 
