@@ -27,9 +27,10 @@ import {
   type Storage,
 } from '@peftjs/core';
 import { CheckpointError, ConfigError, mapValues, type CallableMethod, type TargetConfig } from '@peftjs/core/method';
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, baseParameters } from '@peftjs/core/model';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, baseParameters, readAdapterConfig } from '@peftjs/core/model';
 import { full } from '@peftjs/baselines';
 import { referenceExecutor, relativeDistance, toyEvaluationData, toyModel } from '@peftjs/conformance';
+import { loha } from '@peftjs/loha';
 import { lora } from '@peftjs/lora';
 import { describe, expect, it } from 'vitest';
 
@@ -176,6 +177,39 @@ describe.each(Object.entries(methods))('adapters of %s', (_name, method) => {
     await storage.write(`adapter/${ADAPTER_WEIGHTS}`, weights);
     await storage.write(`adapter/${ADAPTER_CONFIG}`, new TextEncoder().encode('{"peft_type": "NO_SUCH"}'));
     await expect(load(storage)).rejects.toThrow(/NO_SUCH/);
+  });
+});
+
+it('an adapter of a merged model names no base, because the name is that of the network before', async () => {
+  const storage = memoryStorage();
+  const merged = mergeAndUnload(attach({ ...toyModel(), revision: 'main' }, full()));
+  const warnings: string[] = [];
+  const restore = onWarning((message) => warnings.push(message));
+  await savePretrained(attach(merged, lora({ r: 2 })), 'adapter', { storage });
+  restore();
+  expect(await readAdapterConfig('adapter', storage)).toMatchObject({ base_model_name_or_path: null, revision: null });
+  expect(warnings).toEqual([
+    "the adapter was trained on a merged copy of 'toy-encoder', so its file names no base model: write the copy by saveMerged, and give its folder as the model",
+  ]);
+});
+
+describe('a sum of adapters', () => {
+  const on = (...adapters: readonly ('ha' | 'lo')[]): PeftModel => {
+    const peft: PeftModel = attach(toyModel(), loha({ r: 2 }), { adapterName: 'ha' });
+    addAdapter(peft, lora({ r: 2 }), { adapterName: 'lo' });
+    const options = { weights: adapters.map(() => 1), adapterName: 'sum', modulesFrom: 'lo' };
+    addWeightedAdapter(peft, { adapters, combinationType: 'cat', ...options });
+    return peft;
+  };
+
+  it('is of the first method that reads LoRA, wherever that is', () => {
+    for (const peft of [on('lo', 'ha'), on('ha', 'lo')]) expect(peft.adapters.get('sum')?.method.name).toBe('lora');
+  });
+
+  it('says what to do if none reads it', () => {
+    expect(() => on('ha')).toThrow(
+      "none of the adapters 'ha' has a method that reads PEFT's LORA: convert one by convertToLora first",
+    );
   });
 });
 

@@ -1,12 +1,17 @@
 import {
   activeAdapter,
   attach,
+  deleteAdapter,
+  getPeftModelStateDict,
   hotswapAdapter,
   memoryStorage,
+  mergeAdapter,
   predict,
   savePretrained,
+  setPeftModelStateDict,
   train,
   type Executor,
+  type PeftModel,
 } from '@peftjs/core';
 import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
@@ -62,6 +67,25 @@ describe('a hot swap', () => {
       expect.objectContaining({ code: 'PEFT_CHECKPOINT' }),
     );
     expect(activeAdapter(peft)).toBe(adapter);
+  });
+
+  it.each<[string, (peft: PeftModel) => void, string]>([
+    ['merged', (peft) => mergeAdapter(peft), "adapter 'default' is merged into the weights"],
+    [
+      'changed',
+      (peft) => setPeftModelStateDict(peft, getPeftModelStateDict(peft)),
+      "adapter 'default' was changed or deleted while other was read",
+    ],
+    ['deleted', (peft) => deleteAdapter(peft, 'default'), "adapter 'default' was changed or deleted"],
+  ])('into an adapter that is %s meanwhile is rejected, and changes nothing', async (_, act, message) => {
+    const storage = memoryStorage();
+    await savePretrained(attach(toyModel(), lora({ r: 2, targetModules })), 'other', { storage });
+    const peft = attach(toyModel(), lora({ r: 4, targetModules }));
+    const swapping = hotswapAdapter(peft, 'other', { methods: [lora], storage, adapterName: 'default' });
+    act(peft);
+    const before = new Map(peft.adapters);
+    await expect(swapping).rejects.toThrow(message);
+    expect(peft.adapters).toEqual(before);
   });
 
   it('into an adapter with the scaling 0 is rejected, unless the other has it too', async () => {

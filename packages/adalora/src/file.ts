@@ -174,7 +174,9 @@ function readOptions(config: AdapterFile['config']): ReadOptions {
   if (!Number.isInteger(options.initR) || options.initR < 1) {
     throw new CheckpointError(`init_r is ${describe(options.initR)}; expected a whole number of at least 1`, 'init_r');
   }
-  return { ...options, ...readPhases(config) };
+  const { targetR = parseAdaloraConfig({}).targetR } = options;
+  // PEFT accepts a target above the initial rank, from which ranks only fall.
+  return { ...options, ...(targetR > options.initR && { targetR: options.initR }), ...readPhases(config) };
 }
 
 /** Returns PEFT's phases, counted from `total_step`. Without it, zero means "not set": the next run sets its own. */

@@ -93,6 +93,15 @@ it("PEFT's ADALORA with allocated ranks is read as the same change of every weig
   expect(adalora.parseConfig(read.config)).toMatchObject({ initR: 3, targetR: 1, tinit: 10, tfinal: null });
 });
 
+it.each([8, undefined])(
+  "PEFT's ADALORA with a target_r of %s above init_r is read with init_r as the target",
+  (target) => {
+    const { config, tensors } = allocatedFile();
+    const read = adalora.fromFile({ config: { ...config, target_r: target }, tensors });
+    expect(read.config).toMatchObject({ initR: 3, targetR: 3 });
+  },
+);
+
 describe('an unpruned file', () => {
   it("is PEFT's ADALORA: everything except masks and scores, and the options that PEFT does not have", () => {
     const file = adalora.toFile({ config, layers, values }, { pruned: false });

@@ -81,7 +81,7 @@ function embeddingFactors(site: Site, { initLoraWeights }: LoraConfig, { r, scal
 function partOfWeight(site: Site, config: LoraConfig, at: Scaled, init: Init): Start {
   assertRank(site, config, at);
   const { weight } = init.frozen(site.path);
-  const factors = config.initLoraWeights === 'olora' ? oloraFactors(weight, at) : pissaFactors(weight, at);
+  const factors = config.initLoraWeights === 'olora' ? oloraFactors(site, weight, at) : pissaFactors(weight, at);
   const subtracted = loraDelta(factors);
   return { ...factors, residual: mapTensor(weight, (value, index) => value - (subtracted[index] as number)) };
 }
@@ -128,13 +128,20 @@ function pissaFactors(weight: HostTensor, { r, scaling }: Scaled): LoraFactors {
  *   W0^T = Q R                          Q [out, k]   R [k, in]
  *   A = R_r^T                           [in, r], the first r rows of R
  *   B = Q_r^T                           [r, out], the first r columns of Q: orthonormal
+ *
+ * PEFT decomposes the weight as it is stored, and subtracts the same when it loads a file: for a transformers Conv1D,
+ * W0 = Q R, A = Q_r and B = R_r.
  */
 
 /**
  * Returns the leading part of a weight [in, out] as factors of rank r.
  * @throws ConfigError when the weight is not finite.
  */
-function oloraFactors(weight: HostTensor, { r, scaling }: Scaled): LoraFactors {
+function oloraFactors({ fanInFanOut }: Site, weight: HostTensor, { r, scaling }: Scaled): LoraFactors {
+  if (fanInFanOut) {
+    const { q, r: triangle } = qr(weight, r); // [in, r], [r, out]
+    return { loraA: q, loraB: triangle, scaling };
+  }
   const { q, r: triangle } = qr(transposed(weight), r); // [out, r], [r, in]
   return { loraA: transposed(triangle), loraB: transposed(q), scaling };
 }

@@ -121,6 +121,20 @@ describe('OLoRA', () => {
       if (input < rank) expect(value).toBe(0); // R [r, in] is upper triangular, A its transpose
     });
   });
+
+  it("takes them of a Conv1D's weight as it is stored, [in, out], as PEFT: A is orthonormal, B triangular", () => {
+    const site = { ...linearSite('m', 6, 10), fanInFanOut: true };
+    const on = onModule({ r: 3, initLoraWeights: 'olora' }, { site });
+    const { loraA, loraB, product } = startOf(on);
+    const gram = numbers(tf.matMul(loraA, loraA, true, false)); // [r, r]
+    gram.forEach((value, index) => expect(value).toBeCloseTo(index % 4 === 0 ? 1 : 0, 5));
+    numbers(loraB).forEach((value, index) => {
+      const [rank, output] = [Math.floor(index / 10), index % 10];
+      if (output < rank) expect(value).toBe(0); // R [r, out] is upper triangular
+    });
+    const whole = tf.add(matrix(on.layer.frozenWeight ?? expect.fail('no residual')), product);
+    expect(relativeDistance(numbers(whole), floats(on.frozen.weight))).toBeLessThan(1e-6);
+  });
 });
 
 describe('LoRA-GA', () => {

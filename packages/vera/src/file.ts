@@ -10,11 +10,14 @@ import {
   tensorAt,
   UnsupportedError,
   writtenTensors,
+  type HostTensor,
+  type HostTensors,
   type ModuleTensors,
   type PeftMethod,
 } from '@peftjs/core/method';
-import { transposed } from '@peftjs/core/linalg';
+import { pickRows, transposed } from '@peftjs/core/linalg';
 import { savesProjection, type VeraConfig } from './config.js';
+import { indices, widest } from './layer.js';
 
 /** PEFT's names of d and b, which every module has, and of the shared matrices, [r, in] and [out, r] on disk. */
 const OWN: ModuleTensors = { veraLambdaD: ['.vera_lambda_d', 'r'], veraLambdaB: ['.vera_lambda_b', 'out'] };
@@ -59,7 +62,8 @@ export const veraFiles: Pick<PeftMethod<VeraConfig>, 'peftTypes' | 'toFile' | 'f
     const { vera_A: veraA, vera_B: veraB, ...own } = tensors;
     const { targetModules, values, sizes } = readTensors({ ...file, config, tensors: own }, OWN);
     if (veraA || veraB || isSaved === true) {
-      for (const [key, name] of Object.entries(SHARED)) values[name] = transposed(matrixOf(tensors, key));
+      const used = file.sites?.filter(({ path }) => targetModules.includes(path));
+      Object.assign(values, sharedMatrices(tensors, used && widest(used)));
     }
     const ranks = [...new Set(Object.values(sizes).map(({ r }) => r))];
     const [r = 0] = ranks;
@@ -70,3 +74,20 @@ export const veraFiles: Pick<PeftMethod<VeraConfig>, 'peftTypes' | 'toFile' | 'f
     throw new CheckpointError(`r is ${describe(config.r)}, but the tensors hold ${held} ranks: expected one r`, 'r');
   },
 };
+
+/**
+ * Reads A and B as far as modules of these features use them: in PEFT, those of all adapters of a model are as wide as
+ * its first VeRA needs.
+ */
+function sharedMatrices(
+  tensors: HostTensors,
+  [inFeatures, outFeatures]: readonly [number, number] = [Infinity, Infinity],
+): HostTensors {
+  const veraA = transposed(matrixOf(tensors, 'vera_A')); // [in, r]
+  const veraB = matrixOf(tensors, 'vera_B'); // [out, r]
+  return { veraA: firstRows(veraA, inFeatures), veraB: transposed(firstRows(veraB, outFeatures)) };
+}
+
+function firstRows(matrix: HostTensor, most: number): HostTensor {
+  return pickRows(matrix, indices(Math.min(matrix.shape[0] as number, most)));
+}

@@ -80,7 +80,8 @@ function firstOf(matrix: Tensor, size: readonly [number, number]): Tensor {
   return matrix.shape.every((length, axis) => length === size[axis]) ? matrix : tf.slice(matrix, [0, 0], [...size]);
 }
 
-function indices(count: number): number[] {
+/** Returns 0, 1, .. below `count`. */
+export function indices(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index);
 }
 

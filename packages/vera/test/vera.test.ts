@@ -4,6 +4,7 @@ import {
   attach,
   countParameters,
   getPeftModelStateDict,
+  hostTensor,
   loadPretrained,
   memoryStorage,
   onWarning,
@@ -99,6 +100,25 @@ describe('a file', () => {
     expect(() => vera.fromFile({ config, tensors: rest })).toThrow(
       expect.objectContaining({ code: 'PEFT_CHECKPOINT', path: 'vera_B' }),
     );
+  });
+
+  it("whose shared matrices are wider than its modules need, as PEFT's second VeRA of a model, uses their first parts", () => {
+    const sites = [linearSite('q', 4, 3)];
+    const tensors = {
+      'q.vera_lambda_d': hostTensor(Float32Array.of(1, 1), [2]),
+      'q.vera_lambda_b': hostTensor(Float32Array.of(1, 1, 1), [3]),
+      vera_A: hostTensor(
+        Float32Array.from({ length: 12 }, (_, index) => index),
+        [2, 6],
+      ),
+      vera_B: hostTensor(
+        Float32Array.from({ length: 10 }, (_, index) => index),
+        [5, 2],
+      ),
+    };
+    const { values } = vera.fromFile({ config: { r: 2, save_projection: true }, tensors, sites });
+    expect(values.veraA).toEqual(hostTensor(Float32Array.of(0, 6, 1, 7, 2, 8, 3, 9), [4, 2]));
+    expect(values.veraB).toEqual(hostTensor(Float32Array.of(0, 2, 4, 1, 3, 5), [2, 3]));
   });
 
   it('whose shared matrices have another width is rejected by name', async () => {

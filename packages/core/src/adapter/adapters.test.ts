@@ -13,6 +13,7 @@ import {
   disableAdapter,
   fullPrecision,
   mergeAdapter,
+  mergeAndUnload,
   setAdapter,
   unmergeAdapter,
 } from './adapters.js';
@@ -84,6 +85,37 @@ describe('fullPrecision', () => {
     replaceAdapter(whole, { values: {} });
     expect(whole.adapters.get('a')?.values).toEqual({});
     expect(peft.adapters.get('a')).toBe(before);
+  });
+});
+
+describe('a merged model', () => {
+  const model = {
+    ...toyModel(),
+    fullPrecision: () => Promise.resolve(toyModel()),
+    withLabels: (labels: number | readonly string[]) => ({ ...toyModel(), outputs: labels as number }),
+  };
+  const merged = mergeAndUnload(attached(model));
+
+  it('is merged in full precision too', async () => {
+    const { model: whole } = await fullPrecision(attached(merged));
+    expect(whole.weights).toEqual(merged.weights);
+    expect(whole.pretrainedHead).toBe(true);
+  });
+
+  it('is merged under another head too, and keeps its own where that has as many outputs', () => {
+    const [two, three] = [2, 3].map((outputs) => merged.withLabels?.(outputs));
+    const { 'classifier.weight': weight, 'classifier.bias': bias } = model.weights;
+    expect(two?.weights).toEqual({ ...merged.weights, 'classifier.weight': weight, 'classifier.bias': bias });
+    expect(two?.pretrainedHead).toBeUndefined();
+    expect(three?.weights).toEqual(merged.weights);
+    expect(three?.pretrainedHead).toBe(true);
+  });
+
+  it('has a fingerprint of its own, which follows from the network and the merged weights', () => {
+    const twice = mergeAndUnload(attached(merged));
+    const known = [model, merged, twice].map(({ fingerprint }) => fingerprint);
+    expect(new Set(known).size).toBe(3);
+    expect(mergeAndUnload(attached(model)).fingerprint).toBe(merged.fingerprint);
   });
 });
 

@@ -4,7 +4,7 @@ import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
 import type { AdapterLayer, FrozenModule } from '../contracts/layer.js';
 import type { ConfiguredMethod } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
-import { outputMeaning } from '../head.js';
+import { isInHead, outputMeaning, outputsOf, type OutputMeaning } from '../head.js';
 import { aFunction, aText, aTextList } from '../kinds.js';
 import { activeParts, inOrder, layerParts, savedParts, tiedForwardOf, type Part } from './active-parts.js';
 import { frozenModule, newAdapter, type AttachOptions } from './attach.js';
@@ -218,18 +218,55 @@ export function mergeAndUnload(peft: PeftModel, options: MergeOptions = {}): Mod
     [...(headOf ? savedParts(headOf) : []), ...layersOf(peft, names)],
     safeMerge,
   );
-  const { model } = peft;
+  return withMerged(peft.model, folded, { pretrainedHead: true, ...(headOf && outputMeaning(headOf)) });
+}
+
+/**
+ * Returns a model with merged weights. The models that it makes of itself get them too, but one with another number of
+ * outputs only those outside the head.
+ */
+function withMerged(
+  model: Model,
+  folded: HostTensors,
+  meaning: OutputMeaning & Pick<Model, 'pretrainedHead'> = {},
+): Model {
+  const { fullPrecision, withLabels } = model;
   const untied = (model.tied ?? []).filter(({ site }) => `${site.path}.weight` in folded);
+  const below = Object.fromEntries(Object.entries(folded).filter(([name]) => !isInHead(model, name)));
   return {
     ...model,
     ...(untied.length > 0 && {
       sites: [...model.sites, ...untied.map(({ site }) => site)],
       tied: model.tied?.filter((each) => !untied.includes(each)) ?? [],
     }),
+    ...(Object.keys(folded).length > 0 && { isMerged: true, fingerprint: mergedFingerprint(model, folded) }),
     weights: { ...model.weights, ...folded },
-    pretrainedHead: true,
-    ...(headOf && outputMeaning(headOf)),
+    ...meaning,
+    ...(fullPrecision && { fullPrecision: async () => withMerged(await fullPrecision(), folded, meaning) }),
+    ...(withLabels && {
+      withLabels: (...wanted) => {
+        const other = withLabels(...wanted);
+        const isSame = outputsOf(other) === outputsOf(model);
+        return isSame ? withMerged(other, folded, { pretrainedHead: true }) : withMerged(other, below);
+      },
+    }),
   };
+}
+
+/** Returns a model's fingerprint with 64 bits more for merged weights: no SHA-256, because that is asynchronous. */
+function mergedFingerprint({ fingerprint }: Model, folded: HostTensors): string {
+  let [a, b] = [0, 0];
+  for (const [name, { data }] of Object.entries(folded)) {
+    const bits = new Int32Array(data.buffer, data.byteOffset, data.length);
+    for (const words of [new TextEncoder().encode(name), bits]) {
+      for (const word of words) {
+        a = Math.imul(a ^ word, 0x9e3779b1);
+        b = Math.imul(b ^ word, 0x85ebca77);
+        [a, b] = [a ^ (a >>> 15), b ^ (b >>> 13)]; // a word's highest bit would otherwise reach no other bit
+      }
+    }
+  }
+  return `${fingerprint}+${[a, b].map((half) => (half >>> 0).toString(16).padStart(8, '0')).join('')}`;
 }
 
 /**

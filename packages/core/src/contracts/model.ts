@@ -41,6 +41,10 @@ export interface Model {
   readonly unused?: readonly string[];
   /** Loads the same model with its original float32 weights, where these are held in few bits. See `fullPrecision`. */
   readonly fullPrecision?: () => Promise<Model>;
+  /** Returns the same network with another head, for this number of outputs or these names of them. */
+  readonly withLabels?: (labels: number | readonly string[], meaning?: Pick<Model, 'problemType'>) => Model;
+  /** Whether adapters were merged into its weights, so that `name` is that of another network. Default false. */
+  readonly isMerged?: boolean;
   /** The task the outputs are for. Default 'sequence-classification'. */
   readonly task?: Task;
   /** The number of outputs: classes, or words of a vocabulary. Default: the outputs of the head's last module. */

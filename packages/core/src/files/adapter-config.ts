@@ -1,4 +1,4 @@
-import { describe } from '../config.js';
+import { describe, warnOnce } from '../config.js';
 import { CheckpointError } from '../errors.js';
 import {
   isInHead,
@@ -30,18 +30,27 @@ const MAX_ITEMS = 10_000;
 /** The fields of adapter_config.json. */
 export type ConfigFields = AdapterFile['config'];
 
-/** Returns the fields of an adapter's adapter_config.json, in PEFT's names. */
+/**
+ * Returns the fields of an adapter's adapter_config.json, in PEFT's names. No base is named for a merged model, whose
+ * name a reader would open without what was merged.
+ */
 export function configFields(
   model: Model,
   { saved, config, labels, problemType }: Adapter,
   file: ConfigFields,
 ): ConfigFields {
+  const base = model.isMerged ? undefined : model;
+  if (!base) {
+    warnOnce(
+      `the adapter was trained on a merged copy of '${model.name}', so its file names no base model: write the copy by saveMerged, and give its folder as the model`,
+    );
+  }
   return {
     auto_mapping: null,
-    base_model_name_or_path: model.name,
+    base_model_name_or_path: base?.name ?? null,
     inference_mode: true,
     modules_to_save: savedNames(model, saved),
-    revision: model.revision ?? null,
+    revision: base?.revision ?? null,
     task_type: readsImages(model) ? null : TASK_TYPES[model.task ?? 'sequence-classification'],
     ...(labels && labelFields(labels)), // PEFT has no such fields and ignores them with a warning
     ...(problemType && { problem_type: problemType }),

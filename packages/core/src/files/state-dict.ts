@@ -78,7 +78,7 @@ function assertNotMerged({ merged }: Pick<PeftModel, 'merged'>, name: string): v
  * Replaces the values of a LoRA adapter by those of another one in a folder; changes `peft` in place. No shape or
  * scaling changes, so compiled programs keep running. The new adapter must adapt the same modules or some of them, with
  * the same ranks or lower ones. Lower ranks are padded with zeros, and another scaling is multiplied into B.
- * @throws ConfigError for an unknown adapter, or one that is merged.
+ * @throws ConfigError for an unknown adapter, or one that is merged; or changed or deleted while the folder is read.
  * @throws UnsupportedError when one of the two is more than A and B, or only the present one has the scaling 0.
  * @throws CheckpointError when the new one has more modules or ranks or trains other tokens, or its folder is broken;
  * nothing has changed then.
@@ -92,6 +92,10 @@ export async function hotswapAdapter(
   const current = adapterNamed(peft, options.adapterName);
   assertNotMerged(peft, current.name);
   const stored = await readAdapter(peft.model, folder, options);
+  assertNotMerged(peft, current.name);
+  if (peft.adapters.get(current.name) !== current) {
+    throw new ConfigError(`adapter '${current.name}' was changed or deleted while ${folder} was read`, 'adapterName');
+  }
   const incoming = restoreAdapter(peft.model, peft.seed, stored);
   assertSubset(current, incoming, stored.source);
   assertSameTokens(current, incoming, stored.source);

@@ -16,6 +16,7 @@ import type { AdapterLayer, LoraFactors } from '../contracts/layer.js';
 import { anInteger, aNumberList, aText, aTextList } from '../kinds.js';
 import { createRng } from '../rng.js';
 import { loraAdapter, type ModuleFactors } from './convert.js';
+import { LORA, readsLora } from './lora-file.js';
 
 /** Options of `addWeightedAdapter`. */
 export interface WeightedAdapterOptions {
@@ -86,7 +87,7 @@ export function addWeightedAdapter(peft: PeftModel, options: WeightedAdapterOpti
   }
   const type = adapters.length === 1 ? 'linear' : parsed.combinationType;
   const density = densityFor(type, parsed.density);
-  const [first] = adapters as [Adapter, ...Adapter[]];
+  const method = methodOf(adapters);
   const savedFrom = modulesFrom === undefined ? sharedModules(adapters) : adapterNamed(peft, modulesFrom);
   const factors = adapters.map((adapter) => factorsOf(adapter));
   const ranks = factors.flatMap((own) => [...own.values()].map(({ loraA }) => loraA.shape[1] as number));
@@ -101,7 +102,7 @@ export function addWeightedAdapter(peft: PeftModel, options: WeightedAdapterOpti
     if (parts.length === 0) return [];
     return [{ site, factors: combined(type, parts, { ...combination, rng: rng.fork(site.path) }) }];
   });
-  insertAdapter(peft, loraAdapter(peft.model, peft.seed, modules, { name, method: first.method, savedFrom }));
+  insertAdapter(peft, loraAdapter(peft.model, peft.seed, modules, { name, method, savedFrom }));
 }
 
 /**
@@ -112,6 +113,16 @@ function densityFor(type: CombinationType, density: number | undefined): number 
   if (least === undefined || (density !== undefined && density >= least && density <= 1)) return density ?? 1;
   const bounds = `${least > 0 ? 'above' : 'from'} 0 to 1`;
   throw new ConfigError(`density is ${describe(density)}; '${type}' needs a share ${bounds}`, 'density');
+}
+
+/** Returns the first method that makes a LoRA of the factors. @throws UnsupportedError when there is none. */
+function methodOf(adapters: readonly Adapter[]): Adapter['method'] {
+  const found = adapters.find(({ method }) => readsLora(method));
+  if (found) return found.method;
+  throw new UnsupportedError(
+    `none of the adapters ${adapters.map(({ name }) => `'${name}'`).join(', ')} has a method that reads PEFT's ${LORA}: convert one by convertToLora first`,
+    'adapters',
+  );
 }
 
 /** Returns the factors of every module of an adapter. @throws UnsupportedError when it is more than that. */

@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { mergeAndUnload } from '../adapter/adapters.js';
 import { attach, defineMethod, type AttachOptions } from '../adapter/attach.js';
 import type { Executor } from '../contracts/executor.js';
-import type { TrainingData } from '../contracts/model.js';
+import type { Model, TrainingData } from '../contracts/model.js';
 import { crossEntropy } from '../losses/losses.js';
 import { adamW } from '../optimizers/adamw.js';
 import { lion } from '../optimizers/lion.js';
@@ -20,7 +21,7 @@ interface Changed {
   readonly options?: Partial<TrainOptions>;
   readonly targetModules?: string[];
   readonly attached?: AttachOptions;
-  readonly modelSeed?: number;
+  readonly model?: Model;
   readonly trained?: TrainingData;
 }
 
@@ -28,17 +29,19 @@ const run = ({
   options = {},
   targetModules = ['query'],
   attached = {},
-  modelSeed = 1,
+  model = toyModel(),
   trained = toyTrainingData(1, 2),
 }: Changed = {}) =>
-  train(
-    attach(toyModel(modelSeed), defineMethod(wholeModules())({ targetModules }), { seed: 1, ...attached }),
-    trained,
-    {
-      ...{ executor, epochs: 1, learningRate: 0.01, learningRates: { head: 0.02 }, selection: { data } },
-      ...options,
-    },
-  );
+  train(attach(model, defineMethod(wholeModules())({ targetModules }), { seed: 1, ...attached }), trained, {
+    ...{ executor, epochs: 1, learningRate: 0.01, learningRates: { head: 0.02 }, selection: { data } },
+    ...options,
+  });
+
+function merged(): Model {
+  const { capabilities, ...others } = wholeModules();
+  const method = defineMethod({ ...others, capabilities: { ...capabilities, mergeable: true } });
+  return mergeAndUnload(attach(toyModel(), method()));
+}
 
 beforeAll(async () => {
   executor = await referenceExecutor();
@@ -81,7 +84,8 @@ describe('a run resumes', () => {
     ['earlyStopping.patience was not set and is now 1', { options: { earlyStopping: { patience: 1 } } }],
     ['seed was 1 and is now 2', { attached: { seed: 2 } }],
     ['model.trainedModules was ["classifier"] and is now []', { attached: { trainHead: false } }],
-    ['model.fingerprint was "toy-encoder-1" and is now "toy-encoder-2"', { modelSeed: 2 }],
+    ['model.fingerprint was "toy-encoder-1" and is now "toy-encoder-2"', { model: toyModel(2) }],
+    ['model.fingerprint was "toy-encoder-1" and is now "toy-encoder-1+', { model: merged() }],
     ['method.targetModules was ["query"] and is now ["value"]', { targetModules: ['value'] }],
     ['data.batchesPerEpoch was 2 and is now 3', { trained: toyTrainingData(1, 3) }],
   ])('not if %s', async (change, { options, ...changed }) => {
