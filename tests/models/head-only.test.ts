@@ -115,6 +115,17 @@ describe.each(Object.entries(executors))('a training of the head alone on %s', (
   );
 });
 
+it('trains the head alone on texts of as many tokens as the network is wide', async () => {
+  const { model, data } = tasks.classification;
+  const width = model.sites.find(({ kind }) => kind === 'embedding')?.outFeatures ?? NaN;
+  const long = { ...data, rows: data.rows.map((row) => ({ ...row, text: `${row.text} `.repeat(9) })) };
+  const full = trainingData(encodeRows(long, model.tokenizer, { maxTokens: width }), batches);
+  expect(full.epoch(0)[0]?.inputs.inputIds?.shape[1]).toBe(width);
+  const executor = executors['the compiled engine'];
+  const split = await trained({ model, executor, data: full }, {});
+  expectClose(split.numbers, (await trained({ model: whole(model), executor, data: full }, {})).numbers);
+});
+
 const ofTexts = [...networks, ...decoders].filter((network) => headsOf(tiny(network)).includes('classes'));
 /** ModernBERT's head starts with modules that are frozen if the checkpoint has them, and trained otherwise. */
 const withoutHead: Changes = {

@@ -74,7 +74,7 @@ export function openEmbedding(inference: Inference): {
       if (own.modules && pooling !== 'none') throw fixedPooling(embedder.name, own.modules);
       const rows = await tokens.outputs(texts, choice);
       const lengths = texts.map(({ ids }) => ids.length);
-      const longest = Math.max(...lengths);
+      const longest = lengths.reduce((most, length) => Math.max(most, length), 0);
       const width = (rows[lengths.indexOf(longest)] as Float32Array).length / longest; // it has no padding
       if (pooling === 'none') {
         const filled = rows.map((row, text) => row.subarray(0, (lengths[text] as number) * width));

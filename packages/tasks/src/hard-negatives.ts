@@ -87,7 +87,7 @@ export async function mineHardNegatives(dataSet: DataSet, options: HardNegatives
   const { embed, embedQueries = embed } = options;
   const positives = positivesOf(dataSet);
   const sizes = [...positives.values()].map(({ size }) => size);
-  const most = Math.max(1, ...sizes);
+  const most = sizes.reduce((largest, size) => Math.max(largest, size), 1); // too many for the arguments of a call
   const rules = rulesOf(parsed, most);
   const documents = [...new Set([...corpus, ...[...positives.values()].flatMap((own) => [...own])])];
   const numbers = new Map(documents.map((text, index) => [text, index]));

@@ -48,6 +48,13 @@ describe('the loss on the logits of a teacher', () => {
     expect(ofLogits(distillation({ alpha: 0 })).loss).toBeCloseTo(own, 5);
   });
 
+  it('refuses a teacher with another number of outputs', () => {
+    const ofOne = () => computed(distillation(), tf.ones([3, 1]), tf.tensor2d(OUTPUTS), WEIGHTS);
+    expect(ofOne).toThrow("'teacher' has 1 numbers for each row; the model gives 3");
+    const ofOneText = () => computed(embeddingDistillation(), tf.ones([3, 2]), tf.ones([6, 2]), WEIGHTS);
+    expect(ofOneText).toThrow("'teacher' has 2 numbers for each row; the model gives 4");
+  });
+
   it('is 0 without rows that count', () => {
     expect(ofLogits(distillation(), [0, 0, 0]).loss).toBe(0);
   });

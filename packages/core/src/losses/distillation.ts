@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { parseOptions, positive } from '../config.js';
+import { ShapeError } from '../errors.js';
 import { tensorAt } from '../tensors.js';
 import { cosines } from './embeddings.js';
 import { weightedMean, type Loss, type LossBatch } from './loss.js';
@@ -47,7 +48,8 @@ export function distillation(options: DistillationOptions = {}): Loss {
     settings: { temperature, alpha },
     labels: 'classification',
     loss(logits, batch) {
-      const taught = tf.logSoftmax(tf.div(tensorAt(batch.inputs, TEACHER), temperature)); // [batch, classes]
+      const [, classes = 0] = logits.shape;
+      const taught = tf.logSoftmax(tf.div(taughtIn(batch, classes), temperature)); // [batch, classes]
       const learnt = tf.logSoftmax(tf.div(logits, temperature));
       const divergence = tf.sum(tf.mul(tf.exp(taught), tf.sub(taught, learnt)), -1); // [batch]
       const ofTeacher: Scalar = tf.mul(weightedMean(divergence, batch.rowWeights), temperature ** 2 * alpha);
@@ -67,8 +69,8 @@ export interface EmbeddingDistillationOptions {
 
 /**
  * Distillation of embeddings, as sentence-transformers' `MSELoss`: the distance of the model's embedding of each text
- * from the teacher's, averaged over texts by the weights of their rows. `inputs.teacher` is `[batch, columns * width]`,
- * a row of what `predict` gives for rows of several texts. Labels are not read.
+ * from the teacher's, averaged over texts by the weights of their rows. `inputs.teacher` is `[batch, columns * width]`:
+ * for each row the embeddings of its texts, one after the other. Labels are not read.
  * @throws ConfigError for an unknown distance.
  */
 export function embeddingDistillation(options: EmbeddingDistillationOptions = {}): Loss {
@@ -78,7 +80,7 @@ export function embeddingDistillation(options: EmbeddingDistillationOptions = {}
     name: 'embedding-distillation',
     settings: { distance },
     loss(outputs, batch) {
-      const taught = byColumns(tensorAt(batch.inputs, TEACHER), outputs, batch);
+      const taught = byColumns(outputs, batch);
       const apart =
         distance === 'cosine'
           ? tf.sub(1, cosines(outputs, taught))
@@ -90,7 +92,16 @@ export function embeddingDistillation(options: EmbeddingDistillationOptions = {}
 }
 
 /** Orders the teacher's embeddings as the model's: `[batch, columns * width]` -> `[columns * batch, width]`. */
-function byColumns(taught: Tensor, outputs: Tensor, { rowWeights }: LossBatch): Tensor {
-  const columns = outputs.shape[0] / rowWeights.shape[0];
+function byColumns(outputs: Tensor, batch: LossBatch): Tensor {
+  const [texts = 0, width = 0] = outputs.shape;
+  const columns = texts / batch.rowWeights.shape[0];
+  const taught = taughtIn(batch, columns * width);
   return columns === 1 ? taught : tf.concat(tf.split(taught, columns, 1));
+}
+
+/** Returns the teacher's outputs `[batch, width]`. @throws ShapeError for another width: one number would broadcast. */
+function taughtIn({ inputs }: LossBatch, width: number): Tensor {
+  const taught = tensorAt(inputs, TEACHER);
+  if (taught.shape[1] === width) return taught;
+  throw new ShapeError(`'${TEACHER}' has ${taught.shape[1]} numbers for each row; the model gives ${width}`, TEACHER);
 }

@@ -88,7 +88,10 @@ function featureReader(whole: Runtime, { features }: SplitForward, data: Trainin
       settle(batch, texts);
       const rows: Float32Array[] = [];
       for (const text of texts) rows.push(await featuresOf(text));
-      read.push({ ...batch, inputs: { ...batch.inputs, [FEATURES]: hostRows(rows) } });
+      const features = hostRows(rows);
+      // A text of the batch may happen to have as many tokens as features.
+      const axes = { ...batch.axes, [FEATURES]: ['batch', features.shape[1] as number] } as const;
+      read.push({ ...batch, inputs: { ...batch.inputs, [FEATURES]: features }, axes });
     }
     return read;
   };

@@ -13,12 +13,12 @@ export type RowValues = HostTensor | readonly Float32Array[];
  * @param given a tensor for each name, `[rows, ..]`, or an array for each row, as `predict` returns them: entry n
  * belongs to row n of the data
  * @throws ConfigError for a name that the batches already have, DataError for a row without a value; both when the
- * batches are made.
+ * batches are made. DataError for arrays of different lengths.
  */
 export function withInputs(data: TrainingData, given: Readonly<Record<string, RowValues>>): TrainingData {
   assertArgument('data', data, someTrainingData);
   assertArgument('given', given, namedTensors);
-  const values = mapValues(given, (of) => ('shape' in of ? of : hostRows(of)));
+  const values = mapValues(given, (of, name) => ('shape' in of ? of : stacked(of, name)));
   const add = (batch: Batch): Batch => withRows(batch, values);
   return {
     ...withBatches(data, add),
@@ -29,6 +29,17 @@ export function withInputs(data: TrainingData, given: Readonly<Record<string, Ro
       },
     }),
   };
+}
+
+/** Stacks an array for each row. @throws DataError for one of another length. */
+function stacked(rows: readonly Float32Array[], name: string): HostTensor {
+  const width = rows[0]?.length ?? 0;
+  const odd = rows.findIndex(({ length }) => length !== width);
+  if (odd < 0) return hostRows(rows);
+  throw new DataError(
+    `'${name}' has ${width} numbers for row 0 and ${rows[odd]?.length} for row ${odd}: expected as many for each row`,
+    name,
+  );
 }
 
 /** Returns training data with each batch changed. Rows can no longer be held out. */
