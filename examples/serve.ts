@@ -1,20 +1,37 @@
 // Serves a classifier over HTTP, with two adapters on one model: POST / { "text": "It broke.", "adapter": "lora" }
-import { createServer } from 'node:http';
-import { json } from 'node:stream/consumers';
+import { createServer, type IncomingMessage } from 'node:http';
 import { compiled, PeftError, pipeline } from 'peftjs';
+
+const MOST_BYTES = 64 * 1024; // tokenising a long text keeps this thread from answering others
 
 export const classify = await pipeline('text-classification', 'adapters/sora', {
   adapters: { lora: 'adapters/lora' }, // the first adapter is called 'default'
   executor: compiled({ worker: true }), // computes in a worker thread, so that this one can answer requests
 });
 
+/** The body of a request; undefined if it is too long, which is read to its end so that the client hears of it. */
+async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes <= MOST_BYTES) chunks.push(chunk);
+  }
+  return bytes <= MOST_BYTES ? Buffer.concat(chunks).toString() : undefined;
+}
+
 export const server = createServer((request, response) => {
   const reply = (status: number, body: unknown) => {
+    response.shouldKeepAlive &&= server.listening; // a server that ends lets its clients go
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   };
-  json(request)
+  bodyOf(request)
     .then(async (body) => {
-      const { text, adapter = 'default' } = Object(body) as { text: string; adapter?: string };
+      if (body === undefined) {
+        reply(413, { error: `Expected at most ${MOST_BYTES} bytes.` });
+        return;
+      }
+      const { text, adapter = 'default' } = Object(JSON.parse(body)) as { text: string; adapter?: string };
       reply(200, await classify(text, { adapter, topK: 2 })); // requests that wait share the next batch
     })
     .catch((error: unknown) => {
@@ -23,3 +40,4 @@ export const server = createServer((request, response) => {
     });
 });
 server.listen(Number(process.env.PORT ?? 8123), () => console.log('serving', server.address()));
+process.once('SIGTERM', () => server.close(() => process.exit())); // answers the requests that it has, and takes no more

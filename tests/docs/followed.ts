@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { copyFile, mkdir, symlink } from 'node:fs/promises';
+import { copyFile, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { root, textOf } from '../workspace/repository.js';
@@ -80,6 +80,9 @@ async function install(names: string, folder: string): Promise<void> {
     const link = join(folder, 'node_modules/.bin', bin);
     if (wanted.includes(owner) && !existsSync(link)) await symlink(installed(join('.bin', bin)), link);
   }
+  if (compiled || !wanted.includes('vitest')) return;
+  const shared = join(root, 'vitest.shared.ts'); // resolves sources: Vitest heeds no conditions of NODE_OPTIONS
+  await writeFile(join(folder, 'vitest.config.ts'), `export { default } from ${JSON.stringify(shared)};\n`);
 }
 
 /** The package of each program that pages run. */

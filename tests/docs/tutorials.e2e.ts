@@ -32,7 +32,7 @@ const seen: Readonly<Record<string, RegExp>> = {
   sora: /^ +6 +\d+ +\d+ /m,
   'tag-entities': /entityF1: \d/,
   'tune-served': /^\d+ tensors of the graph changed, rounded by at most 0$/m,
-  'write-a-method': /trainable params: [\d,]+/,
+  'write-a-method': /✓.* method\.test\.ts[^]*trainable params: [\d,]+/,
 };
 
 /** The encoder of the reader: small and random, unless PEFTJS_MINILM names a trained one. */

@@ -1,5 +1,5 @@
 import { pathToFileURL } from 'node:url';
-import { ConfigError, type PeftMethod } from '@peftjs/core/method';
+import { ConfigError, warnOnce, type PeftMethod } from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
 import { dependencies, findPackage, packageEntry, readManifest } from './packages.js';
 
@@ -27,8 +27,16 @@ export interface ResolvedMethod {
   readonly offer: AvailableMethod;
 }
 
-/** Functions that every method has. */
-const FUNCTIONS = ['parseConfig', 'adapt', 'toFile', 'fromFile'] as const satisfies readonly (keyof PeftMethod)[];
+/** The types of what every method has, and what opening any adapter reads of each of them. */
+const MEMBERS = {
+  name: 'string',
+  parseConfig: 'function',
+  adapt: 'function',
+  toFile: 'function',
+  fromFile: 'function',
+  capabilities: 'object',
+  peftTypes: 'object',
+} as const satisfies Partial<Record<keyof PeftMethod, string>>;
 
 /** Lists the methods of this package's dependencies, then those of the project in the working directory. */
 export async function availableMethods(): Promise<AvailableMethod[]> {
@@ -41,28 +49,40 @@ export async function availableMethods(): Promise<AvailableMethod[]> {
  * @throws ConfigError if there is none, or if two packages claim the name.
  */
 export async function resolveMethod(name: string): Promise<ResolvedMethod> {
-  return resolvedAmong(await availableMethods(), name);
+  const offer = await offerOf(await availableMethods(), name);
+  return { method: await loaded(offer), offer };
 }
 
-/** Loads every available method, for opening adapters of any of them. */
+/**
+ * Loads every available method, for opening adapters of any of them. This package's own come first, so that they read
+ * what others claim, too. One that does not load is left out with a warning: most adapters are not its own.
+ */
 export async function everyMethod(): Promise<PeftMethod[]> {
   const offers = await availableMethods();
-  const resolved = await Promise.all(offers.map(({ name }) => resolvedAmong(offers, name)));
-  return resolved.map(({ method }) => method);
+  const methods = offers.map((offer) =>
+    loaded(offer).catch((error: unknown) => {
+      const line = (error as Error).message.replace(/\s*\n\s*/g, ' ');
+      warnOnce(`the method '${offer.name}' of ${offer.packageName} does not load and is left out: ${line}`);
+      return [];
+    }),
+  );
+  return (await Promise.all(methods)).flat();
 }
 
-async function resolvedAmong(offers: readonly AvailableMethod[], name: string): Promise<ResolvedMethod> {
-  const offer = await offerOf(offers, name);
+/** Imports a method. @throws ConfigError if the export is not one, or what the package's code throws. */
+async function loaded(offer: AvailableMethod): Promise<PeftMethod> {
   const { packageName, folder } = offer;
   const entry = packageEntry(packageName, folder); // in the folder whose manifest made the offer, not in another copy
   if (entry === undefined) throw new ConfigError(`the package '${packageName}' has no entry point to import`, 'method');
   const module = (await import(pathToFileURL(entry).href)) as Record<string, unknown>;
   const method = module[offer.exportName] as PeftMethod | undefined;
-  const missing = FUNCTIONS.filter((member) => typeof method?.[member] !== 'function');
-  if (method && missing.length === 0) return { method, offer };
+  const missing = Object.entries(MEMBERS).filter(
+    ([member, type]) => typeof method?.[member as keyof PeftMethod] !== type,
+  );
+  if (method && missing.length === 0) return method;
   throw new ConfigError(
     `${packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is not a method: ` +
-      `expected the result of defineMethod, got an object without ${missing.join(', ')}`,
+      `expected the result of defineMethod, got an object without ${missing.map(([member]) => member).join(', ')}`,
     'method',
   );
 }

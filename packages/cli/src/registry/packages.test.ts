@@ -3,10 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { onWarning } from '@peftjs/core';
 import { CheckpointError } from '@peftjs/core/method';
+import { lora } from '@peftjs/lora';
 import { numericVersions } from '../study/trials.js';
 import { program } from '../commands/main.js';
-import { resolveMethod } from './methods.js';
+import { everyMethod, resolveMethod } from './methods.js';
 import { packageFolder } from './packages.js';
 
 const before = process.cwd();
@@ -30,8 +32,13 @@ beforeAll(async () => {
   await install('@peftjs/core', { version: '99.0.0' });
   await install('onnxruntime-node', { version: '99.0.0' });
   await install('@peftjs/lora', { version: '99.0.0', peft: { methods: { lora: 'other' } } });
-  const method = 'export const theirs = { parseConfig() {}, adapt() {}, toFile() {}, fromFile() {} };';
+  const functions = 'parseConfig() {}, adapt() {}, toFile() {}, fromFile() {}';
+  const method = `export const theirs = { name: 'theirs', peftTypes: ['THEIRS'], capabilities: {}, ${functions} };`;
   await install('their-method', { version: '1.2.3', peft: { methods: { theirs: 'theirs' } } }, method);
+  await install('same-method', { peft: { methods: { lora: 'theirs' } } }, method.replace("'theirs'", "'lora'"));
+  await install('half-method', { peft: { methods: { half: 'half' } } }, `export const half = { ${functions} };`);
+  await install('thrown-method', { peft: { methods: { thrown: 'a' } } }, "throw new Error('not yet\\n  written');");
+  await install('entryless-method', { main: 'gone.js', peft: { methods: { gone: 'a' } }, exports: {} });
   const exports = { './commands': './index.js' };
   const add = "export const addTheirs = (program) => program.command('theirs'); export const addNothing = 1;";
   await install('their-commands', { exports, peft: { commands: { theirs: 'addTheirs' } } }, add);
@@ -63,6 +70,34 @@ describe('where the command runs, with other versions of packages that peft-benc
       version: '1.2.3',
       folder: join(folder, 'node_modules/their-method'),
     });
+  });
+});
+
+describe('methods of packages that are not finished, or claim the name of another', () => {
+  beforeAll(async () => {
+    const names = ['same-method', 'half-method', 'thrown-method', 'entryless-method', 'their-method'];
+    const dependencies = Object.fromEntries(names.map((name) => [name, '1']));
+    await writeFile(join(folder, 'package.json'), JSON.stringify({ dependencies }));
+  });
+  afterAll(() => writeFile(join(folder, 'package.json'), manifestOn('their-commands')));
+
+  it('do not stop opening adapters of others', async () => {
+    const warnings: string[] = [];
+    const restore = onWarning((warning) => void warnings.push(warning));
+    const methods = await everyMethod();
+    restore();
+    expect(methods.map(({ name }) => name)).toEqual(expect.arrayContaining(['lora', 'sora', 'theirs']));
+    expect(methods.find(({ name }) => name === 'lora')).toBe(lora);
+    expect(warnings.sort()).toEqual([
+      "the method 'gone' of entryless-method does not load and is left out: the package 'entryless-method' has no entry point to import",
+      expect.stringMatching(/^the method 'half' of half-method .* an object without name, capabilities, peftTypes$/),
+      "the method 'thrown' of thrown-method does not load and is left out: not yet written",
+    ]);
+  });
+
+  it('are refused where they are asked for by name', async () => {
+    await expect(resolveMethod('lora')).rejects.toThrow(/is claimed by @peftjs\/lora and same-method/);
+    await expect(resolveMethod('thrown')).rejects.toThrow(/not yet/);
   });
 });
 

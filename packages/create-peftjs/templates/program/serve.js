@@ -1,16 +1,32 @@
 // Answers POST requests with the label of their text: curl -d "The screen is black." localhost:8123
 import { createServer } from 'node:http';
-import { text } from 'node:stream/consumers';
 import { PeftError, pipeline } from 'peftjs';
+
+const MOST_BYTES = 64 * 1024; // tokenising a long text keeps this thread from answering others
 
 const classify = await pipeline('text-classification', 'my-adapter');
 
+/** The text of a request; undefined if it is too long, which is read to its end so that the client hears of it. */
+async function textOf(request) {
+  const chunks = [];
+  let bytes = 0;
+  for await (const chunk of request) {
+    bytes += chunk.length;
+    if (bytes <= MOST_BYTES) chunks.push(chunk);
+  }
+  return bytes <= MOST_BYTES ? Buffer.concat(chunks).toString() : undefined;
+}
+
 const server = createServer((request, response) => {
   const reply = (status, body) => {
+    response.shouldKeepAlive &&= server.listening; // a server that ends lets its clients go
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   };
-  text(request)
-    .then(async (asked) => reply(200, await classify(asked))) // requests that wait share the next batch
+  textOf(request)
+    .then(async (text) => {
+      if (text === undefined) reply(413, { error: `Expected a text of at most ${MOST_BYTES} bytes.` });
+      else reply(200, await classify(text)); // requests that wait share the next batch
+    })
     .catch((error) => {
       const isTheirs = error instanceof PeftError; // the message says what is wrong
       if (!isTheirs) console.error(error);
@@ -18,4 +34,5 @@ const server = createServer((request, response) => {
     });
 });
 server.listen(Number(process.env.PORT ?? 8123), () => console.log(`http://localhost:${server.address().port}`));
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit()); // a container has no default for them
+// A container has no default for signals: the first lets requests be answered, and no new ones come.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => server.close(() => process.exit()));
