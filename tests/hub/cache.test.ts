@@ -1,4 +1,4 @@
-import { mkdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { memoryStorage, onWarning } from '@peftjs/core';
 import { fromPretrained, hubFiles, saveMerged } from '@peftjs/models';
@@ -48,6 +48,9 @@ describe('the cache', () => {
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
     expect(filesAsked(use.hub)).toEqual([]);
     expect((await fromPretrained(BERT, { localFilesOnly: true })).fingerprint).toBe(fingerprint);
+    const snapshot = join(folder(), `snapshots/${FIRST}`);
+    await rename(join(snapshot, 'model.safetensors'), join(snapshot, 'pytorch_model.bin'));
+    await expect(fromPretrained(BERT, { localFilesOnly: true })).rejects.toThrow('save the model as safetensors');
   });
 
   it.each([
@@ -114,7 +117,9 @@ describe('a branch in the cache', () => {
     addCommit();
     use.hub.disturb(/^\/[0-9a-f]{64}$/, { status: 404 });
     await expect(fromPretrained(BERT)).rejects.toMatchObject({ status: 404 });
-    await expect(fromPretrained(BERT, offline)).rejects.toThrow('it is not in the cache; download it once');
+    await expect(fromPretrained(BERT, offline)).rejects.toThrow(
+      'it is not in the cache; load the model once while the hub can be reached',
+    );
     await fromPretrained(BERT);
     moveTo(SECOND);
     use.hub.disturb(/^\/[0-9a-f]{64}$/, { status: 404 });

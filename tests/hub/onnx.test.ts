@@ -6,7 +6,7 @@ import { onnxFormats } from '@peftjs/onnx/formats';
 import { beforeEach, expect, it } from 'vitest';
 import { bertFiles } from '../models/bert-tiny.js';
 import { fixture } from '../models/onnx.js';
-import { bertRepo, filesAsked, FIRST, useHub } from './harness.js';
+import { bertRepo, filesAsked, FIRST, SECOND, text, useHub } from './harness.js';
 
 const use = useHub();
 const GRAPH = 'peftjs-tests/bert-onnx';
@@ -28,3 +28,17 @@ it.each([
   expect(filesAsked(use.hub).sort()).toEqual(['config.json', 'onnx/model.onnx', 'tokenizer.json']);
   expect(storage.files.get('web/onnx/model.onnx')).toEqual(fixture('bert-traced.onnx'));
 });
+
+it.each([GRAPH, `${GRAPH}/onnx/model.onnx`])(
+  'an interrupted update of %s leaves the earlier download',
+  async (source) => {
+    await fromOnnx(source);
+    const commits = {
+      [SECOND]: { ...beside, 'tokenizer.json': text('{}'), 'onnx/model.onnx': fixture('bert-traced.onnx') },
+    };
+    use.hub.repos.splice(-1, 1, bertRepo({ name: GRAPH, refs: { main: SECOND }, commits }));
+    use.hub.disturb(/tokenizer\.json$/, { status: 404 });
+    await expect(fromOnnx(source)).rejects.toMatchObject({ status: 404 });
+    expect((await fromOnnx(source, { localFilesOnly: true })).commit).toBe(FIRST);
+  },
+);

@@ -69,6 +69,7 @@ describe('the chat template of a folder', () => {
       const render = (tools?: []): string | undefined =>
         tokenizer.chatTemplate?.render(messages, { addGenerationPrompt: true, ...(tools && { tools }) });
       expect([render(), render([])], name).toEqual(['x', 'babc']);
+      expect(tokenizer.chatTemplate, name).toMatchObject({ source: 'x', toolSource: MARKED });
     }
   });
 

@@ -1,4 +1,4 @@
-import { addAdapter, attach, onWarning, savePretrained } from '@peftjs/core';
+import { addAdapter, attach, onWarning, savePretrained, type PeftModel } from '@peftjs/core';
 import { replaceAdapter } from '@peftjs/core/model';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -99,28 +99,42 @@ describe('conversations', () => {
   });
 });
 
-it('conversations are written in the template of an adapter’s folder, by the tokenizer of its base model', async () => {
+it('conversations are written in the template of their adapter’s folder, by the tokenizer of the base model', async () => {
   const storage = await characterDecoder('gpt2', sonnet, ['<|im_end|>']);
   const bytes = (text: string) => new TextEncoder().encode(text);
   await storage.write('tiny/chat_template.jinja', bytes(TEMPLATE));
   const base = await fromPretrained('tiny', { storage, task: 'causal-lm' });
   const peft = attach(base, lora({ r: 2, initLoraWeights: false }), { seed: 1 });
-  await savePretrained(peft, 'adapter', { storage });
+  for (const folder of ['adapter', 'other', 'plain']) await savePretrained(peft, folder, { storage });
   await storage.write('adapter/chat_template.jinja', bytes('{{ bos_token }}Rough {{ messages[0].content }}'));
-  await storage.write(
-    'adapter/tokenizer.json',
-    bytes('{"added_tokens": [{"id": 1, "content": "<s>", "special": true}]}'),
-  );
+  await storage.write('other/chat_template.jinja', bytes('Thou {{ messages[0].content }}'));
+  const added = { 1: { content: '<s>', special: true }, 9999: { content: '<image>', special: true } };
+  await storage.write('adapter/tokenizer_config.json', bytes(JSON.stringify({ added_tokens_decoder: added })));
   const told: string[] = [];
   const restore = onWarning((line) => told.push(line));
-  const chat = await pipeline('text-generation', 'adapter', { methods, executor, storage });
+  const adapters = { other: 'other', plain: 'plain' };
+  const chat = await pipeline('text-generation', 'adapter', { methods, executor, storage, adapters });
   restore();
   const messages = [{ role: 'user', content: 'winds' }];
-  const template = () => '<|endoftext|>Rough winds';
-  const answer = await generateChat(peft, messages, { executor, template, maxNewTokens: 5 });
-  expect(await chat(messages, { maxNewTokens: 5 })).toEqual([{ generated_text: [...messages, answer] }]);
+  const answer = async (model: PeftModel | PretrainedModel, prompt?: string) => {
+    const template = prompt === undefined ? undefined : () => prompt;
+    return {
+      generated_text: [...messages, await generateChat(model, messages, { executor, template, maxNewTokens: 5 })],
+    };
+  };
+  const rough = [await answer(peft, '<|endoftext|>Rough winds')];
+  expect(await chat(messages, { maxNewTokens: 5 })).toEqual(rough);
+  expect(
+    await chat([messages, messages, messages, messages], {
+      adapter: ['default', 'other', 'plain', '__base__'],
+      maxNewTokens: 5,
+    }),
+  ).toEqual([rough, [await answer(peft, 'Thou winds')], [await answer(peft)], [await answer(base)]]);
+  expect(await chat(messages, { maxNewTokens: 5, template: () => 'Thou winds' })).toEqual([
+    await answer(peft, 'Thou winds'),
+  ]);
   expect(told).toEqual([
-    `adapter/tokenizer.json has the special token "<s>", unlike the base model's tokenizer, which is used: merge the adapter where it was trained`,
+    '`adapter/tokenizer_config.json` has the special token "<s>", which the base model\'s tokenizer lacks or numbers differently. The base model\'s is used here: merge the adapter where it was trained.',
   ]);
 });
 

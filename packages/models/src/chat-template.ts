@@ -17,6 +17,8 @@ import { fileError, reasonOf } from './json.js';
 export interface ChatTemplate {
   /** The Jinja template from the model's folder. */
   readonly source: string;
+  /** The one for conversations with tools, if it is another. */
+  readonly toolSource?: string;
   /**
    * Renders a conversation as text, including its start and end tokens. With `addGenerationPrompt`, the text ends with
    * the opening of the assistant's next message.

@@ -7,7 +7,6 @@ export { chatEntries, type Answer, type GenerateChatOptions, type GenerateTextOp
 export type { EncodeOptions, Encoding, Tokenizer, WordEncoding } from './tokenizer.js';
 export type { TokenSpan } from './token-spans.js';
 export type { ChatTemplate, RenderOptions } from './chat-template.js';
-export { withTemplateOf } from './adapter-template.js';
 export type { ChatMessage, ChatTool, ChatToolCall, WeightDtype } from '@peftjs/core/model';
 export type { Folder, LoadProgress } from './folder.js';
 export { openFolder, type ResolvePackage, type SourceOptions } from './source.js';

@@ -108,7 +108,7 @@ async function locateFile(source: string, { ending, locate }: FileFormat, option
       source,
     );
   }
-  return { ...(await hubFolder(id, hub)), path, format };
+  return { ...(await hubFolder(id, hub, true)), path, format };
 }
 
 /**
@@ -124,7 +124,7 @@ export async function openFolder(
   { storage = defaultStorage(source), ...options }: HubOptions & { readonly storage?: Storage } = {},
 ): Promise<Folder> {
   if (storage && (!isHubId(source) || (await isThere(source, storage)))) return { path: source, storage };
-  return hubFolder(source, options);
+  return hubFolder(source, options, false);
 }
 
 /** Whether a folder exists. A storage in memory only has files, so the adapter's file is checked too. */

@@ -16,8 +16,8 @@ export interface TokenSpan {
    */
   readonly continuesWord: boolean;
   /**
-   * Whether the token begins a word of tagged data, which also ends at punctuation: by the mark `##`, which tokenizers
-   * of such words have, else by the characters on both sides of its beginning.
+   * Whether the token starts a word as tagged data split them, with punctuation apart: decided by `##` if the tokenizer
+   * has it, else by the characters on both sides of the token's start.
    */
   readonly beginsWord: boolean;
 }
@@ -38,7 +38,10 @@ const BLANK = ' ';
 /** A token of blanks, with which some words begin. */
 const BLANKS = /^[Ġ▁ ]+$/;
 
-/** What is no part of a longer word: blanks, punctuation, ideographs, and halves of the characters that are mostly emoji. */
+/**
+ * Characters that are words by themselves or separate words: blanks, punctuation, symbols, ideographs, and surrogate
+ * halves, which are mostly emoji.
+ */
 const BREAK = /[\s\p{P}\p{S}\p{Ideographic}\p{Cs}]/u;
 
 /** Returns a function that finds the spans of the first tokens of a text, at most `count`. */
@@ -65,7 +68,9 @@ export function spanFinder(
       const continuesWord =
         !isUnknown && (prefix === '' ? start > 0 && !around.includes(BLANK) : count(token) !== count(covered));
       const before = tokens[index - 1];
-      const isWithin = before !== undefined && (before.end > span.start || BLANKS.test(before.token)); // e.g. a byte of É
+      const isWithin =
+        before !== undefined &&
+        (before.end > span.start || (BLANKS.test(before.token) && !BLANKS.test(token.charAt(0)))); // e.g. a byte of É
       const beginsWord = prefix === '' ? !isWithin && (index === 0 || BREAK.test(around)) : !continuesWord;
       const piece = isUnknown ? covered : ((id === undefined ? undefined : textOf(id)) ?? token);
       return { piece, start, end, continuesWord, beginsWord };

@@ -188,18 +188,19 @@ function idsOfWords(words: Iterable<readonly string[]>, idOf: (token: string) =>
 
 /**
  * Returns the IDs of a text and its pair, as far as the truncation needs them. Two long texts are read completely,
- * because their lengths decide which one is truncated, and so is a text that must not be truncated.
+ * because their lengths decide which one is truncated, and so is a text that must not be truncated. `read` returns all
+ * of a text that keeps its end.
  */
 function readPair(
   read: IdReader,
   [text, pair]: readonly [string, string | undefined],
-  { most, truncation }: Limit,
+  { most, truncation, keepsEnd }: Limit,
 ): [number[], number[] | null] {
   if (!pair) return [read(text, truncation === 'only_second' ? Infinity : most), null];
   const first = read(text, truncation === 'only_second' ? Infinity : most);
   const second = read(pair, truncation === 'only_first' ? Infinity : most);
   const areBothLong = truncation === 'longest_first' && first.length > most && second.length > most;
-  return areBothLong ? [read(text, Infinity), read(pair, Infinity)] : [first, second];
+  return areBothLong && !keepsEnd ? [read(text, Infinity), read(pair, Infinity)] : [first, second];
 }
 
 /** Returns the text to put before each word: byte-level tokenizers expect a blank, unless they add it themselves. */

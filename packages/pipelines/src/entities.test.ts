@@ -29,6 +29,13 @@ it.each([
   expect(found('simple', tokens)).toEqual([...words.map((word) => ['LOC', word]), ['O', 'd']]);
 });
 
+it('E- and S- begin a type where no label begins with B- or I-', () => {
+  const tokens = ['E-MAIL', 'E-MAIL', 'S-MAIL', 'S-MAIL', 'O'].map(
+    (tag, index) => ['abcde'.charAt(index), tag] as const,
+  );
+  expect(found('simple', tokens).map(([, word]) => word)).toEqual(['ab', 'cd', 'e']);
+});
+
 it('words end at punctuation, and have the tag of their first token', () => {
   const tokens = [
     ['(', 'O', true, false],

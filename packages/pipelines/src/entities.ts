@@ -131,12 +131,14 @@ function mean(values: readonly number[]): number {
 }
 
 /** Joins each part with the previous one if they have the same type and no entity starts or ends between them. */
-function grouped(parts: readonly Tagged[], { join }: EntityOptions): EntityGroup[] {
+function grouped(parts: readonly Tagged[], { labels, join }: EntityOptions): EntityGroup[] {
+  const isScheme = labels.some((label) => /^[BI]-/.test(label)); // else E- and S- may be part of a type, `E-MAIL`
+  const typeOf = (entity: string): string => (isScheme ? entity.replace(/^[BIES]-/, '') : entity);
   const groups: [Tagged, ...Tagged[]][] = [];
   for (const part of parts) {
     const group = groups.at(-1);
     const before = group?.at(-1);
-    const isBetween = !before || /^[BS]-/.test(part.entity) || /^[ES]-/.test(before.entity);
+    const isBetween = !before || (isScheme && (/^[BS]-/.test(part.entity) || /^[ES]-/.test(before.entity)));
     if (group && !isBetween && typeOf(part.entity) === typeOf(before.entity)) group.push(part);
     else groups.push([part]);
   }
@@ -147,8 +149,4 @@ function grouped(parts: readonly Tagged[], { join }: EntityOptions): EntityGroup
     start: group[0].start,
     end: (group.at(-1) as Tagged).end,
   }));
-}
-
-function typeOf(entity: string): string {
-  return entity.replace(/^[BIES]-/, '');
 }

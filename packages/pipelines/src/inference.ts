@@ -2,7 +2,7 @@ import { predict, type Executor, type InputBatch, type Model, type PeftModel } f
 import { ConfigError, DataError, describe } from '@peftjs/core/method';
 import { didYouMean, outputsOf, problemTypeOf, type ProblemType } from '@peftjs/core/model';
 import { activeParts, openRuntime, releaseRuntimes } from '@peftjs/core/runtime';
-import type { Encoding, Tokenizer } from '@peftjs/models';
+import type { ChatTemplate, Encoding, Tokenizer } from '@peftjs/models';
 import { inputBatches } from '@peftjs/tasks';
 
 /** A text, or a pair of texts that the model reads together, e.g. premise and hypothesis. */
@@ -28,6 +28,8 @@ export interface PipelineParts {
   readonly loadedModel: LoadedModel;
   /** The model's tokenizer. */
   readonly tokenizer: Tokenizer;
+  /** The chat templates of adapters, by name. */
+  readonly templates: ReadonlyMap<string, ChatTemplate>;
   /** The maximum number of tokens: longer texts are truncated. */
   readonly maxTokens: number;
   /** The executor that runs the model. */

@@ -39,7 +39,7 @@ export interface PipelineOptions extends Omit<PretrainedOptions, 'task' | 'numLa
   readonly model?: string | Model;
   /** Additional adapters: folders or hub IDs, by the names used in calls. Default: none. */
   readonly adapters?: Readonly<Record<string, string>>;
-  /** The tokenizer. Default: the model's, with the chat template in the folder of the first adapter, if it has one. */
+  /** The tokenizer. Default: the model's, with the chat template in an adapter's folder where it has one. */
   readonly tokenizer?: Tokenizer;
   /**
    * The maximum number of tokens per text: longer texts are truncated. Default, and upper limit: the model's. Not for

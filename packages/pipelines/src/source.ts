@@ -15,12 +15,13 @@ import {
 import {
   fromPretrained,
   openFolder,
-  withTemplateOf,
+  type ChatTemplate,
   type Folder,
   type PretrainedModel,
   type PretrainedOptions,
   type Tokenizer,
 } from '@peftjs/models';
+import { readAdapterTemplate } from '@peftjs/models/architectures';
 import { bytesSource, openSafetensors } from '@peftjs/safetensors';
 import * as v from 'valibot';
 import type { LoadedModel } from './inference.js';
@@ -39,7 +40,7 @@ export interface SourceSettings {
   readonly model?: string | Model | undefined;
   /** Additional adapters by name: folders or hub IDs. */
   readonly adapters: Readonly<Record<string, string>>;
-  /** The tokenizer. Default: the model's, with the chat template in the folder of the first adapter, if it has one. */
+  /** The tokenizer. Default: the model's, with the chat template in an adapter's folder where it has one. */
   readonly tokenizer?: Tokenizer | undefined;
   /** The options of `fromPretrained`. */
   readonly loading: PretrainedOptions;
@@ -51,6 +52,8 @@ export interface OpenedSource {
   readonly loadedModel: LoadedModel;
   /** The tokenizer. */
   readonly tokenizer: Tokenizer;
+  /** The chat templates in the adapters' folders, by the names of the adapters. */
+  readonly templates: ReadonlyMap<string, ChatTemplate>;
 }
 
 /** An adapter's folder and its configuration. */
@@ -79,8 +82,9 @@ export async function openSource(task: Task, source: PipelineSource, settings: S
   for (const adapter of adapters) assertTask(task, adapter);
   const base = found ? baseOf(found, settings.model, loading) : withoutBase(source, settings.model, settings.loading);
   const loadedModel = await withAdapters(await loaded(task, base, adapters[0]), adapters, settings.methods);
-  const talking = task === 'causal-lm' ? adapters[0] : undefined;
-  return { loadedModel, tokenizer: settings.tokenizer ?? (await tokenizerOf(loadedModel, talking)) };
+  const tokenizer = settings.tokenizer ?? tokenizerOf(loadedModel);
+  const talking = task === 'causal-lm' && settings.tokenizer === undefined ? adapters : [];
+  return { loadedModel, tokenizer, templates: await templatesOf(talking, loadedModel, tokenizer) };
 }
 
 async function namedAdapters(adapters: SourceSettings['adapters'], loading: PretrainedOptions): Promise<Found[]> {
@@ -263,9 +267,23 @@ async function assertFits(adapter: Found, model: Model): Promise<void> {
   );
 }
 
-/** Returns the model's tokenizer, with the chat template of an adapter. @throws UnsupportedError when it has none. */
-async function tokenizerOf(loadedModel: LoadedModel, adapter: Found | undefined): Promise<Tokenizer> {
+/** Returns the model's tokenizer. @throws UnsupportedError when it has none. */
+function tokenizerOf(loadedModel: LoadedModel): Tokenizer {
   const model: Model & { readonly tokenizer?: Tokenizer } = 'adapters' in loadedModel ? loadedModel.model : loadedModel;
-  if (model.tokenizer) return adapter ? withTemplateOf(adapter.folder, model, model.tokenizer) : model.tokenizer;
+  if (model.tokenizer) return model.tokenizer;
   throw new UnsupportedError(`'${model.name}' has no tokenizer: pass one as 'tokenizer'`, 'tokenizer');
+}
+
+async function templatesOf(
+  adapters: readonly Found[],
+  loadedModel: LoadedModel,
+  tokenizer: Tokenizer,
+): Promise<OpenedSource['templates']> {
+  const { sites } = 'adapters' in loadedModel ? loadedModel.model : loadedModel;
+  const templates = new Map<string, ChatTemplate>();
+  for (const { name, folder } of adapters) {
+    const template = await readAdapterTemplate(folder, { sites, tokenizer });
+    if (template) templates.set(name, template);
+  }
+  return templates;
 }

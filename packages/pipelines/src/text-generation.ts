@@ -62,10 +62,13 @@ export async function write(inference: Inference, input: unknown, options: unkno
   const results: unknown[] = [];
   for (const [index, prompt] of prompts.entries()) {
     const model = inference.model(adapterOf(choice, index));
-    const { executor, tokenizer } = inference;
+    const { executor, tokenizer, templates } = inference;
+    const [name = ''] = 'adapters' in model && model.enabled ? model.active : [];
+    const { template = templates.get(name)?.render } = writing;
+    const own = typeof prompt === 'string' ? writing : { ...writing, template };
     const generator = openGenerator(model, { executor, tokenizer }); // uses the adapters' current values
     try {
-      results.push([{ generated_text: await written(generator, prompt, writing, isFull) }]);
+      results.push([{ generated_text: await written(generator, prompt, own, isFull) }]);
     } finally {
       await generator.dispose();
     }

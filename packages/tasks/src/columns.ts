@@ -86,7 +86,7 @@ function isLabelled(columns: readonly string[]): boolean {
   return columns.includes('text') && LABELS.some((name) => columns.includes(name));
 }
 
-/** The fields that make a row one for a language model, whatever else it says: `question` and `answer`, `tags`, .. */
+/** Fields that mark a row as one for a language model, even if it also has `question` and `answer`, `tags`, .. */
 const LANGUAGE = [['messages'], ['chosen', 'rejected'], ['prompt', 'completion']];
 
 /**

@@ -67,12 +67,13 @@ export function encodeLanguage(
   tokenizer: CausalTokenizer,
   options: EncodeLanguageOptions,
 ): CausalData {
-  const { marked, template, maxTokens } = encoding('encodeLanguage', set, tokenizer, options);
+  const { marked, template } = encoding('encodeLanguage', set, tokenizer, options);
+  const { maxTokens } = marked;
   if (isPreferenceSet(set)) {
     throw new DataError(`${set.name} holds preferences: encode them by encodePreferences`, set.name);
   }
   const rows = isTextSet(set)
-    ? packed(set.rows, marked, maxTokens)
+    ? packed(set.rows, marked)
     : eachRow(set.rows as readonly (PromptRow | ChatRow)[], set.name, (row) => encodedRow(row, marked, template));
   const kept = rows.map((row) => shortened(row, maxTokens)).filter(hasTargets);
   return { kind: 'causal-lm', ...describedRows(set, rows, kept, maxTokens) };
@@ -90,7 +91,8 @@ export function encodePreferences(
   tokenizer: CausalTokenizer,
   options: EncodeLanguageOptions,
 ): PreferenceData {
-  const { marked, template, maxTokens } = encoding('encodePreferences', set, tokenizer, options);
+  const { marked, template } = encoding('encodePreferences', set, tokenizer, options);
+  const { maxTokens } = marked;
   if (!isPreferenceSet(set)) {
     throw new DataError(`${set.name}: expected rows with prompt, chosen and rejected`, set.name);
   }
@@ -123,8 +125,8 @@ function encoding(name: string, set: LanguageSet, tokenizer: CausalTokenizer, op
   const { maxTokens } = options;
   if (maxTokens === 1)
     throw new ConfigError('expected maxTokens to be at least 2, a token and the next, got 1', 'maxTokens');
-  const marked: Marked = { tokenizer, ...marksOf(tokenizer) };
-  return { marked, template: options.template ?? templateOf(set, tokenizer), maxTokens };
+  const marked: Marked = { tokenizer, ...marksOf(tokenizer), isMarking: marksBeginning(tokenizer), maxTokens };
+  return { marked, template: options.template ?? templateOf(set, tokenizer) };
 }
 
 /** @throws DataError when no row is left. */
@@ -151,9 +153,12 @@ interface Marked {
   readonly tokenizer: CausalTokenizer;
   readonly begin: readonly number[];
   readonly end: readonly number[];
+  /** See `marksBeginning`. */
+  readonly isMarking: boolean;
+  readonly maxTokens: number;
 }
 
-function marksOf({ eosTokenId, bosTokenId, addBosToken = true }: CausalTokenizer): Omit<Marked, 'tokenizer'> {
+function marksOf({ eosTokenId, bosTokenId, addBosToken = true }: CausalTokenizer): Pick<Marked, 'begin' | 'end'> {
   if (eosTokenId === undefined) {
     const missing = 'expected a tokenizer with an end-of-text token, got one without';
     throw new ConfigError(`${missing}; name its eos_token in the model's tokenizer_config.json`, 'eosTokenId');
@@ -169,8 +174,14 @@ function templateOf(set: LanguageSet, { chatTemplate }: CausalTokenizer): ChatTe
   return chatML;
 }
 
+/** Whether a text has another first token than within a longer one: Llama 2's tokenizer puts the mark of a word there. */
+function marksBeginning(tokenizer: CausalTokenizer): boolean {
+  const [whole, ...parts] = ['\na', '\n', 'a'].map((text) => Array.from(tokenizer.tokenIds(text)));
+  return whole?.join() !== parts.flat().join();
+}
+
 /** Concatenates documents and cuts them into rows; the last row may be shorter. */
-function packed(documents: readonly TextRow[], { tokenizer, begin, end }: Marked, maxTokens: number): CausalRow[] {
+function packed(documents: readonly TextRow[], { tokenizer, begin, end, maxTokens }: Marked): CausalRow[] {
   const rows: CausalRow[] = [];
   let row = new Int32Array(maxTokens);
   let filled = 0;
@@ -220,26 +231,24 @@ function encodedCompletion(prompt: string, completion: string, { tokenizer, begi
 /**
  * Tokenises each segment by itself, so that a prompt has the same tokens here as alone, before the tokens to learn. A
  * tokenizer that marks the beginning of a text reads the conversation at once, as it has one beginning; a token across
- * an edge then belongs to the later segment. A chat template writes the beginning and the end of a conversation itself.
+ * an edge then belongs to the later segment, and edges beyond `maxTokens`, which truncation removes, are not looked for.
+ * A chat template writes the beginning and the end of a conversation itself.
  */
-function ofSegments(segments: readonly Segment[], { tokenizer }: Marked): CausalRow {
+function ofSegments(segments: readonly Segment[], { tokenizer, isMarking, maxTokens }: Marked): CausalRow {
   const tokens = (text: string): number[] => Array.from(tokenizer.tokenIds(text));
-  if (!marksBeginning(tokens)) return joined(segments.map(({ text, learnt }) => ({ own: tokens(text), learnt })));
-  const all = tokens(segments.map(({ text }) => text).join(''));
+  if (!isMarking) return joined(segments.map(({ text, learnt }) => ({ own: tokens(text), learnt })));
+  const whole = segments.map(({ text }) => text).join('');
+  const all = tokens(whole);
   let [written, end] = ['', 0];
   return joined(
     segments.map(({ text, learnt }) => {
       const start = end;
-      const upTo = tokens((written += text));
+      written += text;
+      const upTo = written === whole || end >= maxTokens ? all : tokens(written);
       while (end < upTo.length && upTo[end] === all[end]) end++;
       return { own: all.slice(start, end), learnt };
     }),
   );
-}
-
-/** Whether a text has another first token than within a longer one: Llama 2's tokenizer puts the mark of a word there. */
-function marksBeginning(tokens: (text: string) => readonly number[]): boolean {
-  return tokens('\na').join() !== [...tokens('\n'), ...tokens('a')].join();
 }
 
 function joined(segments: readonly { readonly own: readonly number[]; readonly learnt: boolean }[]): CausalRow {

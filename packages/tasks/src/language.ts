@@ -262,8 +262,8 @@ const LANGUAGE_FIELDS = ['text', 'messages', 'prompt', 'completion', 'chosen', '
  * whose texts have no pairs. The first line decides; if it is not JSON, the file counts as a table, whose reader reports
  * the error.
  * @param head the beginning of the file, including the first line: at most 4 MB
- * @param columns the column options; if they name a column, JSON lines are a table; of the kind token-classification,
- * `.txt` is CoNLL
+ * @param columns the column options. If they name a column, JSON lines are a table; if the kind is
+ * token-classification, a `.txt` file is CoNLL.
  * @throws DataError for JSON lines that are neither.
  */
 export function isLanguageFile(

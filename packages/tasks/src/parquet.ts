@@ -213,7 +213,7 @@ function checkValues(cursor: Cursor, values: number, encoding: string, { column,
   checkRuns(cursor, values, { width: within(byteOf(cursor), 32, 'bits in a number', path), path });
 }
 
-/** The most values by which a packed run may be longer than the page: DuckDB fills the last one of 256 up. */
+/** How many values a packed run may have beyond those left in the page: DuckDB pads its last run to a multiple of 256. */
 const MOST_PADDING = 255;
 
 /** Checks runs of equal or packed numbers: none is longer than the number of values left. */

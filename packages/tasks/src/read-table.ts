@@ -88,12 +88,12 @@ export async function readTable<K extends TaskKind = TaskKind>(
 ): Promise<DataSet<K>> {
   assertArgument('bytes', bytes, v.instance(Uint8Array, 'the bytes of a file'));
   parseOptions('readTable', entries, options);
-  const { path, like, kind = like?.kind, labelSeparator, scoreScale, skipUnlabelled } = options;
+  const { path, like, kind = like?.kind, textColumn, labelSeparator, scoreScale, skipUnlabelled } = options;
   assertDifferent(options);
   const table = await tableOf(bytes, options);
   const layout = layoutOf(table, { ...options, kind }, path);
   if (table.records.length === 0) throw new DataError(`${path}: expected rows below the header, got none`, path);
-  const reading = { layout, kind, like, labelSeparator, scoreScale, path };
+  const reading = { layout, kind, like, textColumn, labelSeparator, scoreScale, path };
   const read = rowsOf(skipUnlabelled ? withoutUnlabelled(table, reading) : table, reading);
   assertUsed('labelSeparator', labelSeparator, read.kind, 'multi-label');
   assertUsed('scoreScale', scoreScale, read.kind, 'scored-pairs');

@@ -14,7 +14,7 @@ interface RawRow {
 type Scheme = Pick<DataSet<TaskKind>, 'kind' | 'classes'>;
 
 /** The rows to read, and how. */
-export interface Reading extends Pick<ColumnOptions, 'labelSeparator' | 'scoreScale'> {
+export interface Reading extends Pick<ColumnOptions, 'textColumn' | 'labelSeparator' | 'scoreScale'> {
   readonly layout: Layout;
   /** The kind of the rows. Default: decided by the columns and the labels. */
   readonly kind?: TaskKind | undefined;
@@ -123,13 +123,13 @@ function rawRow(record: TableRecord<unknown>, kind: TaskKind | undefined, readin
   throw notALabelList(shown(record.cells.get(label)), line, path);
 }
 
-/** @throws DataError for a second text that the first row, which names the columns, lacks. */
+/** @throws DataError for a second text that the first row, which names the columns if no option does, lacks. */
 function assertTexts(
   { cells, line }: TableRecord<unknown>,
   columns: readonly string[],
-  { layout, path }: Reading,
+  { layout, textColumn, path }: Reading,
 ): void {
-  if (layout.form !== 'labelled' || layout.texts.length > 1) return;
+  if (layout.form !== 'labelled' || layout.texts.length > 1 || textColumn !== undefined) return;
   if (columns.includes(SECOND) || isEmpty(cells.get(SECOND))) return;
   throw errorAt(path, line, `expected no ${SECOND}, which the first row lacks: every row has the same number of texts`);
 }

@@ -148,6 +148,18 @@ describe('conversations', () => {
     expect([text, labels]).toEqual(['_u:Hi?;aZo.;u:Hi?;aZo.;', '........Zo.;.......Zo.;']);
   });
 
+  it('are read at once and up to the last edge that is kept, if the tokenizer marks the beginning of a text', async () => {
+    const read: string[] = [];
+    const tokenIds = (text: string) => (read.push(text), characters.tokenIds(`_${text}`));
+    const messages = Array.from({ length: 9 }, () => [user, assistant]).flat();
+    const set = await languageSet('chat', [{ messages }]);
+    const data = encodeLanguage(set, { ...beginning, tokenIds }, { maxTokens: 16, template: initials });
+    expect(rowsOf(data)).toEqual([['_u:Hi?;a:Yo.;u:H', '.........Yo.;...']]);
+    expect(data.truncated).toBe(1);
+    const edges = ['u:Hi?;a:', 'u:Hi?;a:Yo.;', 'u:Hi?;a:Yo.;u:Hi?;a:'];
+    expect(read.filter((text) => text.includes(';'))).toEqual([messages.map(({ role, content }) => `${role.charAt(0)}:${content};`).join(''), ...edges]); // oxfmt-ignore
+  });
+
   it('may begin with an answer, also where the template reads the first message', async () => {
     const template: ChatTemplate = (messages, { addGenerationPrompt }) => {
       if (messages.length === 0) throw new DataError('there is no first message');

@@ -341,6 +341,8 @@ describe('columns', () => {
     expect(await read('a.csv', table, { labelColumn: 'category' })).toMatchObject({
       rows: [{ text: '1' }, { text: '2' }],
     });
+    const later = jsonl({ text: 'a', label: 1 }, { text: 'b', text_b: 'c', label: 0 });
+    expect((await read('a.jsonl', later, { textColumn: 'text' })).rows).toMatchObject([{ text: 'a' }, { text: 'b' }]);
   });
 
   it('may have labels under the name that Hugging Face uses', async () => {

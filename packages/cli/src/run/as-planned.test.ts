@@ -18,3 +18,10 @@ it("other rates of the network's own dropout are another trial, if it is trained
   expect(of({}, one, 'config')).not.toBe(of({}, other, 'config'));
   expect(of({}, one)).toBe(of({}, other));
 });
+
+it('another chat template for tools is another trial, if rows have tools', () => {
+  const model = (toolSource: string) => ({ tokenizer: { chatTemplate: { source: 'chat', toolSource } } });
+  const chats = (row: object) => ({ kind: 'causal-lm', train: { fingerprint: 'a', rows: [{ messages: [], ...row }] }, dev: { fingerprint: 'b', rows: [] } }); // oxfmt-ignore
+  expect(of(chats({ tools: [] }), model('one'))).not.toBe(of(chats({ tools: [] }), model('other')));
+  expect(of(chats({}), model('one'))).toBe(of(chats({}), { tokenizer: { chatTemplate: { source: 'chat' } } }));
+});

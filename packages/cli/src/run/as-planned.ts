@@ -131,7 +131,9 @@ function rowsFingerprint(task: LoadedTask, { tokenizer }: PretrainedModel): stri
   }
   const { eosTokenId, bosTokenId, addBosToken, chatTemplate } = tokenizer;
   const around = `${addBosToken ? String(bosTokenId) : ''}..${String(eosTokenId)}`;
-  const hasTemplate = chatTemplate && [task.train, task.dev].some(isChatSet);
-  const template = hasTemplate ? [sha256(chatTemplate.source)] : [];
-  return [train.fingerprint, dev.fingerprint, around, ...template].join(' ');
+  const sets = [task.train, task.dev];
+  const { source, toolSource } = (sets.some(isChatSet) && chatTemplate) || {};
+  const hasTools = sets.some(({ rows }) => rows.some((row) => 'tools' in row));
+  const read = [source, hasTools ? toolSource : undefined].filter((text) => text !== undefined);
+  return [train.fingerprint, dev.fingerprint, around, ...read.map(sha256)].join(' ');
 }

@@ -1,3 +1,4 @@
+export { readAdapterTemplate } from '../adapter-template.js';
 export type { Architecture, Decoding, Dropout, Features, Head, Network } from '../architecture.js';
 export {
   batchInput,

@@ -41,7 +41,10 @@ export async function diskCache(repo: string, type: RepoType, cacheDir: string |
   };
 }
 
-/** Returns the default folder of Python's huggingface_hub, which expands `~` and variables in its own variables. */
+/**
+ * Returns the default cache folder of Python's huggingface_hub. As there, `~` and `$NAME` in its environment variables
+ * are expanded.
+ */
 function pythonCache(): string {
   const { env } = globalThis.process;
   const { homedir } = nodeModule('node:os') as typeof import('node:os');

@@ -39,7 +39,8 @@ export interface HubFiles {
 
 /**
  * Opens the files of a model or a data set on the Hugging Face hub. Reads the environment variables HF_TOKEN, else
- * HF_ACCESS_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE.
+ * HF_ACCESS_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE, and for the cache HF_HUB_CACHE, else HUGGINGFACE_HUB_CACHE, else
+ * HF_HOME, else XDG_CACHE_HOME.
  *
  * @throws ConfigError for an invalid option or environment variable.
  * @throws HubError when the hub refuses, or cannot be reached and nothing is cached.
@@ -57,13 +58,21 @@ export interface Repository {
   readonly listed: readonly RepoFile[];
   /** Whether these are only the files in the cache, which may lack some. */
   readonly isFromCache: boolean;
-  /**
-   * Opens its files. The total of the progress is the size of those in `expected`. If there are any, a branch that the
-   * cache knows stays at its commit there until `settle`: an interrupted update must not hide a complete download.
-   */
-  files(expected?: readonly RepoFile[]): HubFiles;
+  /** Opens its files. */
+  files(use?: FileUse): HubFiles;
   /** Moves the branch or tag in the cache to this commit. */
   settle(): Promise<void>;
+}
+
+/** How the files of a repository are used. */
+interface FileUse {
+  /** The files whose size is the total of the progress. Default: none. */
+  readonly expected?: readonly RepoFile[];
+  /**
+   * Whether a branch that the cache knows stays at its commit there until `settle`: an interrupted update must not hide
+   * a complete download. Default: it moves with the first file.
+   */
+  readonly waits?: boolean;
 }
 
 /** Lists a repository's files, from the hub or, if that is not reachable, from the cache. */
@@ -78,7 +87,7 @@ export async function openRepository(repo: string, type: RepoType, options: HubO
   return {
     listed: holding.files,
     isFromCache: holding.isFromCache ?? false,
-    files: (expected = []) => filesOf(opened, expected),
+    files: (use = {}) => filesOf(opened, use),
     settle: () => remember(opened),
   };
 }
@@ -123,7 +132,7 @@ interface Opened extends Holding {
   readonly cache: HubCache;
 }
 
-function filesOf(opened: Opened, expected: readonly RepoFile[]): HubFiles {
+function filesOf(opened: Opened, { expected = [], waits = false }: FileUse): HubFiles {
   const { subject, settings, cache, commit, files } = opened;
   const sizes = new Map(expected.map(({ path, size }) => [path, size]));
   const report = progressReporter(subject.repo, settings.progress, sizes);
@@ -140,7 +149,7 @@ function filesOf(opened: Opened, expected: readonly RepoFile[]): HubFiles {
       reporter.is('download');
       await cache.keep(commit, file, (part) => complete(part, { subject, commit, file }, settings, reporter.loaded));
     }
-    if (expected.length === 0 || !(await cache.commitOf(subject.revision))) await remember(opened, isDownloaded);
+    if (!waits || !(await cache.commitOf(subject.revision))) await remember(opened, isDownloaded);
     source ??= await cache.open(commit, path);
     if (!source) throw noSuchFile(path, opened);
     reporter.loaded(file.size);

@@ -41,7 +41,7 @@ export async function hubModel(
   const repository = await opened(id, options);
   const needed = neededFiles(repository.listed, subfolder);
   const beside = filesBeside(repository.listed, subfolder);
-  const files = repository.files([...needed, ...beside]);
+  const files = repository.files({ expected: [...needed, ...beside], waits: true });
   const missing = await downloadAll(files, beside);
   const weightBytes = needed.reduce((sum, { path, size }) => sum + (path.endsWith('.safetensors') ? size : 0), 0);
   const check = (path: string): void => {
@@ -50,10 +50,14 @@ export async function hubModel(
   return folderOf(joined(id, subfolder).replace(/\/$/, ''), repository, files, { check, missing });
 }
 
-/** Opens a repository by its hub ID. Files are downloaded on first use. @throws HubError like `hubModel`. */
-export async function hubFolder(id: string, options: HubOptions): Promise<HubFolder> {
+/**
+ * Opens a repository by its hub ID. Files are downloaded on first use.
+ * @param waits Whether the caller calls `settle`.
+ * @throws HubError like `hubModel`.
+ */
+export async function hubFolder(id: string, options: HubOptions, waits: boolean): Promise<HubFolder> {
   const repository = await opened(id, options);
-  return folderOf(id, repository, repository.files());
+  return folderOf(id, repository, repository.files({ waits }));
 }
 
 function folderOf(path: string, repository: Repository, files: HubFiles, reading?: Reading): HubFolder {

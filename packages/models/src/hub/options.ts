@@ -10,8 +10,9 @@ export interface HubOptions {
   /** A branch, a tag or a commit. Default 'main'. */
   readonly revision?: string;
   /**
-   * The folder of downloaded files. Default: the cache of Python's huggingface_hub (HF_HUB_CACHE, else HF_HOME/hub), so
-   * both share downloads. A web page uses its Cache API instead, or memory.
+   * The folder of downloaded files. Default: the cache of Python's huggingface_hub (HF_HUB_CACHE, else
+   * HUGGINGFACE_HUB_CACHE, else HF_HOME/hub, else XDG_CACHE_HOME/huggingface/hub), so both share downloads. A web page
+   * uses its Cache API instead, or memory.
    */
   readonly cacheDir?: string;
   /** Another name of `cacheDir`. */

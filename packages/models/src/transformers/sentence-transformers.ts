@@ -29,10 +29,15 @@ import { positiveInteger, type ConfigFile } from './config.js';
 /** The file with the list of modules. */
 export const MODULES_FILE = 'modules.json';
 const POOLING_FILE = '1_Pooling/config.json';
-/** The possible names of the settings of the network, in the order in which they are searched for. */
-const LENGTH_FILES = ['bert', 'roberta', 'distilbert', 'camembert', 'albert', 'xlm-roberta', 'xlnet'].map(
-  (network) => `sentence_${network}_config.json`,
-) as [string, ...string[]];
+/** The settings of the network. */
+const LENGTH_FILE = 'sentence_bert_config.json';
+/** Their possible names, in the order in which they are searched for. */
+const LENGTH_FILES = [
+  LENGTH_FILE,
+  ...['roberta', 'distilbert', 'camembert', 'albert', 'xlm-roberta', 'xlnet'].map(
+    (network) => `sentence_${network}_config.json`,
+  ),
+];
 /** Matches the settings and weights of a module after the network. Old models have the network itself in `0_Transformer`. */
 const MODULE = /^[1-9]\d*_\w+\/(?:config\.json|model\.safetensors)$/;
 const TOKENIZER_SETTINGS = 'tokenizer_config.json';
@@ -75,8 +80,8 @@ export async function readEmbeddingSettings(folder: ModelFolder): Promise<Embedd
   const file = folder.pathOf(MODULES_FILE);
   if (!(await folder.exists(MODULES_FILE))) {
     const hint =
-      'if the model has one, download it once without localFilesOnly, or its pooling and prompts are missing';
-    if (folder.isFromCache) warnOnce(`${file} is not in the cache: ${hint}`);
+      'If the model is from sentence-transformers, load it once from the hub; until then, its pooling and prompts are unknown';
+    if (folder.isFromCache) warnOnce(`${file} is not in the cache. ${hint}`);
     return undefined;
   }
   const list = await folder.json(MODULES_FILE, SETTINGS_BYTES);
@@ -190,7 +195,10 @@ async function readModule(
   const name = `${module.path}/model.safetensors`;
   const path = folder.pathOf(name);
   if (!(await folder.exists(name))) {
-    throw new CheckpointError(`there is no ${path}: ${withoutWeights(folder)}`, path);
+    throw new CheckpointError(
+      `there is no ${path}: ${await withoutWeights(folder, `${module.path}/pytorch_model.bin`)}`,
+      path,
+    );
   }
   const stored = await openSafetensors(await folder.source(name));
   try {
@@ -293,7 +301,7 @@ async function readLength(folder: ModelFolder): Promise<Pick<EmbeddingSettings, 
 
 async function lengthFile(folder: ModelFolder): Promise<string> {
   for (const name of LENGTH_FILES) if (await folder.exists(name)) return name;
-  return LENGTH_FILES[0];
+  return LENGTH_FILE;
 }
 
 /** @throws UnsupportedError naming the first other field of an object of settings. */
@@ -348,7 +356,7 @@ export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
       ),
     ],
     [POOLING_FILE, encodeJson(poolingSettings(modesOf(pooling), width, embedder.includePrompt))],
-    [LENGTH_FILES[0], encodeJson({ max_seq_length: maxTokens, do_lower_case: false })],
+    [LENGTH_FILE, encodeJson({ max_seq_length: maxTokens, do_lower_case: false })],
   ]);
   modules.forEach((module, index) => {
     if (module.kind === 'Normalize') return;

@@ -116,7 +116,7 @@ function tokenIds(definition: unknown, file: string): [token: unknown, id: unkno
 }
 
 /** The newer file of tokenizer settings. */
-const SETTINGS_FILE = 'tokenizer_config.json';
+export const SETTINGS_FILE = 'tokenizer_config.json';
 
 /** The maximum size of tokenizer settings: a chat template may be long, and each added token takes several lines. */
 const SETTINGS_BYTES = 32 * 2 ** 20;
@@ -213,7 +213,9 @@ export async function readChatTemplate(
   const own = await templateOf(source, TEMPLATE_FILE);
   if (forTools === undefined) return own;
   const withTools = await templateOf(forTools, TOOLS_TEMPLATE_FILE);
-  return { source, render: (messages, options) => (options.tools ? withTools : own).render(messages, options) };
+  const render: ChatTemplate['render'] = (messages, options) =>
+    (options.tools ? withTools : own).render(messages, options);
+  return { source, toolSource: forTools, render };
 }
 
 /** The texts of a folder's chat templates. */
@@ -229,10 +231,8 @@ interface TemplateSources {
  * @throws CheckpointError for a file that is too large or not UTF-8.
  */
 export async function readTemplateSources(folder: ModelFolder, settings: readonly unknown[]): Promise<TemplateSources> {
-  const [source, forTools] = [
-    await templateFile(folder, TEMPLATE_FILE),
-    await templateFile(folder, TOOLS_TEMPLATE_FILE),
-  ];
+  const source = await templateFile(folder, TEMPLATE_FILE);
+  const forTools = await templateFile(folder, TOOLS_TEMPLATE_FILE);
   if (source !== undefined) return { source, forTools };
   const setting = field(settings[0], 'chat_template');
   return { source: templateIn(setting, 'default'), forTools: forTools ?? templateIn(setting, 'tool_use') };

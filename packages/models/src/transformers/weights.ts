@@ -70,7 +70,12 @@ async function weightsIn(
   place: Place,
 ): Promise<ReadWeights> {
   const path = place.folder.pathOf(place.name);
-  const { architecture, carried } = withPooler(file, await withOwnHead(file, wanted, modelType, path), modelType, path);
+  const { architecture, carried } = withPooler(
+    file,
+    await withOwnHead(file, wanted, modelType, place),
+    modelType,
+    path,
+  );
   const headSites = holdsHead ? storedHead(file, architecture) : [];
   const network = { ...architecture, sites: [...architecture.sites, ...headSites, ...carried] };
   const stored = storedWeights(file, network, modelType, path);
@@ -94,14 +99,15 @@ async function withOwnHead(
   file: WeightsFile,
   architecture: Architecture,
   { prefix }: ModelType,
-  path: string,
+  { folder, name }: Place,
 ): Promise<Architecture> {
   const [tied] = architecture.tied ?? [];
   if (!tied) return architecture;
   const keys = new Set(file.names);
   const [head, table] = [tied.site.path, tied.table].map((module) => storedName(keys, `${module}.weight`, prefix));
   if (head === undefined || table === undefined || (await areEqual(file, head, table))) return architecture;
-  warnOnce(`${path}: '${head}' differs from '${table}', so the two are not tied, in spite of 'tie_word_embeddings'`);
+  const setting = folder.weights ? '' : ", despite 'tie_word_embeddings'"; // a GGUF file has none
+  warnOnce(`${folder.pathOf(name)}: '${head}' differs from '${table}', so the two are not tied${setting}`);
   return { ...architecture, sites: [...architecture.sites, tied.site], tied: [] };
 }
 
@@ -140,7 +146,7 @@ async function weightsFile(folder: ModelFolder): Promise<string> {
   for (const name of [WEIGHTS_FILE, INDEX_FILE]) if (await folder.exists(name)) return name;
   const hint = (await folder.exists('onnx/model.onnx'))
     ? 'the ONNX graph is read by fromOnnx of @peftjs/onnx'
-    : withoutWeights(folder);
+    : await withoutWeights(folder, 'pytorch_model.bin');
   throw new CheckpointError(
     `there is no ${folder.pathOf(WEIGHTS_FILE)} or ${INDEX_FILE}: ${hint}`,
     folder.pathOf(WEIGHTS_FILE),
