@@ -167,17 +167,17 @@ const cases: [string, string, RegExp][] = [
   [
     'a claim at a budget that is not run',
     'run --config <claim-budget.json> --out <out>',
-    /'claims\.0\.budget' is "r=04"; expected "r=4", which 'sora' is trained at$/,
+    /'claims\.0\.budget' is "r=04"; 'sora' is trained at "r=4"$/,
   ],
   [
     'a claim without the budget of its arm',
     'run --config <claim-no-budget.json> --out <out>',
-    /'claims\.0\.itsBudget' is null; expected "r=4", which 'lora' is trained at$/,
+    /'claims\.0\.itsBudget' is null; 'lora' is trained at "r=4"$/,
   ],
   [
     'a claim at a budget of an arm without one',
     'run --config <claim-head.json> --out <out>',
-    /'claims\.0\.itsBudget' is "r=4"; expected null, which 'head' is trained at$/,
+    /'claims\.0\.itsBudget' is "r=4"; 'head' is trained at no budget; write null$/,
   ],
   [
     'a claim without a margin',

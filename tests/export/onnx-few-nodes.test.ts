@@ -169,7 +169,7 @@ describe('a new head', () => {
   it('is refused on one of its own name', async () => {
     const storage = stored({ ...headed('classifier'), outputs: { logits: ['b', 2] } });
     await expect(fromOnnx('graph', { storage, newHead: true })).rejects.toThrow(
-      /'logits' depends on a 'classifier', as the new head is named: choose features before it/,
+      /'logits' depends on a module named 'classifier', the name of the new head: choose an earlier output/,
     );
   });
 

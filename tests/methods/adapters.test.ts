@@ -182,14 +182,17 @@ describe.each(Object.entries(methods))('adapters of %s', (_name, method) => {
 
 it('an adapter of a merged model names no base, because the name is that of the network before', async () => {
   const storage = memoryStorage();
-  const merged = mergeAndUnload(attach({ ...toyModel(), revision: 'main' }, full()));
+  const merged = mergeAndUnload(attach({ ...toyModel(), name: 'a/b', revision: 'main' }, full()));
   const warnings: string[] = [];
   const restore = onWarning((message) => warnings.push(message));
   await savePretrained(attach(merged, lora({ r: 2 })), 'adapter', { storage });
   restore();
   expect(await readAdapterConfig('adapter', storage)).toMatchObject({ base_model_name_or_path: null, revision: null });
+  const card = new TextDecoder().decode(await storage.read('adapter/README.md'));
+  expect(card).toContain('# An adapter for a merged copy of a/b');
+  expect(card).not.toContain('base_model');
   expect(warnings).toEqual([
-    "the adapter was trained on a merged copy of 'toy-encoder', so its file names no base model: write the copy by saveMerged, and give its folder as the model",
+    "this adapter belongs to a merged copy of 'a/b', so its file names no base model: save the copy with saveMerged, and pass that folder as the model when you load the adapter",
   ]);
 });
 
@@ -208,7 +211,7 @@ describe('a sum of adapters', () => {
 
   it('says what to do if none reads it', () => {
     expect(() => on('ha')).toThrow(
-      "none of the adapters 'ha' has a method that reads PEFT's LORA: convert one by convertToLora first",
+      "none of 'ha' can be written as PEFT's LORA, which a sum is: include an adapter that can",
     );
   });
 });

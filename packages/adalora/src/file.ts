@@ -176,7 +176,7 @@ function readOptions(config: AdapterFile['config']): ReadOptions {
   }
   const { targetR = parseAdaloraConfig({}).targetR } = options;
   // PEFT accepts a target above the initial rank, from which ranks only fall.
-  return { ...options, ...(targetR > options.initR && { targetR: options.initR }), ...readPhases(config) };
+  return { ...options, targetR: Math.min(targetR, options.initR), ...readPhases(config) };
 }
 
 /** Returns PEFT's phases, counted from `total_step`. Without it, zero means "not set": the next run sets its own. */

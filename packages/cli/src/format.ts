@@ -131,7 +131,9 @@ function minus(text: string): string {
   return text.replace('-', '−');
 }
 
-/** A path as a shell takes it: with blanks or signs, in the double quotes that Bash and Windows share. */
+/**
+ * Returns a path for a shell: in double quotes, which Bash and Windows share, if it has spaces or special characters.
+ */
 export function quoted(path: string): string {
   return /[^\w./\\:-]/.test(path) ? `"${path}"` : path;
 }

@@ -69,7 +69,8 @@ export function detachLayers(model: tf.LayersModel): void {
 }
 
 /**
- * Merges the adapters into the weights of a model permanently and removes them.
+ * Merges the adapters into the weights of a model permanently and removes them. The object that `attachLayers` returned
+ * reads these weights as the frozen ones, so merging it afterwards would count the adapters twice.
  * @throws ConfigError when it has none.
  * @throws UnsupportedError when a method cannot be merged; nothing has changed then.
  * @throws CheckpointError when a merged weight is not finite; nothing has changed then.

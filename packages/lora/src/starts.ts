@@ -129,8 +129,8 @@ function pissaFactors(weight: HostTensor, { r, scaling }: Scaled): LoraFactors {
  *   A = R_r^T                           [in, r], the first r rows of R
  *   B = Q_r^T                           [r, out], the first r columns of Q: orthonormal
  *
- * PEFT decomposes the weight as it is stored, and subtracts the same when it loads a file: for a transformers Conv1D,
- * W0 = Q R, A = Q_r and B = R_r.
+ * PEFT subtracts the product of the weight as it is stored, when it loads a file too: for a transformers Conv1D,
+ * W0 = Q R, A = Q_r and B = R_r, so that the first output is the original one. PEFT swaps these two.
  */
 
 /**

@@ -168,7 +168,7 @@ describe('reading', () => {
     [{ init_lora_weights: 'lora_ga' }, 'init_lora_weights'],
     [{ init_lora_weights: 'corda' }, 'init_lora_weights'],
     [{ use_qalora: true }, 'use_qalora'],
-  ])('rejects fields that would give other outputs than in PEFT: %o', (fields, path) => {
+  ])('rejects fields of variants that peftjs lacks, and of files that lack a part of the model: %o', (fields, path) => {
     const { config, tensors } = fileOf({ r: 2 }, true);
     expect(() => lora.fromFile({ config: { ...config, ...fields }, tensors })).toThrow(
       expect.objectContaining({ code: 'PEFT_UNSUPPORTED', path }),

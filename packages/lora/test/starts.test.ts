@@ -122,7 +122,7 @@ describe('OLoRA', () => {
     });
   });
 
-  it("takes them of a Conv1D's weight as it is stored, [in, out], as PEFT: A is orthonormal, B triangular", () => {
+  it("takes them of a Conv1D's weight as it is stored, [in, out]: A is orthonormal, B triangular, so that the first output is the original one", () => {
     const site = { ...linearSite('m', 6, 10), fanInFanOut: true };
     const on = onModule({ r: 3, initLoraWeights: 'olora' }, { site });
     const { loraA, loraB, product } = startOf(on);

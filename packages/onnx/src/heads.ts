@@ -44,7 +44,7 @@ export function headOn(output: Port, network: GraphNetwork, options: HeadOptions
   if (!newHead) return ownHead(features, network.modules, options);
   if (headModules(network.modules, [NEW_HEAD]).length > 0) {
     throw new UnsupportedError(
-      `the output '${output.name}' depends on a '${NEW_HEAD}', as the new head is named: choose features before it as 'output', or set newHead: false`,
+      `the output '${output.name}' depends on a module named '${NEW_HEAD}', the name of the new head: choose an earlier output as 'output', or set newHead: false`,
       'output',
     );
   }

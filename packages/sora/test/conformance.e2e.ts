@@ -8,5 +8,6 @@ testMethod(sora, {
     released: { r: 4, thresholdMode: 'constant', proximal: 'reference', sparseLambda: 2e-3, l1Weight: 0.1 },
     'compacted to a budget': { r: 4, budget: 400, compactEvery: 1 },
   },
+  rewritten: ['r', 'mask'],
   invalid: [],
 });

@@ -115,7 +115,7 @@ it('resumes a stage whose ranks are already gone and leave some of its budget', 
   const restore = onWarning((message) => warnings.push(message));
   const resumed = await sized(compacting(), { ...options, resume });
   restore();
-  expect(warnings).toEqual([expect.stringContaining('budget is 56; these modules store 48')]);
+  expect(warnings).toEqual([expect.stringContaining('budget is 56; these modules store only 48 parameters')]);
   expect(resumed.sizing).toEqual(whole.sizing);
 });
 

@@ -38,7 +38,7 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
  * Returns the configuration that stores `budget` parameters, within 2 %: b takes one per output, and each rank one per
  * module. The shared matrices are left to their seed; with `saveProjection: true`, a rank also takes one column of A
  * and one row of B. Adapts fewer modules if b alone is too much, and warns of a rank that makes steps slow.
- * @throws ConfigError when not even one module fits.
+ * @throws ConfigError when not even one module fits, next to saved matrices as wide as all modules need.
  */
 function fittedToBudget(sites: readonly Site[], budget: number, config: VeraConfig): VeraConfig {
   const saveProjection = config.saveProjection ?? false;
@@ -46,7 +46,7 @@ function fittedToBudget(sites: readonly Site[], budget: number, config: VeraConf
   const least = projectionOf(sites) + Math.min(...sites.map((site) => storedAt(site, 1)));
   if (budget < least) {
     throw new ConfigError(
-      `budget is ${budget}; the smallest adapter of one module takes ${least} parameters`,
+      `budget is ${budget}; ${saveProjection ? 'with saved matrices as wide as these modules need, ' : ''}one module takes ${least} parameters`,
       'budget',
     );
   }

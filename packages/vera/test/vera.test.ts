@@ -52,7 +52,7 @@ describe('the stored parameters', () => {
     const fitted = vera.fitBudget?.(sites, 36_864, vera.parseConfig({ saveProjection: true }));
     expect(fitted).toMatchObject({ r: 11, saveProjection: true }); // 24 (11 + 768) + 11 (768 + 768) = 35,592
     expect(() => vera.fitBudget?.(sites, 2000, vera.parseConfig({ saveProjection: true }))).toThrow(
-      'budget is 2000; the smallest adapter of one module takes 2305 parameters', // 768 + 768, and 768 + 1
+      'budget is 2000; with saved matrices as wide as these modules need, one module takes 2305 parameters', // 768 + 768, and 768 + 1
     );
   });
 

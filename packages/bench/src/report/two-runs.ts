@@ -58,7 +58,9 @@ export function twoRunsBlocks({ against, rows, unpaired, changed }: RunCompariso
     table(COLUMNS, rows, 'runs'),
     heading('What differs besides the numbers', 3),
     changed.length === 0
-      ? note('Nothing: model, rows, versions, engine, protocol, budgets and options are the same.')
+      ? note(
+          'Nothing: versions, engine, protocol, budgets and options are the same, and so is the content of model and rows, where it is recorded.',
+        )
       : facts(changed.map(changedFact)),
     ...(unpaired.length === 0 ? [] : [heading('Trials without a pair', 3), list(unpaired.map(unpairedName))]),
   ];

@@ -270,6 +270,7 @@ it('names no winner on fewer than 50 rows', () => {
     'Too few rows to tell these methods apart at r = 4, over 2 tasks; use sora, which is best on average.',
     'The scores rest on 40 rows: to rank methods takes 50 or more.',
   ]);
+  expect(on(40).sentences).toContain('lora is reliably worse than sora, by 0.400.');
 });
 
 it.each([
@@ -301,10 +302,22 @@ describe('the results of an earlier run in the folder, under other conditions', 
     expect(rows.map(({ unranked }) => unranked)).toEqual(rows.map(() => null));
     const [{ sentences } = expect.fail()] = mainVerdicts(verdicts);
     expect(sentences).toEqual([
-      'Use sora at r = 4, over 2 tasks: it is reliably better than every arm that it can be compared with.',
+      'Use sora at r = 4, over 2 tasks: of the arms to choose from, it is reliably better than all that were trained under the same conditions.',
       'sora has the highest mean accuracy, 0.900.',
       'lora is reliably worse than sora, by 0.100.',
       'vera is not compared with sora: trained under other conditions.',
+    ]);
+  });
+
+  it('recommend no arm, and no more seeds, if the best mean is among them', () => {
+    const { sentences } = verdictOf([
+      ...trialsOf({ lora, sora }),
+      ...earlier({ vera: { scores: around(0.95, 0.003) } }),
+    ]);
+    expect(sentences).toEqual([
+      'No arm can be recommended at r = 4, over 2 tasks: vera has the best mean, but no other arm was trained under its conditions.',
+      'vera has the highest mean accuracy, 0.950.',
+      'sora and lora are not compared with vera: trained under other conditions.',
     ]);
   });
 
@@ -363,5 +376,7 @@ it('says if arms at a budget differ in size', () => {
       ),
     ).sentences.slice(1);
   expect(sizes(1)).toEqual([]);
-  expect(sizes(4)).toEqual(['Arms differ in size: r = 4 means 57,344 to 229,376 parameters here.']);
+  expect(sizes(4)).toEqual([
+    'Arms differ in size: r = 4 stands for 57,344 to 229,376 parameters, depending on the modules that an arm adapts.',
+  ]);
 });

@@ -237,12 +237,14 @@ function headline(judged: Judged): string[] {
 
 /** What to use where no arm wins. */
 function advice(judged: Judged): string {
-  const { contest, advised, isReference, best, groups, behind, open, baseline, above } = judged;
+  const { contest, advised, isReference, best, others, groups, behind, open, apart, baseline, above } = judged;
   const place = placeOf(contest);
+  if (apart.length === others.length)
+    return `No arm can be recommended${place}: ${best.label} has the best mean, but no other arm was trained under its conditions.`;
   const few = tooFewRows(judged).length > 0 ? 'rows' : tooFewSeeds(judged).length > 0 ? 'seeds' : null;
   if (baseline && above.length === 0 && !few) return `Use ${baseline.label}: nothing is reliably better${place}.`;
   if (leads(judged) && !few)
-    return `Use ${best.label}${place}: it is reliably better than every arm that it can be compared with.`;
+    return `Use ${best.label}${place}: of the arms to choose from, it is reliably better than all that were trained under the same conditions.`;
   const who = behind.length === 0 || few === 'rows' ? 'these methods' : 'the best methods';
   const found = few
     ? `Too few ${few} to tell ${who} apart`
@@ -264,7 +266,7 @@ function tooFewRows({ best }: Judged): string[] {
 /** Says if no arm could be found different from the best, for lack of seeds; empty otherwise. */
 function tooFewSeeds({ best: { label }, contest: { pairs, tasks } }: Judged): string[] {
   const own = pairs.filter(({ a, b }) => a === label || b === label);
-  if (own.length === 0) return [`${label} cannot be compared with another arm seed by seed.`];
+  if (own.length === 0) return []; // more seeds would not help
   const differences = Math.max(...own.map((pair) => pair.pairs));
   const least = Math.min(1, (2 / 2 ** differences) * pairs.length);
   if (least < LEVEL) return [];
@@ -312,8 +314,8 @@ function apartSentence({ contest, best, apart }: Judged): string[] {
 }
 
 function worseSentence(judged: Judged): string[] {
-  const { contest, best, worse, apart } = judged;
-  if (worse.length === 0 || (leads(judged) && apart.length === 0)) return []; // the headline has said it
+  const { contest, best, worse } = judged;
+  if (worse.length === 0 || wins(judged)) return []; // the headline has said it
   const advantages = worse.flatMap((arm) => advantage(contest, best, arm) ?? []);
   return [`${named(worse)} ${are(worse)} reliably worse than ${best.label}, by ${rangeOf(advantages)}.`];
 }
@@ -321,8 +323,8 @@ function worseSentence(judged: Judged): string[] {
 /** Compares the arms with the frozen baseline. */
 function baselineSentences(judged: Judged): string[] {
   const { contest, best, others, baseline, above } = judged;
-  const all = baseline ? [best, ...others].filter((arm) => advantage(contest, arm, baseline)) : [];
-  if (!baseline || all.length === 0) return [];
+  if (!baseline) return [];
+  const all = [best, ...others].filter((arm) => advantage(contest, arm, baseline));
   const head = `${baseline.label} (${formatMetric(baseline.score.mean)})`;
   const below = all.filter((arm) => advantage(contest, arm, baseline)?.isWorse);
   const rest = all.filter((arm) => !above.includes(arm) && !below.includes(arm));
@@ -364,7 +366,7 @@ function sizesSentence({ arms, budget: { spec } }: Contest): string[] {
   const [least, most] = [Math.min(...sizes), Math.max(...sizes)];
   if (most <= least * SAME_SIZE) return [];
   return [
-    `Arms differ in size: ${budgetName(spec)} means ${formatCount(least)} to ${formatCount(most)} parameters here.`,
+    `Arms differ in size: ${budgetName(spec)} stands for ${formatCount(least)} to ${formatCount(most)} parameters, depending on the modules that an arm adapts.`,
   ];
 }
 

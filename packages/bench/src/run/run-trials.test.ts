@@ -7,6 +7,7 @@ import { syntheticTrial } from '../../../cli/test/synthetic-results.js';
 import {
   type LoadedTask,
   composeStudy,
+  describeCircumstances,
   planTrials,
   trialOf,
   type Trial,
@@ -36,12 +37,18 @@ if (!settings) throw new RangeError('the study has no arm');
 const [first, second] = [1, 2].map((seed) =>
   trialOf(context, { arm: 'lora', settings, task: 'mine', budget: 'r=1', seed }),
 ) as [Trial, Trial];
-const tasks = new Map([['mine', { source: 'made up', licence: 'none' } as LoadedTask]]);
+const mine = { source: 'made up', licence: 'none' } as LoadedTask;
+const tasks = new Map([['mine', mine]]);
 const done = (trial: Trial): DoneTrial => ({
   ...syntheticTrial({ task: 'uci-sentiment', method: 'lora', rank: 1, seed: trial.seed }),
   id: trial.id,
   model: trial.model,
   task: 'mine',
+  protocol: describeCircumstances(
+    trial,
+    { task: mine, rows: { train: 9, selection: 3, dev: 3 } },
+    { startedAt: new Date(), finishedAt: new Date() },
+  ).protocol,
 });
 
 let folder: string;
@@ -169,6 +176,9 @@ describe('tune', () => {
     const [again] = await runTrials(reported, planTrials(plan, tuned), run);
     expect([again?.status, again?.id === failed?.id]).toEqual(['done', false]);
     expect(isKept()).toBe(false);
+    if (!failed || !again) expect.fail('no results');
+    const elsewhere = { ...again, protocol: { ...again.protocol, batchSize: 1 } };
+    expect(withoutRetuned([failed, elsewhere])).toEqual([failed, elsewhere]);
   });
 
   it('chooses nothing if the run is stopped before every rate has a result', async () => {

@@ -17,6 +17,7 @@ import {
 } from '@peftjs/cli/trials';
 import { printable } from '@peftjs/cli/format';
 import {
+  canonical,
   numericsOf,
   writeJson,
   checkpointFolder,
@@ -180,12 +181,14 @@ function isUntunable({ tuning }: Trial): boolean {
 }
 
 /**
- * Leaves out trials that failed since tuning had chosen no rate, where a rerun has: their ids have another rate than that
- * of the trial which finished in their place.
+ * Leaves out trials that failed because tuning chose no rate, once a rerun chose one and finished them: an id contains
+ * the rate, so the new result did not replace the old one.
  */
 export function withoutRetuned(results: readonly TrialResult[]): TrialResult[] {
-  const placeOf = ({ model, task, arm, budget, seed }: TrialResult): string =>
-    JSON.stringify([model, task, arm, budget.spec, seed]);
+  const placeOf = ({ model, task, arm, budget, seed, protocol }: TrialResult): string => {
+    const { data: _data, selectedOn: _rows, learningRate: _rate, ...settings } = protocol; // a failed trial counts no rows
+    return canonical([model, task, arm, budget.spec, seed, settings]);
+  };
   const replaces = (failed: TrialResult, other: TrialResult): boolean =>
     other.status === 'done' &&
     placeOf(other) === placeOf(failed) &&

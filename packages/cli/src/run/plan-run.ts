@@ -159,9 +159,10 @@ function assertTestable(study: Study, methods: ReadonlyMap<string, ResolvedMetho
       const settings = study.methods[arm];
       const own = settings && methods.get(settings.method)?.method.fitBudget ? budgetsOf(settings, study) : [null];
       if (own.includes(budget)) continue;
-      const expected = own.map((each) => JSON.stringify(each)).join(' or ');
+      const known = own.map((each) => JSON.stringify(each)).join(' or ');
+      const has = own[0] === null ? 'no budget; write null' : known;
       throw new ConfigError(
-        `study: 'claims.${index}.${field}' is ${JSON.stringify(budget)}; expected ${expected}, which '${arm}' is trained at`,
+        `study: 'claims.${index}.${field}' is ${JSON.stringify(budget)}; '${arm}' is trained at ${has}`,
         `claims.${index}.${field}`,
       );
     }

@@ -40,6 +40,14 @@ describe('composeStudy', () => {
     expect(composeStudy([preset, { claims } as object, { methods: ['lora'] }]).claims).toEqual([]);
   });
 
+  it('drops claims about budgets that a layer above them replaces, and no others', () => {
+    const claims = ['r=4', 'r=8'].map((budget) => ({ arm: 'sora', budget, noWorseThan: 'lora', itsBudget: budget }));
+    const [below, above] = [{ claims } as object, { budgets: ['r=8'] }];
+    const budgetsIn = (...layers: object[]) => composeStudy([preset, ...layers]).claims.map(({ budget }) => budget);
+    expect(budgetsIn(below, above)).toEqual(['r=8']);
+    expect(budgetsIn(above, below)).toEqual(['r=4', 'r=8']);
+  });
+
   it.each<[object, string]>([
     [{ claims: [{ arm: 'sora', noWorseThan: 'lroa' }] }, 'claims.0.noWorseThan'],
     [{ claims: [{ arm: 'sora', noWorseThan: 'lora', margin: 0 }] }, 'claims.0.margin'],

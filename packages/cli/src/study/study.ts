@@ -264,7 +264,8 @@ function assertMergeable({ methods = {}, protocol = {} }: StudyInput): void {
 }
 
 /**
- * Drops the claims and tuning tasks that will not run: flags may have picked some of a preset's arms and tasks.
+ * Drops the claims and tuning tasks that will not run: flags may have picked some of a preset's arms and tasks, and a
+ * study file may have replaced its budgets.
  * @throws ConfigError for names that match no layer.
  */
 function chosenOnly(study: Study, layers: readonly StudyInput[]): Study {
@@ -277,10 +278,17 @@ function chosenOnly(study: Study, layers: readonly StudyInput[]): Study {
   });
   if (reference !== null) assertKnown(reference, arms, 'reference');
   for (const task of tuning?.tasks ?? []) assertKnown(task, everyTask, 'tuning.tasks');
+  const lastWith = (field: keyof StudyInput): number => layers.findLastIndex((layer) => layer[field] !== undefined);
+  const areReplaced = lastWith('budgets') > lastWith('claims');
+  const isRun = (arm: string, budget: string | null): boolean => {
+    const settings = methods[arm];
+    if (!settings || !areReplaced || budget === null) return settings !== undefined;
+    return budgetsOf(settings, study).includes(budget);
+  };
   const tunedOn = tuning?.tasks?.filter((task) => tasks.includes(task)) ?? [];
   return {
     ...study,
-    claims: claims.filter(({ arm, noWorseThan }) => arm in methods && noWorseThan in methods),
+    claims: claims.filter((claim) => isRun(claim.arm, claim.budget) && isRun(claim.noWorseThan, claim.itsBudget)),
     tuning: tuning && { ...tuning, tasks: tunedOn.length > 0 ? tunedOn : null },
   };
 }

@@ -34,7 +34,7 @@ export function activeParts(peft: PeftModel | Model): ActiveParts {
   if (!('adapters' in peft)) return { model: peft, layers: {}, values: {} };
   if (!peft.enabled) return { model: peft.model, layers: {}, values: {} };
   const active = peft.active.map((name) => adapterNamed(peft, name));
-  return remembered(lastActive, active, [peft.model, peft.mergedWeights, peft.merged.join()], () =>
+  return remembered(lastActive, active, [peft.mergedWeights, peft.model, peft.merged.join()], () =>
     partsOfActive(peft, active),
   );
 }
@@ -76,26 +76,29 @@ type Remembered = WeakMap<Adapter, readonly { readonly inputs: readonly unknown[
 /** The number of results to remember: a call may name other adapters than the call before. */
 const REMEMBERED = 8;
 
-const lastActive: Remembered = new WeakMap();
-const lastMixed: Remembered = new WeakMap();
+/** By merged weights and by model: results of merged weights end with these. */
+const lastActive = new WeakMap<object, Remembered>();
+const lastMixed = new WeakMap<object, Remembered>();
 
 /**
  * Returns a remembered result that was made from the same adapters and `others`. Adapters are replaced, never modified.
  */
 function remembered(
-  made: Remembered,
+  made: WeakMap<object, Remembered>,
   adapters: readonly Adapter[],
-  others: readonly unknown[],
+  others: readonly [owner: object, ...unknown[]],
   make: () => ActiveParts,
 ): ActiveParts {
   const [first] = adapters;
   if (!first) return make();
   const inputs = [...adapters, ...others];
-  const before = made.get(first) ?? [];
+  const ofOwner: Remembered = made.get(others[0]) ?? new WeakMap();
+  made.set(others[0], ofOwner);
+  const before = ofOwner.get(first) ?? [];
   const isSame = (one: readonly unknown[]): boolean =>
     one.length === inputs.length && one.every((each, index) => each === inputs[index]);
   const found = before.find((one) => isSame(one.inputs)) ?? { inputs, parts: make() };
-  made.set(first, [found, ...before.filter((one) => one !== found)].slice(0, REMEMBERED));
+  ofOwner.set(first, [found, ...before.filter((one) => one !== found)].slice(0, REMEMBERED));
   return found.parts;
 }
 

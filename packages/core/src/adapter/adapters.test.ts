@@ -1,7 +1,10 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { onWarning, parseOptions } from '../config.js';
 import { attach, defineMethod, frozenModule } from './attach.js';
 import type { AdapterLayer } from '../contracts/layer.js';
+import type { Model } from '../contracts/model.js';
 import type { PeftMethod, TargetConfig } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import { toyModel } from '@peftjs/conformance';
@@ -21,6 +24,9 @@ import { rankLayer } from '../ranks/rank-layer.js';
 import { biasLayer, fullLayer } from './layers.js';
 import { replaceAdapter, type PeftModel } from './peft-model.js';
 import { targetEntries } from './targets.js';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
 
 /** A fixed change of rank one at every module: the smallest adapter that can be merged. */
 const method: PeftMethod = defineMethod<TargetConfig>({
@@ -89,10 +95,10 @@ describe('fullPrecision', () => {
 });
 
 describe('a merged model', () => {
-  const model = {
+  const model: Model = {
     ...toyModel(),
     fullPrecision: () => Promise.resolve(toyModel()),
-    withLabels: (labels: number | readonly string[]) => ({ ...toyModel(), outputs: labels as number }),
+    withLabels: (labels) => ({ ...model, outputs: labels as number }),
   };
   const merged = mergeAndUnload(attached(model));
 
@@ -109,6 +115,8 @@ describe('a merged model', () => {
     expect(two?.pretrainedHead).toBeUndefined();
     expect(three?.weights).toEqual(merged.weights);
     expect(three?.pretrainedHead).toBe(true);
+    expect(two?.withLabels?.(2).pretrainedHead).toBeUndefined();
+    expect(two?.withLabels?.(3).weights).toEqual(merged.weights);
   });
 
   it('has a fingerprint of its own, which follows from the network and the merged weights', () => {
@@ -116,6 +124,14 @@ describe('a merged model', () => {
     const known = [model, merged, twice].map(({ fingerprint }) => fingerprint);
     expect(new Set(known).size).toBe(3);
     expect(mergeAndUnload(attached(model)).fingerprint).toBe(merged.fingerprint);
+  });
+
+  it('reads a fingerprint once, since a network may compute it', () => {
+    const read = vi.fn(() => 'print');
+    const peft = attached(Object.defineProperty(toyModel(), 'fingerprint', { get: read, enumerable: true }));
+    read.mockClear();
+    expect(mergeAndUnload(peft).fingerprint).toMatch(/^print\+/);
+    expect(read).toHaveBeenCalledTimes(1);
   });
 });
 
@@ -187,6 +203,23 @@ describe('activeParts', () => {
     for (const [path, layer] of Object.entries(first.layers)) expect(again.layers[path]).toBe(layer);
     mergeAdapter(peft);
     expect(activeParts(peft).model.weights).toMatchObject(peft.mergedWeights);
+  });
+
+  it('remembers what is active however often it is activated', () => {
+    const peft = attached();
+    const before = activeParts(peft);
+    for (let count = 0; count < 8; count++) setAdapter(peft, 'a');
+    expect(activeParts(peft)).toBe(before);
+  });
+
+  it('keeps no merged weights after they are unmerged', async () => {
+    const peft = attached();
+    mergeAdapter(peft);
+    const merged = new WeakRef(activeParts(peft).model.weights);
+    unmergeAdapter(peft);
+    await new Promise(setImmediate); // a WeakRef keeps its target until the end of the job
+    collectGarbage();
+    expect(merged.deref()).toBeUndefined();
   });
 });
 

@@ -56,7 +56,7 @@ export function setAdapter(peft: PeftModel, names: string | readonly string[]): 
   assertArgument('names', names, aNameOrNames);
   const active = typeof names === 'string' ? [names] : [...new Set(names)];
   for (const name of active) adapterNamed(peft, name);
-  activeParts({ ...peft, active, merged: [], mergedWeights: {} });
+  activeParts(peft.merged.length === 0 ? { ...peft, active } : { ...peft, active, merged: [], mergedWeights: {} });
   if (peft.merged.length > 0) {
     warnOnce(`setAdapter unmerges the merged adapters: ${peft.merged.join(', ')}`);
     unmergeAdapter(peft);
@@ -223,17 +223,17 @@ export function mergeAndUnload(peft: PeftModel, options: MergeOptions = {}): Mod
 
 /**
  * Returns a model with merged weights. The models that it makes of itself get them too, but one with another number of
- * outputs only those outside the head.
+ * outputs only those outside the head. All models with other labels are made from the first one, whose head is merged.
  */
 function withMerged(
-  model: Model,
+  { ...model }: Model, // read once: a fingerprint may be computed when it is read
   folded: HostTensors,
   meaning: OutputMeaning & Pick<Model, 'pretrainedHead'> = {},
 ): Model {
   const { fullPrecision, withLabels } = model;
   const untied = (model.tied ?? []).filter(({ site }) => `${site.path}.weight` in folded);
   const below = Object.fromEntries(Object.entries(folded).filter(([name]) => !isInHead(model, name)));
-  return {
+  const whole: Model = {
     ...model,
     ...(untied.length > 0 && {
       sites: [...model.sites, ...untied.map(({ site }) => site)],
@@ -243,17 +243,18 @@ function withMerged(
     weights: { ...model.weights, ...folded },
     ...meaning,
     ...(fullPrecision && { fullPrecision: async () => withMerged(await fullPrecision(), folded, meaning) }),
-    ...(withLabels && {
-      withLabels: (...wanted) => {
-        const other = withLabels(...wanted);
-        const isSame = outputsOf(other) === outputsOf(model);
-        return isSame ? withMerged(other, folded, { pretrainedHead: true }) : withMerged(other, below);
-      },
-    }),
   };
+  if (!withLabels) return whole;
+  const relabel: typeof withLabels = (...wanted) => {
+    const other = withLabels(...wanted);
+    const isSame = outputsOf(other) === outputsOf(model);
+    const merged = isSame ? withMerged(other, folded, { pretrainedHead: true }) : withMerged(other, below);
+    return { ...merged, withLabels: relabel };
+  };
+  return { ...whole, withLabels: relabel };
 }
 
-/** Returns a model's fingerprint with 64 bits more for merged weights: no SHA-256, because that is asynchronous. */
+/** Extends a fingerprint by a 64-bit hash of the merged weights. SHA-256 is only available asynchronously. */
 function mergedFingerprint({ fingerprint }: Model, folded: HostTensors): string {
   let [a, b] = [0, 0];
   for (const [name, { data }] of Object.entries(folded)) {

@@ -39,18 +39,18 @@ export function configFields(
   { saved, config, labels, problemType }: Adapter,
   file: ConfigFields,
 ): ConfigFields {
-  const base = model.isMerged ? undefined : model;
-  if (!base) {
+  const { isMerged = false, name, revision = null } = model;
+  if (isMerged) {
     warnOnce(
-      `the adapter was trained on a merged copy of '${model.name}', so its file names no base model: write the copy by saveMerged, and give its folder as the model`,
+      `this adapter belongs to a merged copy of '${name}', so its file names no base model: save the copy with saveMerged, and pass that folder as the model when you load the adapter`,
     );
   }
   return {
     auto_mapping: null,
-    base_model_name_or_path: base?.name ?? null,
+    base_model_name_or_path: isMerged ? null : name,
     inference_mode: true,
     modules_to_save: savedNames(model, saved),
-    revision: base?.revision ?? null,
+    revision: isMerged ? null : revision,
     task_type: readsImages(model) ? null : TASK_TYPES[model.task ?? 'sequence-classification'],
     ...(labels && labelFields(labels)), // PEFT has no such fields and ignores them with a warning
     ...(problemType && { problem_type: problemType }),

@@ -47,8 +47,8 @@ const UNKNOWN_VARIANTS = [
 const WITH_DEFAULTS = /^(kasa|monteclora|velora)_config$/;
 
 /**
- * Initialisations in PEFT that change the frozen weight and cannot be recomputed; PEFT draws the last one at random at
- * every load.
+ * Initialisations in PEFT that change the frozen weight and cannot be recomputed. Files of `lora_ga` lack A0 and B0, so
+ * no reader has the trained model; PEFT draws the last one at random at every load.
  */
 const LOST_INIT = /^(corda|loftq|lora_ga|pissa_niter_\d+)$/;
 

@@ -21,9 +21,12 @@ const PIPELINE_TAGS: Readonly<Record<Task, readonly [ofTexts: string, ofImages?:
   'feature-extraction': ['feature-extraction', 'image-feature-extraction'],
 };
 
-/** Returns the front matter of a model card, for the hub, and the empty line after it. */
-export function cardHeader(model: Pick<Model, 'name' | 'task' | 'axes'>, { library, tags = [] }: CardFields): string {
-  const { name, task = 'sequence-classification' } = model;
+/** Returns the front matter of a model card, for the hub, and the empty line after it. No base is named without a name. */
+export function cardHeader(
+  model: Pick<Model, 'task' | 'axes'> & Partial<Pick<Model, 'name'>>,
+  { library, tags = [] }: CardFields,
+): string {
+  const { name = '', task = 'sequence-classification' } = model;
   const [ofTexts, ofImages = ofTexts] = PIPELINE_TAGS[task];
   return [
     '---',
@@ -41,10 +44,11 @@ export function cardHeader(model: Pick<Model, 'name' | 'task' | 'axes'>, { libra
 /** Returns the README.md of an adapter folder, with front matter for the hub. */
 export function adapterCard(model: Model, adapter: Adapter, peftType: string): string {
   const { method, layers, saved, values, labels } = adapter;
+  const { name, isMerged = false, ...nameless } = model;
   const stored = storedParameters(layers, values);
   const whole = Object.keys(saved).map((path) => `\`${path}\``);
-  const header = cardHeader(model, { library: 'peft', tags: [method.name] });
-  return `${header}# An adapter for ${model.name}
+  const header = cardHeader(isMerged ? nameless : model, { library: 'peft', tags: [method.name] });
+  return `${header}# An adapter for ${isMerged ? 'a merged copy of ' : ''}${name}
 
 Made with peftjs by the method \`${method.name}\`, saved as \`${peftType}\`: ${stored.toLocaleString('en-US')} parameters
 on ${Object.keys(layers).length} modules (${((100 * stored) / baseParameters(model)).toFixed(3)} % of the base), and the modules ${whole.join(', ') || 'none'} trained in full.

@@ -120,7 +120,7 @@ function methodOf(adapters: readonly Adapter[]): Adapter['method'] {
   const found = adapters.find(({ method }) => readsLora(method));
   if (found) return found.method;
   throw new UnsupportedError(
-    `none of the adapters ${adapters.map(({ name }) => `'${name}'`).join(', ')} has a method that reads PEFT's ${LORA}: convert one by convertToLora first`,
+    `none of ${adapters.map(({ name }) => `'${name}'`).join(', ')} can be written as PEFT's ${LORA}, which a sum is: include an adapter that can`,
     'adapters',
   );
 }

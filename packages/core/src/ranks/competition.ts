@@ -186,9 +186,7 @@ export function assertPrunable(layers: AdapterLayers, budget: number, plan: Trai
     throw new ConfigError(`budget is ${budget}, less than the ${least} parameters of one rank`, 'budget');
   }
   if (budget > all && !isNearBudget(all, budget)) {
-    warnOnce(
-      `budget is ${budget}; these modules store ${all}, so that no rank has to go for it: they keep their ranks`,
-    );
+    warnOnce(`budget is ${budget}; these modules store only ${all} parameters, so nothing is pruned`);
   }
   if (pruneStep(plan) < 1) {
     throw new ConfigError(

@@ -181,9 +181,8 @@ function stageData({ data, options, stages, lengths }: SizingRun): TrainingData 
 }
 
 function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): TrainOptions {
-  const { onStage: _, onStep, onEvaluation, onSnapshot, resume: __, ...shared } = run.options;
+  const { onStage: _, onStep, onEvaluation, onSnapshot, resume: __, epochs: denseEpochs, ...shared } = run.options;
   const { dense, most: totalSteps, batchesPerStep } = run.lengths;
-  const { epochs: denseEpochs } = run.options;
   const [before, stage] = [stepsBefore(run), run.stages.length];
   const isSaveDue = saveRule(run.options.saveEvery, dense / denseEpochs);
   const laterEpoch = (step: number): number =>
@@ -191,7 +190,7 @@ function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): Tra
   const sizing = progressOf(run);
   return {
     ...shared,
-    ...(stage > 0 && { epochs: 1 }),
+    epochs: stage > 0 ? 1 : denseEpochs,
     ...(resume && { resume }),
     // No snapshot is saved at the end of a stage, since it would lack the stage's result.
     ...(onSnapshot && {

@@ -149,9 +149,10 @@ function warnOfUnknownGroups(peft: PeftModel, { learningRates, unclippedGroups }
   const adapter = activeAdapter(peft);
   const params = Object.values(allLayers(adapter)).flatMap((layer) => Object.values(layer.params));
   const groups = [...new Set([...COMMON_GROUPS, ...params.map(({ group }) => group)])];
-  const isFixed = (name: string): boolean =>
-    params.some(({ group }) => group === name) &&
-    params.every(({ group, learningRate }) => group !== name || learningRate !== undefined);
+  const isFixed = (name: string): boolean => {
+    const own = params.filter(({ group }) => group === name);
+    return own.length > 0 && own.every(({ learningRate }) => learningRate !== undefined);
+  };
   for (const name of Object.keys(learningRates).filter(isFixed)) {
     warnOnce(
       `learningRates names the group '${name}', whose rate is an option of ${adapter.method.name}: it has no effect`,

@@ -190,7 +190,7 @@ function identityInInference(inputs: Inputs): Value {
   throw new UnsupportedError('a dropout that is on: export the model in evaluation mode');
 }
 
-/** Converts numbers to a type; integers beyond one of 8 or 16 bits wrap around. */
+/** Converts numbers to a type; an integer outside the range of an 8- or 16-bit type wraps around. */
 function castTo(value: Value, type: ElementType): Value {
   const { kind, array } = TYPES[type];
   const made = cast(value, kind);

@@ -93,8 +93,8 @@ function lpNormalized(x: Tensor, axis: number, p: number): Tensor {
 }
 
 /**
- * A norm whose gain is not a constant of the graph, or over several axes; others are modules. The mean and the inverse
- * of the deviation are outputs that training reads.
+ * A norm whose gain is not a constant of the graph, or over several axes; others are modules. Also returns the mean
+ * and the inverse standard deviation, if the node has these outputs.
  */
 function layerNormalization(inputs: Inputs, call: Call): readonly Tensor[] {
   const x = tensor(inputs, 0);
@@ -103,7 +103,7 @@ function layerNormalization(inputs: Inputs, call: Call): readonly Tensor[] {
   const width = sizeOf(own);
   const rows = tf.reshape(x, [-1, width]);
   const [gain, shift] = [tensor(inputs, 1), inputs[2] === undefined ? tf.scalar(0) : tensorOf(inputs[2])].map((part) =>
-    tf.reshape(tf.mul(part, tf.ones(own)), [width]),
+    tf.reshape(tf.broadcastTo(part, own), [width]),
   ) as [Tensor, Tensor];
   const normed = tf.reshape(layerNorm(rows, gain, shift, epsilon), x.shape);
   if (call.outputs === 1) return [normed];

@@ -95,7 +95,7 @@ function scoresOf(graph: Graph, name: string, steps: number): Scores | undefined
   }
 }
 
-/** Whether a number is so low that a score plus it is hidden like the number alone; any other is not a mask. */
+/** Whether a number is so low that it hides a score, whether it replaces the score or is added to it. */
 function hides(graph: Graph, name: string): boolean {
   return (graph.number(name) ?? 0) <= -1e3;
 }

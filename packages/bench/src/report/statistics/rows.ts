@@ -103,7 +103,7 @@ export interface OverallRow extends Pick<SummaryRow, 'model' | 'lowerIsBetter' |
    * none.
    */
   readonly difference: Difference | null;
-  /** The rank among the rows of the same budget; null if the arm is unranked on some task. */
+  /** The rank among the rows of the same budget that it is paired with; null if the arm is unranked on some task. */
   readonly rank: number | null;
   /** Stored parameters, averaged over tasks. */
   readonly stored: number;
@@ -134,7 +134,7 @@ export function averageOverTasks(
     const unrankedRows = grouped(ofModel, ({ label, budget }) => [label, budget.spec])
       .filter((byTask) => byTask.length === tasks)
       .map((byTask) => overallRow(byTask, ofModel, { comparisons, reference, scores }));
-    return unrankedRows.map((row) => withRank(row, unrankedRows)).sort(inReadingOrder);
+    return unrankedRows.map((row) => withRank(row, unrankedRows, comparisons)).sort(inReadingOrder);
   });
 }
 
@@ -202,8 +202,17 @@ function reversed(comparison: Comparison): Comparison {
   };
 }
 
-function withRank({ isRanked, ...row }: UnrankedRow, all: readonly UnrankedRow[]): OverallRow {
-  const rivals = all.filter((other) => other.isRanked && other.budget.spec === row.budget.spec);
+function withRank(
+  { isRanked, ...row }: UnrankedRow,
+  all: readonly UnrankedRow[],
+  comparisons: readonly Comparison[],
+): OverallRow {
+  const pairs = comparisons.filter(
+    ({ model, task, budget }) => model === row.model && task === null && budget === row.budget.spec,
+  );
+  const rivals = all
+    .filter((other) => other.isRanked && other.budget.spec === row.budget.spec)
+    .filter(({ label }) => comparisonOf(pairs, row.label, label));
   return isRanked ? { ...row, rank: rankAmong(row, rivals) } : row;
 }
 
@@ -214,7 +223,7 @@ export function rankAmong<Row extends Parameters<typeof orientedScore>[0]>(row: 
 
 const inReadingOrder = by<OverallRow>(
   ({ budget }) => budget.requested ?? -1,
-  ({ rank }) => rank ?? Infinity,
+  ({ rank }) => Number(rank === null),
   (row) => -orientedScore(row),
   ({ label }) => label,
 );

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { failedTrial, syntheticResults } from '../../../../cli/test/synthetic-results.js';
 import { primaryMetric, type DoneTrial } from '@peftjs/cli/results';
-import type { SummaryRow } from './rows.js';
+import type { ScoredRow, SummaryRow } from './rows.js';
 import { summarise } from './summary.js';
 
 const reference = 'lora';
@@ -140,6 +140,17 @@ describe('summarise', () => {
     expect(rowOf(rows, 'sora')).toMatchObject({ difference: null, rank: 1 });
     expect(rows.filter(({ rank }) => rank === 1)).toHaveLength(2);
     expect(comparisons.some(({ a, b }) => a === 'sora' || b === 'sora')).toBe(false);
+  });
+
+  it('orders rows by their mean, and ranks each among those under the same conditions, on tasks and over them', () => {
+    const trials = syntheticResults({ seeds: 2 }).map((trial) =>
+      trial.arm === 'adalora' ? { ...trial, budget: { ...trial.budget, matchedOn: 'trained' as const } } : trial,
+    );
+    const { rows, overall } = summarise(trials, { reference });
+    const ranked = (of: readonly ScoredRow[]) =>
+      of.flatMap(({ label, rank }) => (rank === null ? [] : `${rank} ${label}`));
+    expect(ranked(rows.filter(({ task }) => task === 'uci-sentiment'))).toEqual(['1 lora', '2 sora', '1 adalora']);
+    expect(ranked(overall)).toEqual(['1 sora', '2 lora', '1 adalora']);
   });
 
   it('says that fewer than six seeds cannot reach p < 0.05', () => {

@@ -148,7 +148,7 @@ const inReadingOrder = by<SummaryRow>(
   ({ model }) => model,
   ({ task }) => task,
   ({ budget }) => budget.requested ?? -1,
-  ({ rank }) => rank ?? Infinity,
+  ({ rank }) => Number(rank === null),
   (row) => -orientedScore(row),
   ({ label }) => label,
 );
