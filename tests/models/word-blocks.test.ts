@@ -34,8 +34,9 @@ function manyWords(network: Network, dtype: 'fp32' | 'q8'): Promise<Model> {
     } as const;
   };
   const weights = new Map([...from.weights, ['model.embed_tokens.weight', table(1)] as const]);
-  const heads = new Map([...from.heads, ['next/lm_head.weight', table(2)] as const]);
-  const config = { vocab_size: WORDS, tie_word_embeddings: network === 'gemma2' };
+  const isTied = network === 'gemma2';
+  const heads = new Map([...from.heads, ['next/lm_head.weight', table(isTied ? 1 : 2)] as const]);
+  const config = { vocab_size: WORDS, tie_word_embeddings: isTied };
   return load({ ...from, weights, heads }, 'next', { dtype }, { config });
 }
 

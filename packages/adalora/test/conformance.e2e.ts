@@ -16,5 +16,6 @@ testMethod(adalora, {
     'compacted doublets': { parametrization: 'lora', initR: 4, targetR: 2, compact: true },
   },
   learningRate: 0.03,
+  rewritten: ['mask', 'importance', 'smoothedSensitivity', 'uncertainty'],
   invalid: [],
 });

@@ -8,6 +8,7 @@ testMethod(adalora, {
     compacted: { initR: 4, targetR: 1, tfinal: 4, orthRegWeight: 0.1, loraDropout: 0.2, compact: true },
   },
   learningRate: 0.03,
+  rewritten: ['mask', 'importance', 'smoothedSensitivity', 'uncertainty'],
   invalid: [
     { options: { initR: 0 }, field: 'initR' },
     { options: { initR: 4, targetR: 5 }, field: 'targetR' },

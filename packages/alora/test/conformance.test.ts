@@ -3,6 +3,7 @@ import { alora } from '@peftjs/alora';
 
 testMethod(alora, {
   configs: { 'rank 2': { r: 2, loraDropout: 0.1, rounds: 2, firstRound: 0.25, roundInterval: 0.5, probeRows: 4 } },
+  rewritten: ['r'],
   invalid: [
     { options: { r: 0 }, field: 'r' },
     { options: { loraAlpha: -1 }, field: 'loraAlpha' },

@@ -14,6 +14,7 @@ testMethod(full, {
 
 testMethod(bitfit, {
   configs: { default: {}, opendelta: { biases: 'opendelta' }, named: { targetModules: ['ffn.in', 'norm'] } },
+  rewritten: ['biases'],
   learningRate: 0.05,
   invalid: [{ options: { biases: 'some' }, field: 'biases' }],
 });
@@ -31,6 +32,7 @@ for (const method of [houlsby, pfeiffer]) {
       'without some biases': { initStd, bottleneck: 2, withoutBias: ['layer.1.ffn.out'] },
       excluded: { initStd, excludeModules: ['layer.0.ffn.out'], nonLinearity: 'swish' },
     },
+    rewritten: ['bottleneck', 'initStd'],
     invalid: [
       { options: { bottleneck: 0 }, field: 'bottleneck' },
       { options: { bottleneckPattern: { out: 1.5 } }, field: 'bottleneckPattern.out' },

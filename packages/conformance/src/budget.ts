@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { activeAdapter } from '@peftjs/core';
+import { activeAdapter, countParameters } from '@peftjs/core';
 import type { TargetConfig } from '@peftjs/core/method';
 import { rankUnit } from '@peftjs/core/ranks';
 import { adaptedSites, storedParameters } from '@peftjs/core/model';
@@ -9,7 +9,7 @@ import { attached, trainToy, type Suite } from './suite.js';
 /** The largest ratio of stored parameters to a budget that still meets it. */
 const MAX_SHARE = 1.02;
 
-/** Tests that a budget is met at every checkpoint that may be selected. */
+/** Tests that a budget is met: at every checkpoint that may be selected, or at the start by what is trained. */
 export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
   const { method, config, budgets } = suite;
   const fitBudget = method.fitBudget;
@@ -38,6 +38,14 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
       expect(judged.length).toBeGreaterThan(0);
       for (const selected of judged) expect(selected).toBeLessThanOrEqual(MAX_SHARE * budget);
     }
+  });
+  it('trains the budget it is fitted to, matched on trained parameters', async () => {
+    const model = toyModel();
+    const { matched } = activeAdapter(await attached(suite, { model })).targets;
+    const budget = Math.max(...budgets) * rankUnit(matched);
+    const fitted = fitBudget(matched, budget, method.parseConfig(config), 'trained');
+    const { trainable } = countParameters(await attached({ ...suite, config: fitted }, { model }));
+    expect(Math.abs(trainable / budget - 1)).toBeLessThan(0.1); // a toy rank is up to a tenth of the budget
   });
   it('says so when no adapter is small enough', () => {
     const { matched } = adaptedSites(toyModel(), method, method.parseConfig({}));

@@ -1,17 +1,28 @@
 import { expect, it } from 'vitest';
-import { activeAdapter, attach } from '@peftjs/core';
+import { activeAdapter, attach, mergeAndUnload, withAdapter, type Model } from '@peftjs/core';
 import { ConfigError, type CallableMethod, type TargetConfig } from '@peftjs/core/method';
+import type { SiteKind } from '@peftjs/core/model';
 import { toyModel } from './toy-model.js';
-import type { ConformanceOptions } from './suite.js';
+import {
+  attached,
+  expectApart,
+  expectClose,
+  outputsOf,
+  suiteOf,
+  trainToy,
+  type ConformanceOptions,
+  type Suite,
+} from './suite.js';
 
-/** Tests options: defaults, JSON, unknown and impossible ones. */
+/** Tests options: defaults, JSON, unknown and impossible ones; and targets of every kind. */
 export function testConfiguration<C extends TargetConfig>(
   method: CallableMethod<C>,
-  { configs, invalid }: ConformanceOptions<C>,
+  options: ConformanceOptions<C>,
 ): void {
+  const { configs, invalid } = options;
   it('fills in defaults, and every configuration survives JSON', () => {
-    for (const options of [{}, ...Object.values(configs)]) {
-      const parsed = method.parseConfig(options);
+    for (const given of [{}, ...Object.values(configs)]) {
+      const parsed = method.parseConfig(given);
       expect(method.parseConfig(JSON.parse(JSON.stringify(parsed)))).toEqual(parsed);
     }
   });
@@ -27,12 +38,36 @@ export function testConfiguration<C extends TargetConfig>(
       expect(activeAdapter(at(1)).values).toEqual(activeAdapter(at(0)).values);
     });
   }
-  it.each(invalid.map(({ options, field }) => [JSON.stringify(options), options, field] as const))(
+  it.each(method.capabilities.kinds)('adapts every module of kind %s, with or without a bias', async (kind) => {
+    await adaptsKind(kind, suiteOf(method, Object.keys(configs)[0] ?? '', options));
+  });
+  it.each(invalid.map(({ options: given, field }) => [JSON.stringify(given), given, field] as const))(
     'rejects %s',
-    (_, options, field) => {
-      expect(() => method.parseConfig(options)).toThrow(
+    (_, given, field) => {
+      expect(() => method.parseConfig(given)).toThrow(
         expect.objectContaining({ code: new ConfigError('').code, path: field }),
       );
     },
   );
+}
+
+/** Trains on all modules of one kind for an epoch. Their outputs must be finite and, where the method merges, merge. */
+async function adaptsKind<C extends TargetConfig>(kind: SiteKind, suite: Suite<C>): Promise<void> {
+  const model = withoutBias(toyModel(), 'encoder.layer.0.attention.output');
+  const targetModules = model.sites
+    .filter((site) => site.kind === kind && site.role !== 'head')
+    .map(({ path }) => path);
+  const peft = await attached({ ...suite, config: { ...suite.config, targetModules } }, { model });
+  await trainToy(peft, suite, { epochs: 1 });
+  const adapted = await outputsOf(peft, suite);
+  expect(adapted.every(Number.isFinite)).toBe(true);
+  expectApart(adapted, await outputsOf(withAdapter(peft, { layers: {} }), suite));
+  if (suite.method.capabilities.mergeable) expectClose(await outputsOf(mergeAndUnload(peft), suite), adapted);
+}
+
+/** Returns a model in which a linear module has no bias. */
+function withoutBias(model: Model, path: string): Model {
+  const { [`${path}.bias`]: _, ...weights } = model.weights;
+  const sites = model.sites.map((site) => (site.path === path ? { ...site, hasBias: false } : site));
+  return { ...model, sites, weights };
 }

@@ -10,7 +10,6 @@ import {
   mapValues,
   tensorAt,
   type HostTensors,
-  type Rng,
   type Tensors,
 } from '@peftjs/core/method';
 import { valuesOf, type Adapter } from '@peftjs/core/model';
@@ -41,6 +40,8 @@ export interface Slope {
   readonly direction: Readonly<Record<string, Float32Array>>;
   /** The slope, by finite differences. */
   readonly value: number;
+  /** The largest error of `value` that follows from rounding the loss to float32. */
+  readonly rounding: number;
 }
 
 /**
@@ -60,34 +61,42 @@ export function gradientsByTape(peft: PeftModel, dropout: NetworkDropout = 0): R
 }
 
 /**
- * Returns the loss's slope along one random direction per kind of tensor, in which every element takes part. It uses
- * differences over four points, whose error is of fourth order in the step.
+ * Returns the loss's slope along one direction per kind of tensor. It uses differences over four points, whose error is
+ * of fourth order in the step.
+ * @param along the direction by the tensors' keys, of any length, e.g. the gradient. Default: random, so that every
+ *   element takes part
  */
-export function slopesByDifferences(peft: PeftModel, dropout: NetworkDropout = 0): Slope[] {
+export function slopesByDifferences(peft: PeftModel, dropout: NetworkDropout = 0, along?: Slope['direction']): Slope[] {
   const rng = createRng(5);
-  const step = 1e-2;
+  const step = along ? 3e-3 : 1e-2; // the loss bends most along its gradient
   return tf.tidy(() => {
     const loss = toyLoss(peft, dropout);
     const { values: all } = activeAdapter(peft);
     const trained = trainedTensors(allLayers(activeAdapter(peft)));
     const kinds = grouped(trained, ({ name, layer }) => `${name} of ${layer.site.kind}`);
     return [...kinds].map(([kind, tensors]) => {
-      const direction = drawnDirection(
-        tensors.map(({ key }) => key),
-        all,
-        rng,
+      const keys = tensors.map(({ key }) => key);
+      const direction = ofLength1(
+        Object.fromEntries(
+          keys.map((key) => [
+            key,
+            along ? tensorAt(along, key) : floats(tensorAt(all, key), key).map(() => rng.normal()),
+          ]),
+        ),
       );
       const at = (shift: number): number => lossAt(loss, { ...all, ...moved(direction, all, shift) });
-      const slope = (width: number): number => (at(width) - at(-width)) / (2 * width);
-      return { kind, direction, value: (4 * slope(step / 2) - slope(step)) / 3 };
+      const [ahead, behind] = [at(step), at(-step)];
+      const [wide, narrow] = [(ahead - behind) / (2 * step), (at(step / 2) - at(-step / 2)) / step];
+      const rounding = (3e-7 / step) * Math.max(1, Math.abs(ahead));
+      return { kind, direction, value: (4 * narrow - wide) / 3, rounding };
     });
   });
 }
 
-function drawnDirection(keys: readonly string[], values: HostTensors, rng: Rng): Record<string, Float32Array> {
-  const drawn = keys.map((key) => floats(tensorAt(values, key), key).map(() => rng.normal()));
-  const length = Math.hypot(...drawn.flatMap((part) => [...part]));
-  return Object.fromEntries(keys.map((key, index) => [key, (drawn[index] as Float32Array).map((x) => x / length)]));
+/** Scales a direction to length 1. Zeros stay zeros. */
+function ofLength1(direction: Slope['direction']): Record<string, Float32Array> {
+  const length = Math.hypot(...Object.values(direction).flatMap((part) => [...part])) || 1;
+  return mapValues(direction, (part) => part.map((x) => x / length));
 }
 
 function moved(direction: Slope['direction'], values: HostTensors, shift: number): HostTensors {

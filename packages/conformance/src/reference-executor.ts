@@ -31,7 +31,7 @@ function compiledOf(fn: PureFunction): CompiledFunction<Tensor> {
   const run = (inputs: Tensors): Tensors => {
     if (isDisposed) throw new EngineError('this compiled function was disposed');
     // Cloned, because the caller owns even an output that is an input or another output.
-    return tf.tidy(() => mapValues(fn({ ...inputs }), (tensor) => tf.clone(tensor)));
+    return withoutReads(() => tf.tidy(() => mapValues(fn({ ...inputs }), (tensor) => tf.clone(tensor))));
   };
   return {
     compileMs: 0,
@@ -41,4 +41,22 @@ function compiledOf(fn: PureFunction): CompiledFunction<Tensor> {
       return Promise.resolve();
     },
   };
+}
+
+/**
+ * Runs a function that may read no tensor, because executors that trace it have no numbers yet.
+ * @throws EngineError if it does.
+ */
+function withoutReads<T>(run: () => T): T {
+  const engine = tf.engine();
+  const { read, readSync } = engine;
+  const refuse = (): never => {
+    throw new EngineError('a pure function reads a tensor, which has no numbers while it is traced; return it instead');
+  };
+  Object.assign(engine, { read: refuse, readSync: refuse });
+  try {
+    return run();
+  } finally {
+    Object.assign(engine, { read, readSync });
+  }
 }

@@ -35,6 +35,11 @@ export interface ConformanceOptions<C extends TargetConfig> {
    */
   readonly detached?: Readonly<Record<string, string>>;
   /**
+   * Names of options and tensors that an unpruned file does not hold as they are, e.g. `r` where it states the ranks
+   * that are left, or scores that training computes anew. Default: none.
+   */
+  readonly rewritten?: readonly string[];
+  /**
    * Budgets by configuration, in multiples of what a LoRA of rank 1 stores; an empty list for a configuration without
    * budgets. Default: 2, and for the first configuration also 1.
    */
@@ -61,6 +66,8 @@ export interface Suite<C extends TargetConfig = TargetConfig> {
   readonly identityAtInit: boolean;
   /** A description of what the backward pass holds constant, if anything. */
   readonly detached: string | undefined;
+  /** Names of options and tensors that an unpruned file does not hold as they are. */
+  readonly rewritten: readonly string[];
   /** Budgets, in multiples of what a LoRA of rank 1 stores. */
   readonly budgets: readonly number[];
   /** Makes the executor. */
@@ -74,7 +81,15 @@ const OUTPUT_TOLERANCE = 1e-5;
 export function suiteOf<C extends TargetConfig>(
   method: CallableMethod<C>,
   name: string,
-  { configs, randomAtInit = [], detached = {}, budgets = {}, learningRate = 0.02, executor }: ConformanceOptions<C>,
+  {
+    configs,
+    randomAtInit = [],
+    detached = {},
+    rewritten = [],
+    budgets = {},
+    learningRate = 0.02,
+    executor,
+  }: ConformanceOptions<C>,
 ): Suite<C> {
   return {
     method,
@@ -83,6 +98,7 @@ export function suiteOf<C extends TargetConfig>(
     learningRate,
     identityAtInit: method.capabilities.identityAtInit && !randomAtInit.includes(name),
     detached: detached[name],
+    rewritten,
     budgets: budgets[name] ?? (name === Object.keys(configs)[0] ? [1, 2] : [2]),
     executor: executor ?? referenceExecutor,
   };

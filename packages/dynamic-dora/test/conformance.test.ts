@@ -4,6 +4,7 @@ import { dynamicDora } from '@peftjs/dynamic-dora';
 testMethod(dynamicDora, {
   configs: { 'ranks that are pruned twice': { r: 3, endRatio: 0.75, rankUpdateRatio: 0.3, loraDropout: 0.1 } },
   budgets: { 'ranks that are pruned twice': [2] },
+  rewritten: ['r', 'importance'],
   invalid: [
     { options: { r: 0 }, field: 'r' },
     { options: { r: 4, targetR: 5 }, field: 'targetR' },

@@ -4,6 +4,7 @@ import { elaLora } from '@peftjs/ela-lora';
 testMethod(elaLora, {
   configs: { 'ranks that move': { r: 3, loraAlpha: 6, startRatio: 0.1, rankUpdateRatio: 0.25, loraDropout: 0.1 } },
   budgets: { 'ranks that move': [2] },
+  rewritten: ['importance', 'smoothedSensitivity', 'uncertainty'],
   invalid: [
     { options: { r: 0 }, field: 'r' },
     { options: { loraAlpha: 0 }, field: 'loraAlpha' },

@@ -3,6 +3,7 @@ import { gora } from '@peftjs/gora';
 
 testMethod(gora, {
   configs: { 'ranks from gradients': { r: 2, loraplusLrRatio: 2 } },
+  rewritten: ['loraplusLrRatio'],
   invalid: [
     { options: { r: 0 }, field: 'r' },
     { options: { loraAlpha: -1 }, field: 'loraAlpha' },

@@ -23,8 +23,9 @@ testMethod(lora, {
     'pissa with dora': [5],
     olora: [4],
     'lora-ga': [4],
-    'lora-ga with dora': [5],
+    'lora-ga with dora': [4.5],
     'all biases': [],
   },
+  rewritten: ['initLoraWeights'],
   invalid: [],
 });

@@ -14,6 +14,7 @@ testMethod(lora, {
   },
   detached: { dora: "DoRA's norm" },
   budgets: { dora: [3], pissa: [4], 'biases of adapted modules': [4] },
+  rewritten: ['initLoraWeights', 'useRslora'],
   invalid: [
     { options: { r: 0 }, field: 'r' },
     { options: { loraAlpha: 'much' }, field: 'loraAlpha' },

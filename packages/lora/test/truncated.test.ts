@@ -32,6 +32,7 @@ testMethod(truncatedLora, {
     cut: { r: 4, budget: 400, loraAlpha: 16 },
     uneven: { r: 3, rankPattern: { value: 2 }, alphaPattern: { 'ffn.in': 4 }, loraDropout: 0.2, budget: 300 },
   },
+  rewritten: ['r', 'loraAlpha', 'loraDropout', 'budget'],
   invalid: [
     { options: { r: 0 }, field: 'r' },
     { options: { loraAlpha: 0 }, field: 'loraAlpha' },
