@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { attach, fromPretrained, lora, savePretrained } from 'peftjs';
-import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished, vi } from 'vitest';
 import { useFolder } from './pages/surroundings.js';
 
 useFolder();
@@ -51,11 +51,11 @@ it('refuses a body of more than 64 KB', async () => {
 
 it('answers the requests that it has when a signal ends it', async () => {
   const exit = vi.spyOn(process, 'exit').mockReturnValue(undefined as never);
+  onTestFinished(() => exit.mockRestore());
   const arrived = once(server, 'request');
   const answer = fetch(address, { method: 'POST', body: '{"text": "so"}' });
   await arrived;
   terminate();
   expect((await answer).status).toBe(200);
-  await vi.waitFor(() => expect(exit).toHaveBeenCalledOnce());
-  exit.mockRestore();
+  await vi.waitFor(() => expect(exit).toHaveBeenCalledOnce(), { timeout: 10_000 });
 });

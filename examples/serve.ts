@@ -9,7 +9,7 @@ export const classify = await pipeline('text-classification', 'adapters/sora', {
   executor: compiled({ worker: true }), // computes in a worker thread, so that this one can answer requests
 });
 
-/** The body of a request; undefined if it is too long, which is read to its end so that the client hears of it. */
+/** The body of a request; undefined if it is too long. It is read to its end all the same: many clients read the answer only then. */
 async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -22,7 +22,7 @@ async function bodyOf(request: IncomingMessage): Promise<string | undefined> {
 
 export const server = createServer((request, response) => {
   const reply = (status: number, body: unknown) => {
-    response.shouldKeepAlive &&= server.listening; // a server that ends lets its clients go
+    if (!server.listening) response.setHeader('connection', 'close'); // the server is about to end
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   };
   bodyOf(request)
@@ -40,4 +40,7 @@ export const server = createServer((request, response) => {
     });
 });
 server.listen(Number(process.env.PORT ?? 8123), () => console.log('serving', server.address()));
-process.once('SIGTERM', () => server.close(() => process.exit())); // answers the requests that it has, and takes no more
+process.once('SIGTERM', () => {
+  server.close(() => process.exit()); // answers open requests, and takes no more
+  setTimeout(() => process.exit(), 10_000).unref(); // a connection may stay open
+});

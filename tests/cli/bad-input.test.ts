@@ -177,7 +177,7 @@ const cases: [string, string, RegExp][] = [
   [
     'a claim at a budget of an arm without one',
     'run --config <claim-head.json> --out <out>',
-    /'claims\.0\.itsBudget' is "r=4"; 'head' is trained at no budget; write null$/,
+    /'claims\.0\.itsBudget' is "r=4"; 'head' has no budget: write null$/,
   ],
   [
     'a claim without a margin',

@@ -118,7 +118,7 @@ describe('a branch in the cache', () => {
     use.hub.disturb(/^\/[0-9a-f]{64}$/, { status: 404 });
     await expect(fromPretrained(BERT)).rejects.toMatchObject({ status: 404 });
     await expect(fromPretrained(BERT, offline)).rejects.toThrow(
-      'it is not in the cache; load the model once while the hub can be reached',
+      'it is not in the cache; load the model once without localFilesOnly, with the hub in reach',
     );
     await fromPretrained(BERT);
     moveTo(SECOND);

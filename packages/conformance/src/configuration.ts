@@ -38,9 +38,13 @@ export function testConfiguration<C extends TargetConfig>(
       expect(activeAdapter(at(1)).values).toEqual(activeAdapter(at(0)).values);
     });
   }
-  it.each(method.capabilities.kinds)('adapts every module of kind %s, with or without a bias', async (kind) => {
-    await adaptsKind(kind, suiteOf(method, Object.keys(configs)[0] ?? '', options));
-  });
+  const ofToy = new Set(toyModel().sites.map(({ kind }) => kind));
+  it.each(method.capabilities.kinds.filter((kind) => ofToy.has(kind)))(
+    'adapts every module of kind %s',
+    async (kind) => {
+      await adaptsKind(kind, suiteOf(method, Object.keys(configs)[0] ?? '', options));
+    },
+  );
   it.each(invalid.map(({ options: given, field }) => [JSON.stringify(given), given, field] as const))(
     'rejects %s',
     (_, given, field) => {
@@ -51,7 +55,7 @@ export function testConfiguration<C extends TargetConfig>(
   );
 }
 
-/** Trains on all modules of one kind for an epoch. Their outputs must be finite and, where the method merges, merge. */
+/** Trains on all modules of one kind, one of the linear ones without a bias, for an epoch. Their outputs must be finite and, where the method merges, merge. */
 async function adaptsKind<C extends TargetConfig>(kind: SiteKind, suite: Suite<C>): Promise<void> {
   const model = withoutBias(toyModel(), 'encoder.layer.0.attention.output');
   const targetModules = model.sites

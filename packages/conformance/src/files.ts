@@ -48,6 +48,9 @@ export function testFiles<C extends TargetConfig>(suite: Suite<C>): void {
       const factors = layer.toLora?.(own);
       if (factors) expect(layer.rank?.(own) ?? 0, path).toBeLessThanOrEqual(factors.loraA.shape[1] as number);
     }
+    const counted = Object.values(layers).filter(({ rank }) => rank);
+    if (counted.length > 0)
+      expect(Math.max(...counted.map((layer) => layer.rank?.(valuesOf(layer, values)) ?? 0))).toBeGreaterThan(0);
   });
   it('writes what it read, byte for byte', async () => {
     const { storage } = await saved(suite, false);

@@ -39,7 +39,7 @@ export function testInitialState<C extends TargetConfig>(suite: Suite<C>): void 
       }
     },
   );
-  it('gives a row the same output in any place of any batch, so without dropout', async () => {
+  it('computes each row independently of its batch, without dropout', async () => {
     const [peft, executor] = [await trained(suite), await suite.executor()];
     const inOrder = await predict(peft, toyEvaluationData(2, 1).batches, { executor });
     const { heldOut = [] } = toyTrainingData(2, 1).holdOut?.(5) ?? {}; // some of the same rows in another order

@@ -1,5 +1,5 @@
 // The servers of the starters, with a classifier that answers with the text itself.
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 
 /** Imports a template's module, which has the packages of a project and no types. */
 const template = (path: string): Promise<unknown> =>
@@ -55,6 +55,7 @@ describe('serve.js', () => {
 
   it('answers the requests that it has when a signal ends it, and takes no more', async () => {
     const exit = vi.spyOn(process, 'exit').mockReturnValue(undefined as never);
+    onTestFinished(() => exit.mockRestore());
     const answer = fetch(address, asked('wait'));
     await vi.waitFor(() => expect(waiting).toHaveLength(1));
     expect([...listeners.keys()]).toEqual(['SIGINT', 'SIGTERM']);
@@ -63,7 +64,6 @@ describe('serve.js', () => {
     expect(exit).not.toHaveBeenCalled();
     waiting[0]?.();
     expect(await (await answer).json()).toBe('wait');
-    await vi.waitFor(() => expect(exit).toHaveBeenCalledOnce());
-    exit.mockRestore();
+    await vi.waitFor(() => expect(exit).toHaveBeenCalledOnce(), { timeout: 10_000 });
   });
 });

@@ -100,7 +100,7 @@ async function atMost(limit: number, path: string, storage: Storage): Promise<Ui
 /** Returns what to do about weights that a folder does not have as safetensors, but may have `pickled`. */
 export async function withoutWeights({ isFromCache, exists }: ModelFolder, pickled: string): Promise<string> {
   return isFromCache && !(await exists(pickled))
-    ? 'it is not in the cache; load the model once while the hub can be reached'
+    ? 'it is not in the cache; load the model once without localFilesOnly, with the hub in reach'
     : 'save the model as safetensors; pickled weights are not read';
 }
 

@@ -188,8 +188,8 @@ function idsOfWords(words: Iterable<readonly string[]>, idOf: (token: string) =>
 
 /**
  * Returns the IDs of a text and its pair, as far as the truncation needs them. Two long texts are read completely,
- * because their lengths decide which one is truncated, and so is a text that must not be truncated. `read` returns all
- * of a text that keeps its end.
+ * because their lengths decide which one is truncated, and so is a text that must not be truncated. Where the end is
+ * kept, `read` has returned whole texts.
  */
 function readPair(
   read: IdReader,

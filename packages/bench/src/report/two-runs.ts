@@ -59,7 +59,7 @@ export function twoRunsBlocks({ against, rows, unpaired, changed }: RunCompariso
     heading('What differs besides the numbers', 3),
     changed.length === 0
       ? note(
-          'Nothing: versions, engine, protocol, budgets and options are the same, and so is the content of model and rows, where it is recorded.',
+          'Nothing: versions, engine, protocol, budgets and options are the same. So are the model and the rows, as far as their content is recorded.',
         )
       : facts(changed.map(changedFact)),
     ...(unpaired.length === 0 ? [] : [heading('Trials without a pair', 3), list(unpaired.map(unpairedName))]),

@@ -239,12 +239,12 @@ function headline(judged: Judged): string[] {
 function advice(judged: Judged): string {
   const { contest, advised, isReference, best, others, groups, behind, open, apart, baseline, above } = judged;
   const place = placeOf(contest);
-  if (apart.length === others.length)
-    return `No arm can be recommended${place}: ${best.label} has the best mean, but no other arm was trained under its conditions.`;
   const few = tooFewRows(judged).length > 0 ? 'rows' : tooFewSeeds(judged).length > 0 ? 'seeds' : null;
   if (baseline && above.length === 0 && !few) return `Use ${baseline.label}: nothing is reliably better${place}.`;
+  if (apart.length === others.length)
+    return `No arm can be recommended${place}: ${best.label} has the best mean, but no other candidate was trained under its conditions.`;
   if (leads(judged) && !few)
-    return `Use ${best.label}${place}: of the arms to choose from, it is reliably better than all that were trained under the same conditions.`;
+    return `Use ${best.label}${place}: it is reliably better than every other candidate trained under the same conditions.`;
   const who = behind.length === 0 || few === 'rows' ? 'these methods' : 'the best methods';
   const found = few
     ? `Too few ${few} to tell ${who} apart`
@@ -315,7 +315,7 @@ function apartSentence({ contest, best, apart }: Judged): string[] {
 
 function worseSentence(judged: Judged): string[] {
   const { contest, best, worse } = judged;
-  if (worse.length === 0 || wins(judged)) return []; // the headline has said it
+  if (worse.length === 0 || wins(judged) || tooFewRows(judged).length > 0) return []; // the headline has said it
   const advantages = worse.flatMap((arm) => advantage(contest, best, arm) ?? []);
   return [`${named(worse)} ${are(worse)} reliably worse than ${best.label}, by ${rangeOf(advantages)}.`];
 }

@@ -186,7 +186,8 @@ function isUntunable({ tuning }: Trial): boolean {
  */
 export function withoutRetuned(results: readonly TrialResult[]): TrialResult[] {
   const placeOf = ({ model, task, arm, budget, seed, protocol }: TrialResult): string => {
-    const { data: _data, selectedOn: _rows, learningRate: _rate, ...settings } = protocol; // a failed trial counts no rows
+    // A failed trial has no rows, and its protocol may have the rate that tuning replaced.
+    const { data: _data, selectedOn: _rows, learningRate: _rate, ...settings } = protocol;
     return canonical([model, task, arm, budget.spec, seed, settings]);
   };
   const replaces = (failed: TrialResult, other: TrialResult): boolean =>

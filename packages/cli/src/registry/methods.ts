@@ -27,16 +27,20 @@ export interface ResolvedMethod {
   readonly offer: AvailableMethod;
 }
 
-/** The types of what every method has, and what opening any adapter reads of each of them. */
+/** What every method has, and what opening any adapter reads of each of them. */
 const MEMBERS = {
-  name: 'string',
-  parseConfig: 'function',
-  adapt: 'function',
-  toFile: 'function',
-  fromFile: 'function',
-  capabilities: 'object',
-  peftTypes: 'object',
-} as const satisfies Partial<Record<keyof PeftMethod, string>>;
+  name: (value: unknown) => typeof value === 'string',
+  parseConfig: isFunction,
+  adapt: isFunction,
+  toFile: isFunction,
+  fromFile: isFunction,
+  capabilities: (value: unknown) => typeof value === 'object' && value !== null,
+  peftTypes: Array.isArray,
+} as const satisfies Partial<Record<keyof PeftMethod, (value: unknown) => boolean>>;
+
+function isFunction(value: unknown): boolean {
+  return typeof value === 'function';
+}
 
 /** Lists the methods of this package's dependencies, then those of the project in the working directory. */
 export async function availableMethods(): Promise<AvailableMethod[]> {
@@ -61,7 +65,7 @@ export async function everyMethod(): Promise<PeftMethod[]> {
   const offers = await availableMethods();
   const methods = offers.map((offer) =>
     loaded(offer).catch((error: unknown) => {
-      const line = (error as Error).message.replace(/\s*\n\s*/g, ' ');
+      const line = (error instanceof Error ? error.message : String(error)).replace(/\s*\n\s*/g, ' ');
       warnOnce(`the method '${offer.name}' of ${offer.packageName} does not load and is left out: ${line}`);
       return [];
     }),
@@ -76,9 +80,7 @@ async function loaded(offer: AvailableMethod): Promise<PeftMethod> {
   if (entry === undefined) throw new ConfigError(`the package '${packageName}' has no entry point to import`, 'method');
   const module = (await import(pathToFileURL(entry).href)) as Record<string, unknown>;
   const method = module[offer.exportName] as PeftMethod | undefined;
-  const missing = Object.entries(MEMBERS).filter(
-    ([member, type]) => typeof method?.[member as keyof PeftMethod] !== type,
-  );
+  const missing = Object.entries(MEMBERS).filter(([member, isOne]) => !isOne(method?.[member as keyof PeftMethod]));
   if (method && missing.length === 0) return method;
   throw new ConfigError(
     `${packageName} declares the method '${offer.name}' as its export '${offer.exportName}', which is not a method: ` +

@@ -160,9 +160,9 @@ function assertTestable(study: Study, methods: ReadonlyMap<string, ResolvedMetho
       const own = settings && methods.get(settings.method)?.method.fitBudget ? budgetsOf(settings, study) : [null];
       if (own.includes(budget)) continue;
       const known = own.map((each) => JSON.stringify(each)).join(' or ');
-      const has = own[0] === null ? 'no budget; write null' : known;
+      const has = own[0] === null ? 'has no budget: write null' : `is trained at ${known}`;
       throw new ConfigError(
-        `study: 'claims.${index}.${field}' is ${JSON.stringify(budget)}; '${arm}' is trained at ${has}`,
+        `study: 'claims.${index}.${field}' is ${JSON.stringify(budget)}; '${arm}' ${has}`,
         `claims.${index}.${field}`,
       );
     }

@@ -278,12 +278,12 @@ function chosenOnly(study: Study, layers: readonly StudyInput[]): Study {
   });
   if (reference !== null) assertKnown(reference, arms, 'reference');
   for (const task of tuning?.tasks ?? []) assertKnown(task, everyTask, 'tuning.tasks');
-  const lastWith = (field: keyof StudyInput): number => layers.findLastIndex((layer) => layer[field] !== undefined);
-  const areReplaced = lastWith('budgets') > lastWith('claims');
+  const hasBudgets = (layer: StudyInput): boolean =>
+    layer.budgets !== undefined || Object.values(layer.methods ?? {}).some((arm) => 'budgets' in Object(arm));
+  const areReplaced = layers.findLastIndex(hasBudgets) > layers.findLastIndex((layer) => layer.claims !== undefined);
   const isRun = (arm: string, budget: string | null): boolean => {
     const settings = methods[arm];
-    if (!settings || !areReplaced || budget === null) return settings !== undefined;
-    return budgetsOf(settings, study).includes(budget);
+    return settings !== undefined && (!areReplaced || budget === null || budgetsOf(settings, study).includes(budget));
   };
   const tunedOn = tuning?.tasks?.filter((task) => tasks.includes(task)) ?? [];
   return {

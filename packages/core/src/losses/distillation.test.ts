@@ -50,9 +50,9 @@ describe('the loss on the logits of a teacher', () => {
 
   it('refuses a teacher with another number of outputs', () => {
     const ofOne = () => computed(distillation(), tf.ones([3, 1]), tf.tensor2d(OUTPUTS), WEIGHTS);
-    expect(ofOne).toThrow("'teacher' has 1 numbers for each row; the model gives 3");
+    expect(ofOne).toThrow("'teacher' has the shape [1] for each row; the model's outputs have [3]");
     const ofOneText = () => computed(embeddingDistillation(), tf.ones([3, 2]), tf.ones([6, 2]), WEIGHTS);
-    expect(ofOneText).toThrow("'teacher' has 2 numbers for each row; the model gives 4");
+    expect(ofOneText).toThrow("'teacher' has the shape [2] for each row; the model's outputs have [4]");
   });
 
   it('is 0 without rows that count', () => {

@@ -102,6 +102,10 @@ function byColumns(outputs: Tensor, batch: LossBatch): Tensor {
 /** Returns the teacher's outputs `[batch, width]`. @throws ShapeError for another width: one number would broadcast. */
 function taughtIn({ inputs }: LossBatch, width: number): Tensor {
   const taught = tensorAt(inputs, TEACHER);
-  if (taught.shape[1] === width) return taught;
-  throw new ShapeError(`'${TEACHER}' has ${taught.shape[1]} numbers for each row; the model gives ${width}`, TEACHER);
+  const given = taught.shape.slice(1).join(', ');
+  if (given === String(width)) return taught;
+  throw new ShapeError(
+    `'${TEACHER}' has the shape [${given}] for each row; the model's outputs have [${width}]`,
+    TEACHER,
+  );
 }

@@ -38,7 +38,7 @@ describe('more inputs of training data', () => {
     const rows = [0, 1, 2, 3].map((row) => Float32Array.of(10 * row, 10 * row + 1));
     expect(withInputs(data, { teacher: rows }).epoch(0)).toEqual(withInputs(data, values).epoch(0));
     expect(() => withInputs(data, { teacher: [Float32Array.of(1, 2), Float32Array.of(3)] })).toThrow(
-      "'teacher' has 2 numbers for row 0 and 1 for row 1: expected as many for each row",
+      "'teacher' has 2 numbers for row 0 and 1 for row 1: expected the same length for every row",
     );
   });
 

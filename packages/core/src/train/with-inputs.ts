@@ -31,13 +31,13 @@ export function withInputs(data: TrainingData, given: Readonly<Record<string, Ro
   };
 }
 
-/** Stacks an array for each row. @throws DataError for one of another length. */
+/** Stacks an array for each row. @throws DataError if their lengths differ. */
 function stacked(rows: readonly Float32Array[], name: string): HostTensor {
   const width = rows[0]?.length ?? 0;
   const odd = rows.findIndex(({ length }) => length !== width);
   if (odd < 0) return hostRows(rows);
   throw new DataError(
-    `'${name}' has ${width} numbers for row 0 and ${rows[odd]?.length} for row ${odd}: expected as many for each row`,
+    `'${name}' has ${width} numbers for row 0 and ${rows[odd]?.length} for row ${odd}: expected the same length for every row`,
     name,
   );
 }

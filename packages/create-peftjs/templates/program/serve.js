@@ -6,7 +6,7 @@ const MOST_BYTES = 64 * 1024; // tokenising a long text keeps this thread from a
 
 const classify = await pipeline('text-classification', 'my-adapter');
 
-/** The text of a request; undefined if it is too long, which is read to its end so that the client hears of it. */
+/** The text of a request; undefined if it is too long. It is read to its end all the same: many clients read the answer only then. */
 async function textOf(request) {
   const chunks = [];
   let bytes = 0;
@@ -19,7 +19,7 @@ async function textOf(request) {
 
 const server = createServer((request, response) => {
   const reply = (status, body) => {
-    response.shouldKeepAlive &&= server.listening; // a server that ends lets its clients go
+    if (!server.listening) response.setHeader('connection', 'close'); // the server is about to end
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   };
   textOf(request)
@@ -34,5 +34,10 @@ const server = createServer((request, response) => {
     });
 });
 server.listen(Number(process.env.PORT ?? 8123), () => console.log(`http://localhost:${server.address().port}`));
-// A container has no default for signals: the first lets requests be answered, and no new ones come.
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => server.close(() => process.exit()));
+// Node ignores signals as a container's first process: answer open requests for ten seconds at most, take no more, then end.
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.once(signal, () => {
+    server.close(() => process.exit());
+    setTimeout(() => process.exit(), 10_000).unref(); // a connection may stay open
+  });
+}

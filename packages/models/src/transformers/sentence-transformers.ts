@@ -80,7 +80,7 @@ export async function readEmbeddingSettings(folder: ModelFolder): Promise<Embedd
   const file = folder.pathOf(MODULES_FILE);
   if (!(await folder.exists(MODULES_FILE))) {
     const hint =
-      'If the model is from sentence-transformers, load it once from the hub; until then, its pooling and prompts are unknown';
+      'If the model is from sentence-transformers, load it once without localFilesOnly, with the hub in reach; until then, its pooling and prompts are unknown';
     if (folder.isFromCache) warnOnce(`${file} is not in the cache. ${hint}`);
     return undefined;
   }

@@ -116,7 +116,7 @@ function tokenIds(definition: unknown, file: string): [token: unknown, id: unkno
 }
 
 /** The newer file of tokenizer settings. */
-export const SETTINGS_FILE = 'tokenizer_config.json';
+const SETTINGS_FILE = 'tokenizer_config.json';
 
 /** The maximum size of tokenizer settings: a chat template may be long, and each added token takes several lines. */
 const SETTINGS_BYTES = 32 * 2 ** 20;

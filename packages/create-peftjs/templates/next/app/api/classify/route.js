@@ -12,7 +12,7 @@ function opened() {
   return classifier;
 }
 
-/** The text of a request; undefined if it is too long, which is read to its end so that the client hears of it. */
+/** The text of a request; undefined if it is too long. It is read to its end all the same: many clients read the answer only then. */
 async function textOf(request) {
   const chunks = [];
   let bytes = 0;
