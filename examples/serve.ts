@@ -42,5 +42,5 @@ export const server = createServer((request, response) => {
 server.listen(Number(process.env.PORT ?? 8123), () => console.log('serving', server.address()));
 process.once('SIGTERM', () => {
   server.close(() => process.exit()); // answers open requests, and takes no more
-  setTimeout(() => process.exit(), 10_000).unref(); // a connection may stay open
+  setTimeout(() => server.closeAllConnections(), 10_000).unref(); // some may stay open
 });

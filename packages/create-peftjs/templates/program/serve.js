@@ -38,6 +38,6 @@ server.listen(Number(process.env.PORT ?? 8123), () => console.log(`http://localh
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.once(signal, () => {
     server.close(() => process.exit());
-    setTimeout(() => process.exit(), 10_000).unref(); // a connection may stay open
+    setTimeout(() => server.closeAllConnections(), 10_000).unref(); // some may stay open
   });
 }

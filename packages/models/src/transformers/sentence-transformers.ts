@@ -32,12 +32,9 @@ const POOLING_FILE = '1_Pooling/config.json';
 /** The settings of the network. */
 const LENGTH_FILE = 'sentence_bert_config.json';
 /** Their possible names, in the order in which they are searched for. */
-const LENGTH_FILES = [
-  LENGTH_FILE,
-  ...['roberta', 'distilbert', 'camembert', 'albert', 'xlm-roberta', 'xlnet'].map(
-    (network) => `sentence_${network}_config.json`,
-  ),
-];
+const LENGTH_FILES = ['bert', 'roberta', 'distilbert', 'camembert', 'albert', 'xlm-roberta', 'xlnet'].map(
+  (network) => `sentence_${network}_config.json`,
+);
 /** Matches the settings and weights of a module after the network. Old models have the network itself in `0_Transformer`. */
 const MODULE = /^[1-9]\d*_\w+\/(?:config\.json|model\.safetensors)$/;
 const TOKENIZER_SETTINGS = 'tokenizer_config.json';
@@ -195,10 +192,8 @@ async function readModule(
   const name = `${module.path}/model.safetensors`;
   const path = folder.pathOf(name);
   if (!(await folder.exists(name))) {
-    throw new CheckpointError(
-      `there is no ${path}: ${await withoutWeights(folder, `${module.path}/pytorch_model.bin`)}`,
-      path,
-    );
+    const hint = await withoutWeights(folder, `${module.path}/pytorch_model.bin`);
+    throw new CheckpointError(`there is no ${path}: ${hint}`, path);
   }
   const stored = await openSafetensors(await folder.source(name));
   try {
