@@ -166,7 +166,7 @@ describe('a new head', () => {
     expect(relativeDistance(values, await outputs(model))).toBeLessThan(1e-6);
   });
 
-  it('is refused on one of its own name', async () => {
+  it('is refused on a module with the same name', async () => {
     const storage = stored({ ...headed('classifier'), outputs: { logits: ['b', 2] } });
     await expect(fromOnnx('graph', { storage, newHead: true })).rejects.toThrow(
       /'logits' depends on a module named 'classifier', the name of the new head: choose an earlier output/,

@@ -35,8 +35,8 @@ export interface ConformanceOptions<C extends TargetConfig> {
    */
   readonly detached?: Readonly<Record<string, string>>;
   /**
-   * Names of options and tensors that an unpruned file does not hold as they are, e.g. `r` where it states the ranks
-   * that are left, or scores that training computes anew. Default: none.
+   * Names of options and tensors that an unpruned file changes or leaves out, e.g. `r`, if it states the remaining ranks,
+   * or scores that training recomputes. Default: none.
    */
   readonly rewritten?: readonly string[];
   /**
@@ -66,7 +66,7 @@ export interface Suite<C extends TargetConfig = TargetConfig> {
   readonly identityAtInit: boolean;
   /** A description of what the backward pass holds constant, if anything. */
   readonly detached: string | undefined;
-  /** Names of options and tensors that an unpruned file does not hold as they are. */
+  /** Names of options and tensors that an unpruned file changes or leaves out. */
   readonly rewritten: readonly string[];
   /** Budgets, in multiples of what a LoRA of rank 1 stores. */
   readonly budgets: readonly number[];

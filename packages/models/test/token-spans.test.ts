@@ -69,7 +69,7 @@ describe('a span', async () => {
 
   it.each([
     ['WordPiece, cased', 'Merkel (Berlin).Berlin', [0, 7, 8, 14, 15, 16]],
-    ['byte level, as GPT-2', 'Merkel (Berlin).Berlin', [0, 6, 8, 14, 15, 16]], // a blank is a token of its own
+    ['byte level, as GPT-2', 'Merkel (Berlin).Berlin', [0, 6, 8, 14, 15, 16]], // the blank is a separate token
     ['byte level, as GPT-2', 'in  Berlin', [0, 2, 3]],
   ])('begins a word after blanks and punctuation: %s, %j', async (name, text, known) => {
     const { definition } = tokenizers[name] as Golden['tokenizers'][string];

@@ -44,9 +44,9 @@ function fittedToBudget(sites: readonly Site[], budget: number, config: VeraConf
   const saveProjection = config.saveProjection ?? false;
   const projectionOf = (all: readonly Site[]): number => (saveProjection ? widest(all).reduce((a, b) => a + b) : 0);
   const least = projectionOf(sites) + Math.min(...sites.map((site) => storedAt(site, 1)));
-  if (budget < least) {
+  if (saveProjection && budget < least) {
     throw new ConfigError(
-      `budget is ${budget}; ${saveProjection ? 'with saved matrices as wide as these modules need, ' : ''}one module takes ${least} parameters`,
+      `budget is ${budget}; with saved matrices as wide as these modules need, one module takes ${least} parameters`,
       'budget',
     );
   }

@@ -315,7 +315,8 @@ function apartSentence({ contest, best, apart }: Judged): string[] {
 
 function worseSentence(judged: Judged): string[] {
   const { contest, best, worse } = judged;
-  if (worse.length === 0 || wins(judged) || tooFewRows(judged).length > 0) return []; // the headline has said it
+  const isSaid = wins(judged); // by the headline
+  if (worse.length === 0 || isSaid || tooFewRows(judged).length > 0) return [];
   const advantages = worse.flatMap((arm) => advantage(contest, best, arm) ?? []);
   return [`${named(worse)} ${are(worse)} reliably worse than ${best.label}, by ${rangeOf(advantages)}.`];
 }

@@ -119,7 +119,7 @@ describe('a merged model', () => {
     expect(two?.withLabels?.(3).weights).toEqual(merged.weights);
   });
 
-  it('has a fingerprint of its own, which follows from the network and the merged weights', () => {
+  it('has its own fingerprint, derived from the network and the merged weights', () => {
     const twice = mergeAndUnload(attached(merged));
     const known = [model, merged, twice].map(({ fingerprint }) => fingerprint);
     expect(new Set(known).size).toBe(3);

@@ -64,8 +64,8 @@ const BLANK = /\p{White_Space}/u;
 
 /**
  * Returns a function that splits a text at added tokens. The longest match wins, and of equal ones the last token. As in
- * Hugging Face's tokenizers, a token among the blanks to the right of another one is found too, and the text goes on
- * after it.
+ * Hugging Face's tokenizers, a token within the blanks that follow another token is found too; the text continues after
+ * it.
  */
 export function sectionFinder(tokens: readonly AddedToken[]): (text: string) => Section[] {
   const byText = new Map(tokens.map((token) => [token.text, token]));

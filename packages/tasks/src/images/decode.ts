@@ -91,7 +91,7 @@ async function decodedBySharp(bytes: Uint8Array): Promise<DecodedImage> {
   const options = { limitInputPixels: MAX_PIXELS, failOn: 'error', ignoreIcc: true, autoOrient: true };
   const file = sharp(bytes, options);
   const isCmyk = (await file.metadata()).space === 'cmyk';
-  // sharp would convert inks with a colour profile of its own, even with `ignoreIcc`.
+  // sharp would convert inks with its own colour profile, even with `ignoreIcc`.
   const image = isCmyk
     ? file.pipelineColourspace('cmyk').toColourspace('cmyk')
     : file.toColourspace('srgb').removeAlpha();
