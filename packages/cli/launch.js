@@ -4,10 +4,11 @@ import { fileURLToPath } from 'node:url';
 
 /* Starts the program, for the commands of packages: peftjs and peft-bench. */
 
-// Only the repository has tsup.config.ts here. There we run the sources, so a fresh clone works without a build.
+// Only the repository has tsup.config.ts here. There we run the sources, so a fresh clone works without a build; its
+// end-to-end tests run the build, which starts three times as fast.
 const inRepository = existsSync(new URL('./tsup.config.ts', import.meta.url));
 
-if (inRepository) runSources();
+if (inRepository && !process.env.PEFTJS_BUILT) runSources();
 else await import('./dist/cli.js');
 
 /** Starts Node again with flags that run TypeScript from the sources; worker processes inherit these flags. */

@@ -1,15 +1,8 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-/**
- * The command as `npx` starts it; with PEFTJS_BUILT, as it is published, which starts faster but needs built packages.
- */
-export const BIN = fileURLToPath(
-  new URL(
-    `../../packages/${process.env['PEFTJS_BUILT'] ? 'cli/dist/cli.js' : 'bench/bin/peft-bench.js'}`,
-    import.meta.url,
-  ),
-);
+/** The command as `npx` starts it. With PEFTJS_BUILT it runs the build, which starts faster. */
+export const BIN = fileURLToPath(new URL('../../packages/bench/bin/peft-bench.js', import.meta.url));
 
 /** The exit code and the output of a command. */
 export interface Ended {

@@ -16,6 +16,7 @@ async function plant(path: string, text: string): Promise<void> {
 function start(...options: string[]): ChildProcess {
   return spawn(process.execPath, [join(folder, 'launch.js'), ...options], {
     cwd: tmpdir(),
+    env: { ...process.env, PEFTJS_BUILT: undefined },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
 }

@@ -3,18 +3,18 @@
  * undefined: metrics of classes are then 0, as in scikit-learn, and correlations NaN, as in SciPy. Without rows, the
  * metrics of classes and the error are 0. A NaN value makes the correlations and the error NaN.
  *
- * Each is defined once, for rows that are repeated by a weight; without weights, every row counts once.
+ * Each is defined once, for rows that are drawn any number of times; without a resample, every row counts once.
  */
 import { ShapeError } from '@peftjs/core/method';
 
-/** A metric of some rows, each repeated by its weight: a whole number per row. */
+/** A metric of a resample, from how often each row is drawn: as many draws as there are rows. */
 export type WeightedMetric = (weights: Uint8Array) => number;
 
 /** A metric of rows with one prediction and one label each. */
 export interface RowMetric<P = number> {
   /** @throws ShapeError unless there is one prediction per label. */
   (predicted: readonly P[], actual: readonly P[]): number;
-  /** The metric as a function of weights, which a bootstrap calls often: what rows contribute is computed once. */
+  /** The metric of resamples, for a bootstrap, which has many: what rows contribute is computed once. */
   weighted(predicted: readonly P[], actual: readonly P[]): WeightedMetric;
 }
 
@@ -100,18 +100,31 @@ export const meanSquaredError: RowMetric = rowMetric((predicted, actual) =>
 
 /** A ratio of sums over rows, from what each row adds to the numerator and the denominator; 0 if that is 0. */
 export function ratioOfSums(parts: readonly (readonly [number, number])[]): WeightedMetric {
-  const numerators = Float64Array.from(parts, ([numerator]) => numerator);
-  const denominators = Float64Array.from(parts, ([, denominator]) => denominator);
+  const numerator = sumOver(parts.map(([top]) => top));
+  const denominator = sumOver(parts.map(([, bottom]) => bottom));
   return (weights) => {
-    let numerator = 0; // not both by destructuring, which took twice as long
-    let denominator = 0;
-    for (let row = 0; row < numerators.length; row++) {
-      const weight = weights[row] as number;
-      numerator += weight * (numerators[row] as number);
-      denominator += weight * (denominators[row] as number);
-    }
-    return denominator === 0 ? 0 : numerator / denominator;
+    const divisor = denominator(weights);
+    return divisor === 0 ? 0 : numerator(weights) / divisor;
   };
+}
+
+/** The sum of a value of each row. Where all are whole, rows with the most frequent one are counted, not visited. */
+function sumOver(values: readonly number[]): WeightedMetric {
+  const usual = values.every(Number.isInteger) ? mostFrequent(values) : 0;
+  const rows = Int32Array.from(values.keys()).filter((row) => values[row] !== usual);
+  const more = Float64Array.from(rows, (row) => (values[row] as number) - usual);
+  return (weights) => {
+    let total = weights.length * usual;
+    for (let at = 0; at < rows.length; at++) total += (weights[rows[at] as number] as number) * (more[at] as number);
+    return total;
+  };
+}
+
+/** Returns 0 without values. */
+function mostFrequent(values: readonly number[]): number {
+  const counts = new Map<number, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].reduce((most, entry) => (entry[1] > most[1] ? entry : most), [0, 0])[0];
 }
 
 function meanOf(values: readonly number[]): WeightedMetric {
@@ -203,12 +216,10 @@ function correlation(
   ofConstant: number,
 ): WeightedMetric {
   const [ofPredicted, ofActual] = [valued(predicted), valued(actual)];
-  const once = new Float64Array(actual.length).fill(1);
   return (weights) => {
     const [a, b] = [ofPredicted(weights), ofActual(weights)];
     if (isConstant(a, weights) || isConstant(b, weights)) return ofConstant;
-    const rows = weightedSum(once, weights);
-    const [centreA, centreB] = [weightedSum(a, weights) / rows, weightedSum(b, weights) / rows];
+    const [centreA, centreB] = [weightedSum(a, weights) / a.length, weightedSum(b, weights) / b.length];
     let covariance = 0;
     let squaresA = 0;
     let squaresB = 0;
