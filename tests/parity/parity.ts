@@ -1,13 +1,8 @@
 import { referenceExecutor } from '@peftjs/conformance';
+import { distancesOf } from '@peftjs/core/linalg';
 import { describe, expect, it } from 'vitest';
 import type { Found } from './executors.js';
-import {
-  distancesOf,
-  measure,
-  type Measured,
-  type Subject,
-  type Tolerance,
-} from '../../packages/cli/src/run/parity.js';
+import { measure, type Measured, type Subject, type Tolerance } from '../../packages/cli/src/run/parity.js';
 
 /** Defines one test for each executor and subject; executors that the machine lacks are skipped by name. */
 export async function testParity(

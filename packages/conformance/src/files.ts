@@ -12,7 +12,7 @@ import {
 import { sizeOf, type HostTensors, type TargetConfig } from '@peftjs/core/method';
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, valuesOf } from '@peftjs/core/model';
 import { toyModel } from './toy-model.js';
-import { farthestTensor } from './closeness.js';
+import { farthestTensor } from '@peftjs/core/linalg';
 import { attached, expectClose, outputsOf, saved, trained, type Suite } from './suite.js';
 
 /** Tests that a saved adapter can be loaded, and holds as many numbers as are counted. */

@@ -1,4 +1,4 @@
-export { farthestTensor, relativeDistance } from './closeness.js';
+export { farthestTensor, relativeDistance } from '@peftjs/core/linalg';
 export type { ConformanceOptions } from './suite.js';
 export { testMethod } from './test-method.js';
 export { gradientsByTape, slopesByDifferences, type Slope } from './gradients.js';

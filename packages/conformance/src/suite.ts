@@ -16,7 +16,7 @@ import {
 } from '@peftjs/core';
 import type { CallableMethod, TargetConfig } from '@peftjs/core/method';
 import type { TrainResult } from '@peftjs/core/runtime';
-import { relativeDistance } from './closeness.js';
+import { relativeDistance } from '@peftjs/core/linalg';
 import { referenceExecutor } from './reference-executor.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from './toy-model.js';
 

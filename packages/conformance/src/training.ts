@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { activeAdapter, type Model, type TrainOptions } from '@peftjs/core';
 import { allLayers, floats, mapValues, tensorAt, type TargetConfig } from '@peftjs/core/method';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
-import { relativeDistance } from './closeness.js';
+import { relativeDistance } from '@peftjs/core/linalg';
 import { toyEvaluationData, toyModel, toyTrainingData } from './toy-model.js';
 import { attached, trained, trainToy, type Suite } from './suite.js';
 

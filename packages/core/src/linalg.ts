@@ -23,5 +23,6 @@ export {
   joinColumns,
 } from './ranks/factors.js';
 export { qr } from './linalg/qr.js';
+export { distancesOf, farthestTensor, relativeDistance, type TensorDistance } from './linalg/distance.js';
 export { symmetricInverse } from './linalg/matrix.js';
 export { truncatedSvd } from './linalg/truncated-svd.js';

@@ -3,7 +3,7 @@ import type { GpuCheck, GpuFindings } from '../run/check-gpus.js';
 import { FLOAT32 } from '../run/parity.js';
 import { gpuText, gpuVerdict } from './gpu-report.js';
 
-const at = (distance: number) => ({ tensor: 'a.weight', distance });
+const at = (distance: number) => ({ name: 'a.weight', distance });
 const exact = { outputs: at(1e-7), gradients: at(2e-7), steps: at(3e-6) };
 const far = { outputs: at(4e-4), gradients: at(Infinity), steps: at(2e-3) };
 const steps = {

@@ -89,7 +89,7 @@ const MARKS = { passed: 'passed', failed: 'FAILED', unavailable: 'no    ' } as c
 
 function methodLine({ method, passed, farthest: { outputs, gradients, steps } }: MethodCheck): string {
   const distances = `outputs ${size(outputs.distance)}, gradients ${size(gradients.distance)}, steps ${size(steps.distance)}`;
-  return `        ${method}: ${distances}${passed ? '' : ` (gradients: ${gradients.tensor}; steps: ${steps.tensor})`}`;
+  return `        ${method}: ${distances}${passed ? '' : ` (gradients: ${gradients.name}; steps: ${steps.name})`}`;
 }
 
 function size(distance: number): string {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { attach, hostTensor, train, type Batch, type Model, type PeftModel } from '@peftjs/core';
+import type { TensorDistance } from '@peftjs/core/linalg';
 import { ConfigError, createRng, hostFilled, hostIntegers, sizeOf, type HostTensors } from '@peftjs/core/method';
 import { listBackends, type BackendReport } from '@peftjs/engine';
 import {
@@ -14,7 +15,7 @@ import {
 import { median } from 'simple-statistics';
 import { isSelectable, openExecutor, startEngine, type EnginePlan } from '../registry/executors.js';
 import { availableMethods, resolveMethod, type AvailableMethod } from '../registry/methods.js';
-import { FLOAT32, largestDistance, measure, type LargestDistance, type Tolerance } from './parity.js';
+import { farthestOf, FLOAT32, measure, type Tolerance } from './parity.js';
 
 /* What `doctor --gpu` does with one backend, in a separate process. */
 
@@ -23,7 +24,7 @@ export interface MethodCheck {
   readonly method: string;
   /** Whether every distance is within the tolerance. */
   readonly passed: boolean;
-  readonly farthest: Readonly<Record<keyof Tolerance, LargestDistance>>;
+  readonly farthest: Readonly<Record<keyof Tolerance, TensorDistance>>;
 }
 
 /** How far a backend is from the reference, and what it runs on. */
@@ -121,7 +122,7 @@ async function checkMethod(plan: EnginePlan, method: AvailableMethod): Promise<M
     attach: () => attached(method, ENCODERS.small),
   } as const;
   const actual = await measure(subject, await openExecutor(plan));
-  const farthest = largestDistance(actual, await measure(subject, await openExecutor(REFERENCE)));
+  const farthest = farthestOf(actual, await measure(subject, await openExecutor(REFERENCE)));
   const kinds = Object.keys(FLOAT32) as (keyof Tolerance)[];
   return { method: method.name, passed: kinds.every((kind) => farthest[kind].distance <= FLOAT32[kind]), farthest };
 }

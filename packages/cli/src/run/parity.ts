@@ -9,6 +9,7 @@ import {
   type PeftModel,
   type TrainOptions,
 } from '@peftjs/core';
+import { farthestTensor, type TensorDistance } from '@peftjs/core/linalg';
 import { createRng, floats, tensorAt, tensorsAt, type HostTensors } from '@peftjs/core/method';
 import { replaceAdapter, type DataKind } from '@peftjs/core/model';
 import { trainedTensors, type TrainingSnapshot } from '@peftjs/core/runtime';
@@ -42,12 +43,6 @@ export interface Subject {
 
 /** The tensors that an executor computes for a subject. */
 export type Measured = Readonly<Record<keyof Tolerance, HostTensors>>;
-
-/** The tensor that is farthest from the reference, by name, with its distance ||a - b|| / ||b||. */
-export interface LargestDistance {
-  readonly tensor: string;
-  readonly distance: number;
-}
 
 /** Computes the outputs and gradients of the first batch, and the state after one training step for each batch. */
 export async function measure({ attach, batches, kind, dropout = 0 }: Subject, executor: Executor): Promise<Measured> {
@@ -83,34 +78,10 @@ export async function measure({ attach, batches, kind, dropout = 0 }: Subject, e
   };
 }
 
-/** The relative distance of each tensor, by name; infinite for a name that only one side has. */
-export function distancesOf(actual: HostTensors, expected: HostTensors): Record<string, number> {
-  const names = new Set([...Object.keys(actual), ...Object.keys(expected)]);
-  return Object.fromEntries([...names].map((name) => [name, distanceOf(actual[name], expected[name])]));
-}
-
-/** The farthest tensor of each kind. A distance that is not a number counts as infinite. */
-export function largestDistance(actual: Measured, expected: Measured): Record<keyof Tolerance, LargestDistance> {
-  const farthest = (kind: keyof Tolerance): LargestDistance => {
-    const distances = Object.entries(distancesOf(actual[kind], expected[kind]));
-    const [tensor, distance] = distances.reduce((most, next) => (next[1] > most[1] ? next : most), ['', 0]);
-    return { tensor, distance };
-  };
-  return { outputs: farthest('outputs'), gradients: farthest('gradients'), steps: farthest('steps') };
-}
-
-/** ||a - b|| / ||b||, as `relativeDistance` of core's testing entry, which cannot be imported without vitest. */
-function distanceOf(a: HostTensors[string] | undefined, b: HostTensors[string] | undefined): number {
-  if (!a || !b || a.shape.join() !== b.shape.join()) return Infinity;
-  const [given, wanted] = [floats(a), floats(b)];
-  let [difference, size] = [0, 0];
-  for (let at = 0; at < wanted.length; at++) {
-    difference += ((given[at] as number) - (wanted[at] as number)) ** 2;
-    size += (wanted[at] as number) ** 2;
-  }
-  if (difference === 0) return 0;
-  const distance = Math.sqrt(difference / (size || Number.MIN_VALUE));
-  return Number.isNaN(distance) ? Infinity : distance;
+/** The farthest tensor of each kind. */
+export function farthestOf(actual: Measured, expected: Measured): Record<keyof Tolerance, TensorDistance> {
+  const of = (kind: keyof Tolerance): TensorDistance => farthestTensor(actual[kind], expected[kind]);
+  return { outputs: of('outputs'), gradients: of('gradients'), steps: of('steps') };
 }
 
 /** Moves an adapter away from its initial values, where many tensors and their gradients are zero. */

@@ -1,4 +1,5 @@
 import { hostTensor, predict, type InputBatch, type Model, type PeftModel } from '@peftjs/core';
+import { relativeDistance } from '@peftjs/core/linalg';
 import {
   createRng,
   EngineError,
@@ -81,7 +82,13 @@ export async function checkOnnx(
       const expected = await predict(unpooled(source), [batch], { executor });
       const halves = takesPast(session) && tokens > 1 ? [[tokens], [Math.ceil(tokens / 2), tokens]] : [[tokens]];
       for (const ends of halves)
-        worst = Math.max(worst, distance(await outputsOf(ort, session, batch, ends), expected));
+        worst = Math.max(
+          worst,
+          relativeDistance(
+            await outputsOf(ort, session, batch, ends),
+            expected.flatMap((row) => [...row]),
+          ),
+        );
     }
     if (worst <= TOLERANCE[dtype]) return worst;
     throw new EngineError(
@@ -225,16 +232,4 @@ function feeds(
   });
   const positions = names.includes(POSITIONS) ? { [POSITIONS]: valuesAt(from, (place) => place % tokens) } : {};
   return { ...Object.fromEntries(own), ...positions };
-}
-
-/** The relative error of the outputs; infinite when their sizes differ. */
-function distance(given: Float32Array, rows: readonly Float32Array[]): number {
-  let [error, norm, place] = [0, 0, 0];
-  for (const row of rows) {
-    for (const value of row) {
-      error += (value - (given[place++] as number)) ** 2;
-      norm += value ** 2;
-    }
-  }
-  return place === given.length ? Math.sqrt(error / (norm || 1)) : Infinity;
 }
