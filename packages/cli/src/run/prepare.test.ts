@@ -30,7 +30,12 @@ describe('splitRows', () => {
     expect(await sizes({ selectionRows: 20 })).toEqual([40, 20, 10]);
   });
 
-  it('takes at most half of the file for selection', async () => {
+  it('trains on no more rows than asked for, however many select', async () => {
+    expect(await sizes({ rows: 10, selectionRows: 40 })).toEqual([10, 40, 10]);
+    expect(await sizes({ rows: 10, selectionRows: 500 })).toEqual([10, 50, 10]);
+  });
+
+  it('takes at most half of the file for selection, unless fewer rows train', async () => {
     expect(await sizes({ rows: 100, selectionRows: 500 })).toEqual([30, 30, 10]);
   });
 

@@ -191,9 +191,10 @@ function rowsToSplit({ rows, selectionRows }: RowsProtocol): number | null {
   return rows === null ? null : rows + (selectionRows ?? 0);
 }
 
-/** The share of `rows` training rows that a protocol selects on. */
-function selectionShare(rows: number, { selectionRows, selectionShare: share }: RowsProtocol): number {
-  return selectionRows == null ? share : Math.min(0.5, selectionRows / rows);
+/** The share of all rows that a protocol selects on: at most half of them, or what the rows to train on leave. */
+function selectionShare(all: number, { rows, selectionRows, selectionShare: share }: RowsProtocol): number {
+  if (selectionRows == null) return share;
+  return Math.min(selectionRows, Math.max(all / 2, all - (rows ?? all))) / all;
 }
 
 /** Encodes rows for a model. */

@@ -86,8 +86,8 @@ const protocolEntries = {
   /** The share of the training rows that select checkpoints, unless the split names such rows. Default 0.1. */
   selectionShare: v.optional(v.pipe(share, v.gtValue(0)), 0.1),
   /**
-   * A number of selection rows instead of that share, in addition to `rows`; at most half the training file. Null for
-   * the share.
+   * A number of selection rows instead of that share, in addition to `rows`; at most half the training file, or what
+   * `rows` leaves of it. Null for the share.
    */
   selectionRows: v.exactOptional(v.nullable(integerFrom(1))),
   /** The share of training rows that are relabelled with another class, drawn with the data's seed; null for none. */
