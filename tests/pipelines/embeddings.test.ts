@@ -4,6 +4,7 @@ import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { pipeline, type Pipelines } from '@peftjs/pipelines';
+import { writeSafetensors } from '@peftjs/safetensors';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { counting, expected, inMemory, methods } from './tiny.js';
 
@@ -21,21 +22,26 @@ beforeAll(async () => {
   for (const file of ['config.json', 'model.safetensors', 'tokenizer.json']) {
     await storage.write(`sentences/${file}`, await storage.read(`classifier/${file}`));
   }
-  const modules = ['Transformer', 'Pooling', 'Normalize'].map((name, idx) => ({
+  await writeModules('sentences', 'Normalize');
+  plain = await open('classifier');
+  sentences = await open('sentences');
+});
+afterAll(() => Promise.all([plain.dispose(), sentences.dispose()]));
+
+/** Writes the files of sentence-transformers for the pooling 'cls' and a module after it into a folder. */
+async function writeModules(folder: string, last: string): Promise<void> {
+  const modules = ['Transformer', 'Pooling', last].map((name, idx) => ({
     idx,
     name: String(idx),
     path: idx === 0 ? '' : `${idx}_${name}`,
     type: `sentence_transformers.models.${name}`,
   }));
-  await storage.write('sentences/modules.json', json(modules));
+  await storage.write(`${folder}/modules.json`, json(modules));
   await storage.write(
-    'sentences/1_Pooling/config.json',
+    `${folder}/1_Pooling/config.json`,
     json({ pooling_mode_cls_token: true, pooling_mode_mean_tokens: false }),
   );
-  plain = await open('classifier');
-  sentences = await open('sentences');
-});
-afterAll(() => Promise.all([plain.dispose(), sentences.dispose()]));
+}
 
 const open = (source: Parameters<typeof pipeline>[1], options = {}) =>
   pipeline('feature-extraction', source, { methods, executor, storage, ...options });
@@ -123,6 +129,43 @@ describe('an adapter for embeddings', () => {
     expectClose(mixed.data.slice(0, 16), data.slice(0, 16));
     expectClose(mixed.data.slice(16, 32), (await sentences(texts)).data.slice(16, 32));
     await Promise.all([embed.dispose(), inHand.dispose()]);
+  });
+
+  it('is pooled as sentence-transformers has written into its folder, with its prompts and length', async () => {
+    const asked = { storage, task: 'feature-extraction', pooling: 'cls', normalize: true } as const;
+    const inPython = attach(await fromPretrained('classifier', asked), lora({ r: 2, initLoraWeights: false }));
+    await savePretrained(inPython, 'in-python', { storage });
+    await writeModules('in-python', 'Normalize');
+    await storage.write('in-python/config_sentence_transformers.json', json({ prompts: { query: 'is it ' } }));
+    await storage.write('in-python/sentence_bert_config.json', json({ max_seq_length: 12 }));
+    const [embed, inHand] = [await open('in-python'), await open(inPython)];
+    expect((await embed('so good')).data).toEqual((await inHand('so good')).data);
+    expect((await embed('good', { promptName: 'query' })).data).toEqual((await inHand('is it good')).data);
+    expect((await embed('so good as it is, and so on', { pooling: 'none' })).dims).toEqual([1, 12, 16]);
+    const mean = await open('in-python', { pooling: 'mean' });
+    expect((await mean('so good')).data).not.toEqual((await inHand('so good')).data);
+    await Promise.all([embed.dispose(), inHand.dispose(), mean.dispose()]);
+  });
+
+  it('is pooled as in training, even if that is not how the base model’s folder says', async () => {
+    const asked = { storage, task: 'feature-extraction', pooling: ['max', 'mean'], normalize: true } as const;
+    const other = attach(await fromPretrained('sentences', asked), lora({ r: 2, initLoraWeights: false }));
+    await savePretrained(other, 'otherwise', { storage });
+    const [embed, inHand] = [await open('otherwise'), await open(other)];
+    expect((await embed('so good')).data).toEqual((await inHand('so good')).data);
+    await Promise.all([embed.dispose(), inHand.dispose()]);
+  });
+
+  it('is refused if its folder has modules that the base model lacks', async () => {
+    await savePretrained(peft, 'dense', { storage });
+    await writeModules('dense', 'LayerNorm');
+    await storage.write('dense/2_LayerNorm/config.json', json({ dimension: 16 }));
+    const ones = { dtype: 'F32', shape: [16], data: new Float32Array(16).fill(1) } as const;
+    const weights = new Map([['norm.weight', ones] as const, ['norm.bias', ones] as const]);
+    await storage.write('dense/2_LayerNorm/model.safetensors', writeSafetensors(weights));
+    await expect(open('dense')).rejects.toThrow(
+      "dense/modules.json has other modules after the pooling than the base model 'sentences'",
+    );
   });
 
   it('has its current values at each call, also for token embeddings, and is compiled once for each', async () => {

@@ -29,7 +29,7 @@ import { modelFingerprint } from './fingerprint.js';
 import { modelFolder, type LoadProgress } from './folder.js';
 import type { Checkpoint } from './checkpoint.js';
 import { aPooling, modesOf, pooled, poolingOf, type Pooling, type PoolingMode } from './pooling.js';
-import type { Prompts } from './transformers/sentence-transformers.js';
+import { embeddingFiles, type Prompts } from './transformers/sentence-transformers.js';
 import { locate, sourceEntries, type SourceOptions } from './source.js';
 import type { Tokenizer } from './tokenizer.js';
 
@@ -180,8 +180,7 @@ async function loaded(source: string, options: PretrainedOptions, known?: string
   };
   const headed = (own: PretrainedOptions, head = wantedHead(own)): PretrainedModel => ({
     ...withHead(checkpoint, head, { name: source, fingerprint }),
-    ...(pooling && embedding(architecture.head, pooling)),
-    ...(checkpoint.embedding && promptsOf(checkpoint.embedding)),
+    ...(pooling && embedding(architecture, pooling, checkpoint.embedding)),
     withLabels,
     ...(options.revision !== undefined && { revision: options.revision }),
     ...(options.subfolder !== undefined && { subfolder: options.subfolder }),
@@ -202,19 +201,29 @@ function withSettings(architecture: Architecture, { pooling, normalize, modules 
   return { ...architecture, settings };
 }
 
-/** Returns the additional members of an embedding model. */
+/**
+ * Returns the additional members of an embedding model. Its pooling is saved beside adapters, unless it has modules with
+ * weights, which are the base model's.
+ */
 function embedding(
-  { tokens }: Head,
+  { sites, maxTokens, head: { tokens } }: Architecture,
   pooling: Pooling,
-): Required<Pick<PretrainedModel, 'pooling' | 'forward' | 'tokenEmbeddings'>> | undefined {
-  return tokens && { pooling, tokenEmbeddings: tokens, forward: pooled(tokens, pooling) };
-}
-
-function promptsOf({ prompts, defaultPromptName, includePrompt }: Prompts): Prompts {
-  return {
+  { prompts, defaultPromptName, includePrompt }: Prompts = {},
+): Partial<PretrainedModel> {
+  if (!tokens) return {};
+  const named: Prompts = {
     ...(prompts && { prompts }),
     ...(defaultPromptName !== undefined && { defaultPromptName }),
     ...(includePrompt === false && { includePrompt }),
+  };
+  return {
+    ...named,
+    pooling,
+    tokenEmbeddings: tokens,
+    forward: pooled(tokens, pooling),
+    ...(!pooling.modules && {
+      besideAdapters: embeddingFiles({ ...named, sites, weights: {}, maxTokens, pooling }),
+    }),
   };
 }
 

@@ -21,7 +21,7 @@ import {
   type PretrainedOptions,
   type Tokenizer,
 } from '@peftjs/models';
-import { readAdapterTemplate } from '@peftjs/models/architectures';
+import { embedderForAdapter, readAdapterTemplate } from '@peftjs/models/architectures';
 import { bytesSource, openSafetensors } from '@peftjs/safetensors';
 import * as v from 'valibot';
 import type { LoadedModel } from './inference.js';
@@ -166,7 +166,9 @@ async function loaded(task: Task, base: Base, adapter: Found | undefined): Promi
     return fitting(assertModel(task, model), adapter);
   }
   try {
-    return await fitting(await fromPretrained(model, { ...loading, task }), adapter);
+    const options = { ...loading, task };
+    if (task === 'feature-extraction' && adapter) return await embedderForAdapter(model, options, adapter.folder);
+    return await fitting(await fromPretrained(model, options), adapter);
   } catch (error) {
     throw explained(error, base);
   }

@@ -39,6 +39,8 @@ export interface Model {
    * them; an adapter file's tensors for them are skipped with a warning.
    */
   readonly unused?: readonly string[];
+  /** Small files that are saved beside each of its adapters, by name: what else is needed to use them. Default: none. */
+  readonly besideAdapters?: ReadonlyMap<string, Uint8Array>;
   /** Loads the same model with its original float32 weights, where these are held in few bits. See `fullPrecision`. */
   readonly fullPrecision?: () => Promise<Model>;
   /** Returns the same network with another head, for this number of outputs or these names of them. */

@@ -68,10 +68,11 @@ const saveEntries = {
 } satisfies Record<keyof SaveOptions, unknown>;
 
 /**
- * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card. The adapter
- * 'default' goes into the folder itself, every other one into a subfolder of its name. A save that fails or is killed
- * leaves the old files of a folder or the new ones, and several saves at once leave those of one; in a storage without
- * `writeFolders`, opening a folder whose save was interrupted reports that.
+ * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card; for embeddings also
+ * how texts are pooled, as sentence-transformers reads it. The adapter 'default' goes into the folder itself, every other
+ * one into a subfolder of its name. A save that fails or is killed leaves the old files of a folder or the new ones, and
+ * several saves at once leave those of one; in a storage without `writeFolders`, opening a folder whose save was
+ * interrupted reports that.
  * @throws ConfigError for an unknown name, before anything is written.
  * @throws CheckpointError when the folder cannot be written, or a value is not finite.
  */
@@ -92,11 +93,13 @@ function adapterFiles(model: Model, adapter: Adapter, folder: string, pruned: bo
   const fields = configFields(model, adapter, file.config);
   const tensors = withPrefix({ ...file.tensors, ...savedModuleTensors(model, adapter) });
   const card = adapterCard(model, adapter, String(fields.peft_type));
+  const beside = Array.from(model.besideAdapters ?? [], ([name, bytes]) => ({ path: `${folder}/${name}`, bytes }));
   return {
     config: { path: `${folder}/${ADAPTER_CONFIG}`, bytes: encodeConfig(fields) },
     others: [
       { path: `${folder}/${ADAPTER_WEIGHTS}`, bytes: encodeTensors(tensors, adapter.method.name) },
       { path: `${folder}/README.md`, bytes: new TextEncoder().encode(card) },
+      ...beside,
     ],
   };
 }

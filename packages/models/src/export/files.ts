@@ -20,7 +20,7 @@ import { encodeJson, field, fileError, parseJson } from '../json.js';
 import type { PretrainedModel } from '../pretrained.js';
 import { locate, sourceEntries, type SourceOptions } from '../source.js';
 import { CONFIG_FILE, type ConfigFile } from '../transformers/config.js';
-import { embeddingFiles, PROMPTS_FILE, type Prompts } from '../transformers/sentence-transformers.js';
+import { embeddingFiles, PROMPTS_FILE } from '../transformers/sentence-transformers.js';
 import { GENERATION_CONFIG_FILE } from '../transformers/tokenizer.js';
 import { settingsOf } from './settings.js';
 
@@ -131,7 +131,7 @@ export async function writeExport(
   { library, source, config, own }: Export,
 ): Promise<void> {
   const card = ['README.md', cardOf(model, library)] as const;
-  const files = new Map([...own, ...source.tokenizer, ...sentenceFiles(model), card]);
+  const files = new Map([...own, ...source.tokenizer, ...embeddingFiles(model), card]);
   await writeFolders(storage, [
     {
       config: {
@@ -150,14 +150,4 @@ function cardOf(model: Model, library: Export['library']): Uint8Array {
 Made with peftjs, for ${library}.
 `;
   return new TextEncoder().encode(text);
-}
-
-/** Returns the files that sentence-transformers reads, for an embedding model. Empty for other models. */
-function sentenceFiles(
-  model: Model & Partial<Pick<PretrainedModel, 'pooling' | keyof Prompts>>,
-): Map<string, Uint8Array> {
-  const { pooling, includePrompt = true, sites, weights, maxTokens = Infinity } = model;
-  if (!pooling) return new Map();
-  const width = sites.findLast(({ kind }) => kind === 'layerNorm')?.outFeatures ?? 0;
-  return embeddingFiles({ ...pooling, includePrompt, width, maxTokens, weights });
 }

@@ -11,7 +11,7 @@ import {
   type HostTensors,
 } from '@peftjs/core/method';
 import { transposed } from '@peftjs/core/linalg';
-import { hostTensor } from '@peftjs/core';
+import { hostTensor, type Model } from '@peftjs/core';
 import { openSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkFinite } from '../architecture.js';
 import { optionalJson, withoutWeights, type ModelFolder } from '../folder.js';
@@ -324,17 +324,20 @@ async function readPrompts(folder: ModelFolder): Promise<Prompts> {
   };
 }
 
-/** The embedding model that `embeddingFiles` writes. */
-interface Embedder extends Pooling, Prompts {
-  /** The width of a token embedding. */
-  readonly width: number;
-  readonly maxTokens: number;
-  readonly weights: HostTensors;
+/** What a model that embeds texts has. */
+interface Embedder extends Pick<Model, 'sites' | 'weights' | 'maxTokens'>, Prompts {
+  readonly pooling?: Pooling;
 }
 
-/** Returns the files of an embedding model by name, where possible in a form that all versions of the library read. */
-export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
-  const { pooling, normalize, modules = [], width, maxTokens, weights } = embedder;
+/**
+ * Returns the files of an embedding model by name, where possible in a form that all versions of the library read. None
+ * for other models.
+ */
+export function embeddingFiles(model: Embedder): Map<string, Uint8Array> {
+  if (!model.pooling) return new Map();
+  const { pooling, normalize, modules = [] } = model.pooling;
+  const { sites, weights, maxTokens = Infinity, includePrompt } = model;
+  const width = sites.findLast(({ kind }) => kind === 'layerNorm')?.outFeatures ?? 0;
   const all = [...modules, ...(normalize ? [{ kind: 'Normalize' } as const] : [])];
   const kinds = ['Transformer', 'Pooling', ...all.map(({ kind }) => kind)];
   const folders = kinds.map((kind, index) => (index === 0 ? '' : `${index}_${kind}`));
@@ -350,7 +353,7 @@ export function embeddingFiles(embedder: Embedder): Map<string, Uint8Array> {
         })),
       ),
     ],
-    [POOLING_FILE, encodeJson(poolingSettings(modesOf(pooling), width, embedder.includePrompt))],
+    [POOLING_FILE, encodeJson(poolingSettings(modesOf(pooling), width, includePrompt))],
     [LENGTH_FILE, encodeJson({ max_seq_length: maxTokens, do_lower_case: false })],
   ]);
   modules.forEach((module, index) => {

@@ -1,0 +1,37 @@
+import { UnsupportedError } from '@peftjs/core/method';
+import { modelFolder, type Folder } from './folder.js';
+import { fromPretrained, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
+import { MODULES_FILE, readEmbeddingSettings } from './transformers/sentence-transformers.js';
+
+/**
+ * Loads the base model of an embedding adapter. Where sentence-transformers has written its files into the adapter's
+ * folder, these decide on the pooling, the prompts and the length of texts, not those of the base model.
+ * @throws UnsupportedError for modules after the pooling that the base model does not have.
+ * @throws the errors of `fromPretrained`, and those for settings that cannot be read.
+ */
+export async function embedderForAdapter(
+  base: string,
+  options: PretrainedOptions,
+  { path, storage }: Folder,
+): Promise<PretrainedModel> {
+  const folder = modelFolder(path, storage);
+  const settings = await readEmbeddingSettings(folder);
+  if (!settings) return fromPretrained(base, options);
+  const { modules = [], maxTokens = Infinity, prompts, defaultPromptName, includePrompt } = settings;
+  const { pooling = settings.pooling, normalize = settings.normalize } = options;
+  const model = await fromPretrained(base, { ...options, pooling, normalize });
+  if (JSON.stringify(modules) !== JSON.stringify(model.pooling?.modules ?? [])) {
+    const file = folder.pathOf(MODULES_FILE);
+    throw new UnsupportedError(
+      `${file} has other modules after the pooling than the base model '${base}': merge the adapter where it was trained`,
+      file,
+    );
+  }
+  return {
+    ...model,
+    maxTokens: Math.min(model.maxTokens, maxTokens),
+    ...(prompts && { prompts }),
+    ...(defaultPromptName !== undefined && { defaultPromptName }),
+    ...(includePrompt === false && { includePrompt }),
+  };
+}
