@@ -5,7 +5,7 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { pipeline, type Pipelines } from '@peftjs/pipelines';
 import { writeSafetensors } from '@peftjs/safetensors';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { counting, expected, inMemory, methods } from './tiny.js';
 
 const executor = compiled({ threads: 1 });
@@ -153,7 +153,15 @@ describe('an adapter for embeddings', () => {
     await savePretrained(other, 'otherwise', { storage });
     const [embed, inHand] = [await open('otherwise'), await open(other)];
     expect((await embed('so good')).data).toEqual((await inHand('so good')).data);
-    await Promise.all([embed.dispose(), inHand.dispose()]);
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+    const both = await open('otherwise', { adapters: { embedder: 'embedder' } });
+    expect(warn.mock.calls).toEqual([
+      [
+        `the adapter in 'embedder' was trained with {"pooling":"cls","normalize":true}, but is used with {"pooling":["max","mean"],"normalize":true}: load the model with the adapter's options`,
+      ],
+    ]);
+    warn.mockRestore();
+    await Promise.all([embed.dispose(), inHand.dispose(), both.dispose()]);
   });
 
   it('is refused if its folder has modules that the base model lacks', async () => {

@@ -1,5 +1,6 @@
-import { UnsupportedError } from '@peftjs/core/method';
+import { UnsupportedError, warnOnce } from '@peftjs/core/method';
 import { modelFolder, type Folder } from './folder.js';
+import type { Pooling } from './pooling.js';
 import { fromPretrained, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
 import { MODULES_FILE, readEmbeddingSettings } from './transformers/sentence-transformers.js';
 
@@ -34,4 +35,20 @@ export async function embedderForAdapter(
     ...(defaultPromptName !== undefined && { defaultPromptName }),
     ...(includePrompt === false && { includePrompt }),
   };
+}
+
+/** Warns if an adapter was trained with another pooling than the model's: its embeddings are then others. */
+export async function warnOfOtherPooling(
+  { path, storage }: Folder,
+  { pooling }: Pick<PretrainedModel, 'pooling'>,
+): Promise<void> {
+  const own = await readEmbeddingSettings(modelFolder(path, storage));
+  if (!own || !pooling || optionsOf(own) === optionsOf(pooling)) return;
+  warnOnce(
+    `the adapter in '${path}' was trained with ${optionsOf(own)}, but is used with ${optionsOf(pooling)}: load the model with the adapter's options`,
+  );
+}
+
+function optionsOf({ pooling, normalize }: Pooling): string {
+  return JSON.stringify({ pooling, normalize });
 }

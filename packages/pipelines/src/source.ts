@@ -21,7 +21,7 @@ import {
   type PretrainedOptions,
   type Tokenizer,
 } from '@peftjs/models';
-import { embedderForAdapter, readAdapterTemplate } from '@peftjs/models/architectures';
+import { embedderForAdapter, readAdapterTemplate, warnOfOtherPooling } from '@peftjs/models/architectures';
 import { bytesSource, openSafetensors } from '@peftjs/safetensors';
 import * as v from 'valibot';
 import type { LoadedModel } from './inference.js';
@@ -82,6 +82,10 @@ export async function openSource(task: Task, source: PipelineSource, settings: S
   for (const adapter of adapters) assertTask(task, adapter);
   const base = found ? baseOf(found, settings.model, loading) : withoutBase(source, settings.model, settings.loading);
   const loadedModel = await withAdapters(await loaded(task, base, adapters[0]), adapters, settings.methods);
+  if (task === 'feature-extraction' && loading.pooling === undefined && loading.normalize === undefined) {
+    const model = 'adapters' in loadedModel ? loadedModel.model : loadedModel;
+    for (const { folder } of adapters) await warnOfOtherPooling(folder, model);
+  }
   const tokenizer = settings.tokenizer ?? tokenizerOf(loadedModel);
   const talking = task === 'causal-lm' && settings.tokenizer === undefined ? adapters : [];
   return { loadedModel, tokenizer, templates: await templatesOf(talking, loadedModel, tokenizer) };

@@ -1,4 +1,4 @@
-export { embedderForAdapter } from '../adapter-embedding.js';
+export { embedderForAdapter, warnOfOtherPooling } from '../adapter-embedding.js';
 export { readAdapterTemplate } from '../adapter-template.js';
 export type { Architecture, Decoding, Dropout, Features, Head, Network } from '../architecture.js';
 export {
