@@ -1,3 +1,4 @@
+import type { Model } from '@peftjs/core';
 import { UnsupportedError, warnOnce } from '@peftjs/core/method';
 import { modelFolder, type Folder } from './folder.js';
 import type { Pooling } from './pooling.js';
@@ -40,7 +41,7 @@ export async function embedderForAdapter(
 /** Warns if an adapter was trained with another pooling than the model's: its embeddings are then others. */
 export async function warnOfOtherPooling(
   { path, storage }: Folder,
-  { pooling }: Pick<PretrainedModel, 'pooling'>,
+  { pooling }: Model & Partial<Pick<PretrainedModel, 'pooling'>>,
 ): Promise<void> {
   const own = await readEmbeddingSettings(modelFolder(path, storage));
   if (!own || !pooling || optionsOf(own) === optionsOf(pooling)) return;
