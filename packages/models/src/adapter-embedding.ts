@@ -2,7 +2,7 @@ import type { Model } from '@peftjs/core';
 import { UnsupportedError, warnOnce } from '@peftjs/core/method';
 import { modelFolder, type Folder } from './folder.js';
 import type { Pooling } from './pooling.js';
-import { fromPretrained, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
+import { fromPretrained, promptsOf, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
 import { MODULES_FILE, readEmbeddingSettings } from './transformers/sentence-transformers.js';
 
 /**
@@ -19,7 +19,7 @@ export async function embedderForAdapter(
   const folder = modelFolder(path, storage);
   const settings = await readEmbeddingSettings(folder);
   if (!settings) return fromPretrained(base, options);
-  const { modules = [], maxTokens = Infinity, prompts, defaultPromptName, includePrompt } = settings;
+  const { modules = [], maxTokens = Infinity } = settings;
   const { pooling = settings.pooling, normalize = settings.normalize } = options;
   const model = await fromPretrained(base, { ...options, pooling, normalize });
   if (JSON.stringify(modules) !== JSON.stringify(model.pooling?.modules ?? [])) {
@@ -29,13 +29,7 @@ export async function embedderForAdapter(
       file,
     );
   }
-  return {
-    ...model,
-    maxTokens: Math.min(model.maxTokens, maxTokens),
-    ...(prompts && { prompts }),
-    ...(defaultPromptName !== undefined && { defaultPromptName }),
-    ...(includePrompt === false && { includePrompt }),
-  };
+  return { ...model, maxTokens: Math.min(model.maxTokens, maxTokens), ...promptsOf(settings) };
 }
 
 /** Warns if an adapter was trained with another pooling than the model's: its embeddings are then others. */

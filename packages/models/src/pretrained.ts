@@ -208,22 +208,27 @@ function withSettings(architecture: Architecture, { pooling, normalize, modules 
 function embedding(
   { sites, maxTokens, head: { tokens } }: Architecture,
   pooling: Pooling,
-  { prompts, defaultPromptName, includePrompt }: Prompts = {},
+  own: Prompts = {},
 ): Partial<PretrainedModel> {
   if (!tokens) return {};
-  const named: Prompts = {
-    ...(prompts && { prompts }),
-    ...(defaultPromptName !== undefined && { defaultPromptName }),
-    ...(includePrompt === false && { includePrompt }),
-  };
+  const prompts = promptsOf(own);
   return {
-    ...named,
+    ...prompts,
     pooling,
     tokenEmbeddings: tokens,
     forward: pooled(tokens, pooling),
     ...(!pooling.modules && {
-      besideAdapters: embeddingFiles({ ...named, sites, weights: {}, maxTokens, pooling }),
+      besideAdapters: embeddingFiles({ ...prompts, sites, weights: {}, maxTokens, pooling }),
     }),
+  };
+}
+
+/** Returns the prompts among an embedding model's settings. */
+export function promptsOf({ prompts, defaultPromptName, includePrompt }: Prompts): Prompts {
+  return {
+    ...(prompts && { prompts }),
+    ...(defaultPromptName !== undefined && { defaultPromptName }),
+    ...(includePrompt === false && { includePrompt }),
   };
 }
 

@@ -84,7 +84,8 @@ export async function openSource(task: Task, source: PipelineSource, settings: S
   const loadedModel = await withAdapters(await loaded(task, base, adapters[0]), adapters, settings.methods);
   if (task === 'feature-extraction' && loading.pooling === undefined && loading.normalize === undefined) {
     const model = 'adapters' in loadedModel ? loadedModel.model : loadedModel;
-    for (const { folder } of adapters) await warnOfOtherPooling(folder, model);
+    const unasked = typeof base.model === 'string' ? adapters.slice(1) : adapters; // the first has decided the pooling
+    for (const { folder } of unasked) await warnOfOtherPooling(folder, model);
   }
   const tokenizer = settings.tokenizer ?? tokenizerOf(loadedModel);
   const talking = task === 'causal-lm' && settings.tokenizer === undefined ? adapters : [];

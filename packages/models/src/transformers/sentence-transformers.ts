@@ -324,16 +324,13 @@ async function readPrompts(folder: ModelFolder): Promise<Prompts> {
   };
 }
 
-/** What a model that embeds texts has. */
-interface Embedder extends Pick<Model, 'sites' | 'weights' | 'maxTokens'>, Prompts {
-  readonly pooling?: Pooling;
-}
-
 /**
  * Returns the files of an embedding model by name, where possible in a form that all versions of the library read. None
  * for other models.
  */
-export function embeddingFiles(model: Embedder): Map<string, Uint8Array> {
+export function embeddingFiles(
+  model: Pick<Model, 'sites' | 'weights' | 'maxTokens'> & Prompts & { readonly pooling?: Pooling },
+): Map<string, Uint8Array> {
   if (!model.pooling) return new Map();
   const { pooling, normalize, modules = [] } = model.pooling;
   const { sites, weights, maxTokens = Infinity, includePrompt } = model;
