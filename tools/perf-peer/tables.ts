@@ -282,10 +282,19 @@ export function speedChart(groups: readonly SpeedGroup[]): string {
   const heights = groups.map(({ bars }) => TITLE + bars.length * STEP);
   const height = heights.reduce((sum, each) => sum + each, 16);
   const tops = heights.map((_, index) => heights.slice(0, index).reduce((sum, each) => sum + each, 0));
+  return svgOf(
+    WIDTH,
+    height,
+    groups.map((group, index) => groupOf(group, tops[index] as number)),
+  );
+}
+
+/** Returns an SVG of marks on white. */
+export function svgOf(width: number, height: number, marks: readonly string[]): string {
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="14">`,
-    `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
-    ...groups.map((group, index) => groupOf(group, tops[index] as number)),
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="14">`,
+    `<rect width="${width}" height="${height}" fill="#fff"/>`,
+    ...marks,
     '</svg>',
     '',
   ].join('\n');

@@ -1,3 +1,5 @@
+import { svgOf } from '../perf-peer/tables.js';
+
 /** A row of a chart. */
 interface DotRow {
   readonly label: string;
@@ -29,9 +31,7 @@ export function dotChart({ reference: theirs, dots: ours, rows }: DotChart): str
       `<line x1="${across(at)}" x2="${across(at)}" y1="${TOP - 8}" y2="${height - BOTTOM}" stroke="#ddd"/>` +
       `<text x="${across(at)}" y="${height - BOTTOM + 20}" text-anchor="middle">${at}</text>`,
   );
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="14">`,
-    `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
+  return svgOf(WIDTH, height, [
     diamond(LABELS + 6, 20) + `<text x="${LABELS + 20}" y="25">${theirs}</text>`,
     dot(LABELS + 246, 20) + `<text x="${LABELS + 260}" y="25">${ours}</text>`,
     ...ticks,
@@ -46,9 +46,7 @@ export function dotChart({ reference: theirs, dots: ours, rows }: DotChart): str
         ...dots.map((value) => dot(across(value), y + 7)),
       ].join('\n');
     }),
-    '</svg>',
-    '',
-  ].join('\n');
+  ]);
 }
 
 function diamond(x: number, y: number): string {

@@ -1,3 +1,5 @@
+import { svgOf } from '../perf-peer/tables.js';
+
 /** A line of a chart. */
 interface Line {
   /** Its name, at its end. */
@@ -29,9 +31,7 @@ export function lineChart({ x, y, lines, shown }: LineChart): string {
     (at) =>
       `<text x="${across(at)}" y="${HEIGHT - BOTTOM + 22}" text-anchor="middle">${at.toLocaleString('en')}</text>`,
   );
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="14">`,
-    `<rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>`,
+  return svgOf(WIDTH, HEIGHT, [
     `<text x="16" y="24" font-weight="bold">${y}</text>`,
     `<line x1="${LEFT}" x2="${WIDTH - RIGHT}" y1="${up(0)}" y2="${up(0)}" stroke="#999"/>`,
     ...ticks,
@@ -49,7 +49,5 @@ export function lineChart({ x, y, lines, shown }: LineChart): string {
         `<text x="${across(endX) + 20}" y="${up(endY) + 5}" fill="${colour}">${label}</text>`,
       ].join('\n');
     }),
-    '</svg>',
-    '',
-  ].join('\n');
+  ]);
 }
