@@ -201,6 +201,11 @@ const cases: [string, string, RegExp][] = [
   ['two methods to train', 'train --method lora,sora --out <out>', /one --method/],
   ['no method to train', 'train --out <out>', /--method/],
   [
+    'a budget for a method without one',
+    'train --method bitfit --budget 5000 --out <out>',
+    /--budget 5000: bitfit takes no budget; leave it out, or choose another method$/,
+  ],
+  [
     'a file without --train',
     'run <good.tsv> --out <out>',
     /unexpected argument '.*good\.tsv'; to train .*: --train .*good\.tsv$/,

@@ -28,6 +28,10 @@ describe('formatDuration', () => {
   it('shows a dash for an unknown time', () => {
     expect(formatDuration(Infinity)).toBe('–');
   });
+
+  it('takes the unit of the rounded time', () => {
+    expect([3599.4, 3599.7].map(formatDuration)).toEqual(['59:59 min', '1:00:00 h']);
+  });
 });
 
 describe('formatBytes', () => {

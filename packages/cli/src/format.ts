@@ -85,7 +85,7 @@ export function formatSmall(value: number): string {
 export function formatDuration(seconds: number): string {
   if (!Number.isFinite(seconds)) return NONE;
   if (seconds < 60) return seconds < 10 ? `${seconds.toFixed(2)} s` : `${seconds.toFixed(1)} s`;
-  return `${formatClock(seconds)} ${seconds < 3600 ? 'min' : 'h'}`;
+  return `${formatClock(seconds)} ${Math.round(seconds) < 3600 ? 'min' : 'h'}`;
 }
 
 /** A duration as on a clock: `0:07`, `2:05`, `1:02:05`. */

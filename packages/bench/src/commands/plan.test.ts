@@ -32,6 +32,11 @@ describe('plannedBudgets', () => {
     expect(plannedBudgets(trials({ head: [null], full: [null] }), null)).toMatchObject([{ budget: 'none', pairs: 1 }]);
   });
 
+  it('says nothing of what one arm alone can show', () => {
+    const [alone] = plannedBudgets(trials({ lora: ['r=4'] }), spreads);
+    expect(alone).toMatchObject({ pairs: 0, overTasks: null, onTask: null });
+  });
+
   it('has no comparison over tasks for a single task', () => {
     expect(plannedBudgets(trials({ lora: ['r=4'], sora: ['r=4'] }, ['a']), null)[0]?.overTasks).toBeNull();
   });

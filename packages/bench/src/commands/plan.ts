@@ -68,10 +68,10 @@ interface PlannedBudget {
   readonly seeds: number;
   /** The number of tasks. */
   readonly tasks: number;
-  /** What all tasks together can show; null for a study with one task. */
+  /** What all tasks together can show; null for a study with one task, and where there is nothing to compare. */
   readonly overTasks: Reach | null;
-  /** What a single task can show. */
-  readonly onTask: Reach;
+  /** What a single task can show; null where there is nothing to compare. */
+  readonly onTask: Reach | null;
 }
 
 /** Where a plan takes the spread of differences from. */
@@ -212,8 +212,8 @@ export function plannedBudgets(
     const arms = open + new Set(trials.filter((trial) => trial.budget === budget).map(({ arm }) => arm)).size;
     const pairs = (arms * (arms - 1)) / 2;
     const reach = reaches.get(pairs) ?? {
-      overTasks: tasks.length < 2 ? null : reachOf({ seeds, pairs, spreads: byTask }),
-      onTask: reachOf({ seeds, pairs, spreads: [typical(byTask)] }),
+      overTasks: pairs === 0 || tasks.length < 2 ? null : reachOf({ seeds, pairs, spreads: byTask }),
+      onTask: pairs === 0 ? null : reachOf({ seeds, pairs, spreads: [typical(byTask)] }),
     };
     reaches.set(pairs, reach);
     return { budget, arms, pairs, seeds, tasks: tasks.length, ...reach };
@@ -257,7 +257,7 @@ function describeSpreads(spreads: Plan['spreads']): string {
 
 function describeBudget({ budget, arms, pairs, seeds, tasks, overTasks, onTask }: PlannedBudget, plan: Plan): string[] {
   const head = `${budget}: ${counted(arms, 'arm')}, ${counted(pairs, 'pair')}, ${counted(seeds, 'seed')}`;
-  if (pairs === 0) return [`${head}: nothing to compare`];
+  if (!onTask) return [`${head}: nothing to compare`];
   return [
     head,
     ...(overTasks ? [`  over the ${tasks} tasks: ${describeReach(overTasks, pairs, plan)}`] : []),

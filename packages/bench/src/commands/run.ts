@@ -40,7 +40,7 @@ import {
   type TrialRunner,
 } from '@peftjs/cli/trials';
 import { writeReport, renderTable } from '../report/files.js';
-import { counted } from '@peftjs/cli/format';
+import { counted, quoted } from '@peftjs/cli/format';
 import { summarise } from '../report/statistics/summary.js';
 import { compareRuns } from '../report/statistics/two-runs.js';
 import {
@@ -217,7 +217,7 @@ async function runPlanned(
     if (signal.aborted) return interrupted(out, `; ${results.length} of ${trials.length} trials are`);
     if (shard) {
       process.stderr.write(
-        `${commandName}: the ${results.length} trials of share ${shard.index}/${shard.of} are in ${out}; once all shares are there, run ${commandName} report ${out}\n`,
+        `${commandName}: the ${results.length} trials of share ${shard.index}/${shard.of} are in ${out}; once all shares are there, run ${commandName} report ${quoted(out)}\n`,
       );
     } else await report(out, reported.all());
     return results.every(({ status }) => status === 'done') ? 0 : 1;
@@ -305,7 +305,10 @@ async function report(
 /** The results of a folder that can be pooled and that no rerun has replaced. @throws DataError if there are none. */
 function poolable(folder: string, results: readonly TrialResult[]): PooledResults {
   if (results.length > 0) return keepNewestNumerics(withoutRetuned(results));
-  throw new DataError(`${folder} holds no results; create them with ${commandName} run --out ${folder}`, folder);
+  throw new DataError(
+    `${folder} holds no results; create them with ${commandName} run --out ${quoted(folder)}`,
+    folder,
+  );
 }
 
 /** The arm to take differences against, where neither the user nor the run names one. */

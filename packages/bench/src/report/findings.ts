@@ -1,6 +1,7 @@
 import { counted, formatInterval, formatPlainP, formatSigned, formatSmall, listed } from '@peftjs/cli/format';
 import type { ClaimOutcome } from './statistics/claims.js';
 import { grouped } from './statistics/comparisons.js';
+import { LEVEL } from './statistics/equivalence.js';
 import type { Failure } from './statistics/rows.js';
 import { budgetName, mainVerdicts, type Verdict } from './verdict.js';
 
@@ -54,9 +55,9 @@ function claimSentences(claim: ClaimOutcome): string[] {
   }
   const interval = difference.interval ? ` ${formatInterval(difference.interval, formatSigned)}` : '';
   const seen = `The difference is ${formatSigned(difference.mean)}${interval}, adjusted p ${formatPlainP(test.pHolm)}, over ${counted(tasks.length, 'task')}.`;
-  return shown
-    ? [`Stated before the run and confirmed: ${what}.`, seen]
-    : [`Stated before the run but not confirmed: ${what}.`, seen, 'Nor is the opposite shown.'];
+  if (shown) return [`Stated before the run and confirmed: ${what}.`, seen];
+  const isOpen = 1 - test.p > LEVEL; // the p of the opposite
+  return [`Stated before the run but not confirmed: ${what}.`, seen, ...(isOpen ? ['Nor is the opposite shown.'] : [])];
 }
 
 /** The arms with failed trials; empty if there are none. */

@@ -236,6 +236,8 @@ it('says for each claim stated before the run whether it is shown', () => {
   ]);
   expect(open?.[0]).toMatch(/^Stated before the run but not confirmed: sora at r = 4 loses less than /);
   expect(open?.at(-1)).toBe('Nor is the opposite shown.');
+  const far = trialsOf({ lora: { scores: around(0.8, 0.002) }, sora: { scores: around(0.7, 0.002, -1) } });
+  expect(verdictParagraphs(summarise(far, { ...stated, claims: [claim] })).at(-1)).toHaveLength(2); // the opposite is shown
   expect(untested).toEqual([
     'Stated before the run but not tested: vera at r = 4 loses less than 0.01 to lora at r = 4; vera has no result on uci-sentiment.',
   ]);
@@ -253,11 +255,11 @@ it('calls a tie a tie, and advises the arm that is best on average where the ref
   expect(sentences).toContain('sora ties with gora.');
 });
 
-it('names no winner on fewer than 50 rows', () => {
+it('claims nothing on fewer than 50 rows', () => {
   const scores = (score: number) => ({ scores: Array<number>(6).fill(score) });
-  const on = (count: number) =>
+  const on = (count: number, arms: Parameters<typeof trialsOf>[0] = { lora: scores(0.5), sora: scores(0.9) }) =>
     verdictOf(
-      trialsOf({ lora: scores(0.5), sora: scores(0.9) }).map((trial) => {
+      trialsOf(arms).map((trial) => {
         const predicted = Array.from({ length: count }, (_, row) =>
           Number(row < count * (trial.metrics.accuracy ?? 0)),
         );
@@ -271,6 +273,10 @@ it('names no winner on fewer than 50 rows', () => {
     'The scores rest on 40 rows: to rank methods takes 50 or more.',
   ]);
   expect(on(40).sentences.join(' ')).not.toContain('reliably');
+  const withHead = { head: scores(0.3), lora: scores(0.5), sora: scores(0.9) };
+  expect(on(50, withHead).sentences.at(-1)).toMatch(/^Each of them beats head/);
+  expect(on(40, withHead).sentences.join(' ')).not.toMatch(/beat|reliably/);
+  expect(on(40, { lora: scores(0.5) }).sentences.at(-1)).toMatch(/^The scores rest on 40 rows/);
 });
 
 it.each([

@@ -117,6 +117,7 @@ function verdictOn(contest: Contest, stated: Stated): Verdict {
   }
   const judged = judge(contest, stated, best, others);
   const { groups, open, worse, above, smallest } = judged;
+  const isFew = tooFewRows(judged).length > 0; // to claim a difference or an equivalence
   const labels = (arms: readonly Contender[]): string[] => arms.map(({ label }) => label);
   return {
     ...base,
@@ -129,13 +130,10 @@ function verdictOn(contest: Contest, stated: Stated): Verdict {
     smallest: smallest?.label ?? null,
     sentences: [
       ...headline(judged),
-      ...groups.map((group) => groupSentence(group, judged)),
-      ...worseSentence(judged),
+      ...(isFew ? [] : [...groups.map((group) => groupSentence(group, judged)), ...worseSentence(judged)]),
       ...openSentence(judged),
       ...apartSentence(judged),
-      ...baselineSentences(judged),
-      ...smallestSentence(judged),
-      ...largerSentence(judged),
+      ...(isFew ? [] : [...baselineSentences(judged), ...smallestSentence(judged), ...largerSentence(judged)]),
       ...sizesSentence(contest),
       ...unranked(contest),
     ],
@@ -215,7 +213,8 @@ function headline(judged: Judged): string[] {
   const mean = formatMetric(best.score.mean);
   if (others.length === 0) {
     const isAlone = contest.absent.length === 0 && contest.arms.every(({ unranked }) => unranked === null);
-    return [`Only ${best.label} ${isAlone ? 'was trained' : 'can be ranked'}${place}: mean ${contest.metric} ${mean}.`];
+    const what = isAlone ? 'was trained' : 'can be ranked';
+    return [`Only ${best.label} ${what}${place}: mean ${contest.metric} ${mean}.`, ...tooFewRows(judged)];
   }
   if (wins(judged)) {
     const advantages = others.flatMap((arm) => advantage(contest, best, arm) ?? []);
@@ -316,7 +315,7 @@ function apartSentence({ contest, best, apart }: Judged): string[] {
 function worseSentence(judged: Judged): string[] {
   const { contest, best, worse } = judged;
   const isSaid = wins(judged); // by the headline
-  if (worse.length === 0 || isSaid || tooFewRows(judged).length > 0) return [];
+  if (worse.length === 0 || isSaid) return [];
   const advantages = worse.flatMap((arm) => advantage(contest, best, arm) ?? []);
   return [`${named(worse)} ${are(worse)} reliably worse than ${best.label}, by ${rangeOf(advantages)}.`];
 }

@@ -143,7 +143,7 @@ export function withStudyFlags(command: Command): Command {
       choice('--dtype <name>', 'frozen weights: float32, 8 or 4 bits (default: what the preset says)', WEIGHT_DTYPES),
     )
     .optionsGroup('Studies:')
-    .option('--preset <name>', `a built-in study, listed by ${commandName} run --help`, DEFAULT_PRESET)
+    .option('--preset <name>', 'a built-in study, listed below', DEFAULT_PRESET)
     .option('--full', "the preset's full size, if it has one")
     .option('--config <file>', 'a study in JSON, which overrides the preset');
 }

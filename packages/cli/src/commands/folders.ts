@@ -4,6 +4,7 @@ import { join, basename, dirname, parse } from 'node:path';
 import type { Command } from 'commander';
 import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, didYouMean, UNFINISHED_FILE } from '@peftjs/core/model';
+import { quoted } from '../format.js';
 import { commandName } from '../registry/command-name.js';
 import { checkpointOwners, claimFolder, unfinishedFolder, type Claim } from '../results/folder.js';
 import { remedyFor } from '../results/remedies.js';
@@ -158,7 +159,10 @@ export function assertInputs({ config, train, dev, data, images, spreadFrom }: I
     const isFolder = flag in folders;
     if (isFolder === statSync(path).isDirectory()) continue;
     const problem = isFolder ? 'a file, expected a folder' : 'a folder, expected a file';
-    throw new DataError(`--${flag} ${path} is ${problem}${hints[flag] ? `; ${hints[flag]} ${path}` : ''}`, path);
+    throw new DataError(
+      `--${flag} ${path} is ${problem}${hints[flag] ? `; ${hints[flag]} ${quoted(path)}` : ''}`,
+      path,
+    );
   }
 }
 

@@ -6,7 +6,7 @@ import { onWarning } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { dependencies, findPackage, packageEntry, packageRoot, readManifest } from '../registry/packages.js';
-import { printable, printableLines } from '../format.js';
+import { printable, printableLines, quoted } from '../format.js';
 import { showWarning } from '../run/progress.js';
 import { remedyFor } from '../results/remedies.js';
 import { failureOf } from '../run/runner.js';
@@ -154,6 +154,8 @@ function refuseExcess(command: Command): void {
   const extra = registeredArguments.at(-1)?.variadic ? undefined : args[registeredArguments.length];
   if (extra === undefined) return;
   const takesFile = command.options.some(({ long }) => long === '--train') && existsSync(extra);
-  const remedy = takesFile ? `to train on this file: --train ${extra}` : `see ${commandName} ${command.name()} --help`;
+  const remedy = takesFile
+    ? `to train on this file: --train ${quoted(extra)}`
+    : `see ${commandName} ${command.name()} --help`;
   command.error(`error: unexpected argument '${extra}'; ${remedy}`, { code: 'commander.excessArguments' });
 }

@@ -1,8 +1,9 @@
 import { InvalidArgumentError, type Command } from 'commander';
-import { countParameters, describeParameters, savePretrained } from '@peftjs/core';
+import { countParameters, describeParameters, savePretrained, type PeftModel } from '@peftjs/core';
 import { ConfigError, TrainingError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { lossNames, type LossName } from '../registry/losses.js';
+import { resolveMethod } from '../registry/methods.js';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
 import { counted, formatCount, quoted } from '../format.js';
@@ -14,12 +15,13 @@ import { assertAsPlanned } from '../run/as-planned.js';
 import { trialCheckpoints, type TrialCheckpoints } from '../run/recorder.js';
 import { withProgress } from '../run/progress.js';
 import { runTrial, type RunTrialOptions } from '../run/trial.js';
-import { MAX_SEEDS } from '../study/study.js';
+import { budgetsOf, MAX_SEEDS, type Study } from '../study/study.js';
 import { planTrials, type Trial } from '../study/trials.js';
 import {
   choice,
   count,
   DEFAULT_PRESET,
+  listPresets,
   MOST_USED,
   studyFromFlags,
   withExample,
@@ -50,7 +52,7 @@ export function addTrainCommand(program: Command): void {
   command.optionsGroup('Training:');
   command.addOption(choice('--loss <name>', 'loss to minimise (default: the one that suits the rows)', lossNames));
   command.option('--seed <n>', `seed of the initial values and the order of rows, up to ${MAX_SEEDS}`, seedIn, 1);
-  withExample(command, 'train --train reviews.csv --method sora --budget 50000 --out my-adapter');
+  listPresets(withExample(command, 'train --train reviews.csv --method sora --budget 50000 --out my-adapter'));
   command.option(...CHECKPOINT_EVERY).optionsGroup(MOST_USED);
   withOutFlags(command, 'folder for the adapter').action(async (flags: TrainFlags) => {
     process.exitCode = await untilSignal((signal) => trainOne(flags, signal));
@@ -73,6 +75,7 @@ async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number>
   assertInputs(flags);
   checkOut(flags, 'adapter');
   const composed = await studyFromFlags(flags, { seeds: seed, ...(loss !== undefined && { protocol: { loss } }) });
+  await assertBudgeted(composed.study, flags);
   const { plan } = await planRun(composed);
   const trial = onlyTrial(
     planTrials(plan).filter((each) => each.seed === seed),
@@ -117,6 +120,18 @@ function onlyTrial(trials: readonly Trial[], { config, data, preset }: TrainFlag
   return first;
 }
 
+/** @throws ConfigError for a budget that the method does not take. */
+async function assertBudgeted(study: Study, { budget }: TrainFlags): Promise<void> {
+  for (const [arm, settings] of Object.entries(study.methods)) {
+    const { method } = await resolveMethod(settings.method);
+    if (budget === undefined || (method.fitBudget && !budgetsOf(settings, study).includes(null))) continue;
+    throw new ConfigError(
+      `--budget ${budget}: ${arm} takes no budget; leave it out, or choose another method`,
+      'budget',
+    );
+  }
+}
+
 /**
  * Removes an unfinished training with `--force`.
  * @throws ConfigError if the folder holds one with other settings.
@@ -150,6 +165,9 @@ async function trainAndSave(
     assertAsPlanned(trial, prepared);
     const { result, peft } = await runTrial(trial, prepared, {
       ...options,
+      onAttach: (model) => {
+        assertTrained(model, trial);
+      },
       onCompile(seconds) {
         progress.emit({ type: 'compiling', id, seconds });
       },
@@ -157,13 +175,6 @@ async function trainAndSave(
         progress.emit({ type: 'step', id, ...step });
       },
     });
-    const { trainable, saved } = countParameters(peft);
-    if (trainable + saved === 0) {
-      throw new ConfigError(
-        `${arm} trains nothing of ${trial.model}, because its head is frozen: there is nothing to save`,
-        'method',
-      );
-    }
     await savePretrained(peft, flags.out);
     await writeSizing(flags.out, result.sizing);
     await removeCheckpoints(unfinishedFolder(flags.out));
@@ -173,7 +184,7 @@ async function trainAndSave(
       describeParameters(peft),
       ...closingLines({
         result,
-        head: saved,
+        head: countParameters(peft).saved,
         hasPairs: 'pair' in (prepared.task.train.rows[0] ?? {}),
         hasImages: 'imagesIn' in prepared.task,
         flags,
@@ -181,6 +192,16 @@ async function trainAndSave(
     ];
   });
   process.stderr.write(`${lines.join('\n')}\n`);
+}
+
+/** @throws ConfigError for a model of which nothing is trained. */
+function assertTrained(peft: PeftModel, { arm, model }: Trial): void {
+  const { trainable, saved } = countParameters(peft);
+  if (trainable + saved > 0) return;
+  throw new ConfigError(
+    `${arm} trains nothing of ${model}, because its head is frozen: there is nothing to save`,
+    'method',
+  );
 }
 
 /** What the last lines of `train` are about. */

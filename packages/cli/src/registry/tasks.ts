@@ -22,6 +22,7 @@ import {
   type PublishedSplit,
   type Task,
 } from '@peftjs/tasks';
+import { quoted } from '../format.js';
 import { packageRoot, readPackageFile } from './packages.js';
 
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4_000));
@@ -277,7 +278,8 @@ async function embedded(name: string): Promise<LabelledTask> {
   }
   const task = embeddedTasks.get(name);
   if (task) return { ...(await task.load(readPackageFile)), source: task.source, licence: task.licence };
-  if (existsSync(name)) throw new ConfigError(`--task ${name} is a file; to train on it: --train ${name}`, 'task');
+  if (existsSync(name))
+    throw new ConfigError(`--task ${name} is a file; to train on it: --train ${quoted(name)}`, 'task');
   throw new ConfigError(
     `--task '${name}' is unknown${didYouMean(name, embeddedNames)}; known are ${embeddedNames.join(', ')}, or give your own file with --train`,
     'task',

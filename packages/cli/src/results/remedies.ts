@@ -2,8 +2,8 @@ const REMEDIES: Readonly<Record<string, string>> = {
   ENOSPC: 'Make room on the disk',
   EDQUOT: 'Make room in the quota',
   EROFS: 'Make the file system writable',
-  EACCES: 'Make the folder writable',
-  EPERM: 'Make the folder writable',
+  EACCES: 'Change the permissions',
+  EPERM: 'Change the permissions',
   EMFILE: 'Allow more open files (ulimit -n)',
   ENFILE: 'Allow more open files',
   ERR_MODULE_NOT_FOUND: 'Install it, or allow more open files (ulimit -n)', // Node's word for both

@@ -143,6 +143,18 @@ describe('planSecondsLeft', () => {
     expect(planSecondsLeft(two)).toBeCloseTo(15, 6);
   });
 
+  it('does not count steps from before a checkpoint', () => {
+    const resumed = { resumedFrom: 90 };
+    const state = after(3, [
+      [0, { type: 'trial-start', id: 'a', label }],
+      [10, step('a', 100, resumed)],
+      [10, { type: 'trial-done', id: 'a', metrics: {}, seconds: 10 }],
+      [10, { type: 'trial-start', id: 'b', label }],
+      [15, step('b', 95, resumed)],
+    ]);
+    expect(planSecondsLeft(state)).toBeCloseTo(105, 6); // 5 steps of b, 100 of the last one, a second each
+  });
+
   it('does not count skipped or failed trials', () => {
     const state = after(3, [
       [0, { type: 'trial-skipped', id: 'x' }],

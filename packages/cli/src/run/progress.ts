@@ -79,13 +79,13 @@ export interface ProgressState {
   readonly skipped: number;
   /** Steps of the finished trials. */
   readonly doneSteps: number;
-  /** Steps that failed trials took before failing. */
-  readonly failedSteps: number;
+  /** Steps that this run took in trials that have ended; those before a checkpoint that it resumed from are not counted. */
+  readonly takenSteps: number;
 }
 
 /** The state before the first event. */
 export function initialProgress(total: number, now: number): ProgressState {
-  const none = { done: 0, failed: 0, skipped: 0, doneSteps: 0, failedSteps: 0 };
+  const none = { done: 0, failed: 0, skipped: 0, doneSteps: 0, takenSteps: 0 };
   return { total, startedAt: now, now, running: new Map(), ...none };
 }
 
@@ -102,12 +102,17 @@ export function advance(before: ProgressState, event: ProgressEvent, now: number
     if (trial) running.set(event.id, { ...trial, compileSeconds: event.seconds });
   } else if (event.type !== 'step') running.delete(event.id);
   else if (trial) running.set(event.id, { ...trial, ...stepped(trial, event, now) });
-  const { step = 0, totalSteps = 0 } = trial?.last ?? {};
+  const { step = 0, totalSteps = 0, resumedFrom = 0 } = trial?.last ?? {};
+  const taken = (steps: number): number => state.takenSteps + steps - resumedFrom;
   return {
     ...state,
     running,
-    ...(event.type === 'trial-done' && { done: state.done + 1, doneSteps: state.doneSteps + totalSteps }),
-    ...(event.type === 'trial-failed' && { failed: state.failed + 1, failedSteps: state.failedSteps + step }),
+    ...(event.type === 'trial-done' && {
+      done: state.done + 1,
+      doneSteps: state.doneSteps + totalSteps,
+      takenSteps: taken(totalSteps),
+    }),
+    ...(event.type === 'trial-failed' && { failed: state.failed + 1, takenSteps: taken(step) }),
   };
 }
 
@@ -131,7 +136,7 @@ export function planSecondsLeft(state: ProgressState): number | undefined {
   const behind = sum(known.map(({ step }) => step));
   const planned = sum(known.map(({ totalSteps }) => totalSteps));
   const elapsed = state.now - state.startedAt;
-  const seen = state.doneSteps + state.failedSteps + behind;
+  const seen = state.takenSteps + behind - sum(known.map(({ resumedFrom = 0 }) => resumedFrom));
   if (elapsed < 3000 || seen === 0) return undefined;
   const meanSteps = (state.doneSteps + planned) / Math.max(1, state.done + known.length);
   const left = planned - behind + Math.max(0, toCome) * meanSteps;

@@ -66,6 +66,7 @@ export function trialRecorder(
   });
   let record = recorded(null);
   let metric: TrialProgress['metric'];
+  let resumedFrom: number | undefined;
   const spent = (): number => record.milliseconds + performance.now() - clock;
   const epochs = epochsOf(trial);
   return {
@@ -76,7 +77,12 @@ export function trialRecorder(
       record.stepMilliseconds.push(milliseconds);
       record.peakRssBytes = Math.max(record.peakRssBytes, process.memoryUsage.rss());
       const progress = { step, totalSteps, epoch, epochs, loss, storedParameters };
-      onProgress({ ...progress, ...(stage && { stage }), ...(metric && { metric }) });
+      onProgress({
+        ...progress,
+        ...(stage && { stage }),
+        ...(metric && { metric }),
+        ...(resumedFrom && { resumedFrom }),
+      });
     },
     onEvaluation({ metrics, ranks, storedParameters }) {
       const name = selection.primaryMetric;
@@ -101,6 +107,7 @@ export function trialRecorder(
     stored: () => ({ ...recorded(record), milliseconds: spent() }),
     restore(from) {
       record = recorded(from);
+      resumedFrom = from?.rows.at(-1)?.step;
     },
   };
 }
@@ -114,6 +121,8 @@ export const trialProgressSchema = v.object({
   step: count,
   /** Steps in total; 0 while unknown. */
   totalSteps: count,
+  /** Steps of an earlier process, from whose checkpoint the trial resumed. */
+  resumedFrom: v.exactOptional(count),
   /** Epochs done, as a fraction. */
   epoch: amount,
   /** Epochs in total. */

@@ -52,6 +52,8 @@ import { heldCheckpoint, trainInStages, type TrainedInStages, type TrainedAtOnce
 export interface RunTrialOptions {
   /** Called after every step. */
   readonly onProgress?: (progress: TrialProgress) => void;
+  /** Called with the attached model before anything is computed. */
+  readonly onAttach?: (peft: PeftModel) => void;
   /** Called before the first step is compiled, with the seconds that this will take. */
   readonly onCompile?: (seconds: number) => void;
   /** The checkpoints to write and to resume from. Default none. */
@@ -70,7 +72,7 @@ interface FinishedTrial {
 export async function runTrial(
   trial: Trial,
   prepared: PreparedTrial,
-  { onProgress, onCompile, checkpoints = noCheckpoints, signal }: RunTrialOptions = {},
+  { onProgress, onAttach, onCompile, checkpoints = noCheckpoints, signal }: RunTrialOptions = {},
 ): Promise<FinishedTrial> {
   const executor = await openExecutor(trial.engine);
   try {
@@ -79,6 +81,7 @@ export async function runTrial(
     const { config, requested } = fitConfig(method, prepared.model, trial);
     const peft = await attachCalibrated(trial, prepared, { method, config }, executor);
     const { trainable: trainableAtStart, saved: trainedHead, base } = countParameters(peft);
+    onAttach?.(peft);
     const scale = scaleOf(activeAdapter(peft));
     const optimizerBytes = optimizerStateBytes(activeAdapter(peft));
     if (trial.engine.executor === 'compiled') onCompile?.(compileSeconds(peft));

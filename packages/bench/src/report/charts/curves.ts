@@ -42,7 +42,7 @@ export function parameterChart(title: string, entries: readonly Entry[], group: 
   const series = seriesOfEntries(entries);
   const most = Math.max(
     requested ?? 1,
-    ...entries.flatMap(({ trials }) => trials.flatMap(({ history }) => history.map(({ stored }) => stored))),
+    ...entries.flatMap(({ trials }) => trials.map(({ history }) => Math.max(...history.map(({ stored }) => stored)))),
   );
   return {
     description: `Stored parameters over training steps on ${title}`,

@@ -6,7 +6,7 @@ import { onWarning } from '@peftjs/core';
 import { composeStudy } from '@peftjs/cli/trials';
 import type { Trial } from '@peftjs/cli/trials';
 import { readJob } from './contract.js';
-import { dataFolders, packData } from './data.js';
+import { dataFolders, packData, removeUnused } from './data.js';
 
 const { protocol } = composeStudy([
   { model: 'any', tasks: ['any'], methods: ['any'], budgets: ['r=1'], seeds: 1, protocol: {} },
@@ -94,6 +94,10 @@ afterEach(() => rm(scratch, { recursive: true }));
 const there = async (): Promise<string[]> => (await readdir(join(scratch, 'data'))).sort();
 
 describe('dataFolders', () => {
+  it('has nothing to remove before the first use', async () => {
+    await expect(removeUnused(file('never'), { ms: 0 })).resolves.toBeUndefined();
+  });
+
   it('removes folders unused for a day', async () => {
     const folders = dataFolders(scratch);
     const old = await folders.folderOf('old');

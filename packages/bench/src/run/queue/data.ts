@@ -152,7 +152,7 @@ export function dataFolders(scratch: string): DataFolders {
       await mkdir(folder, { recursive: true, mode: 0o700 });
       await utimes(folder, new Date(), new Date());
       used.add(folder);
-      await removeUnused(root);
+      await removeUnused(root, { most: MAX_FOLDERS, ms: KEPT_MS });
       return folder;
     },
     async close() {
@@ -161,12 +161,22 @@ export function dataFolders(scratch: string): DataFolders {
   };
 }
 
-async function removeUnused(root: string): Promise<void> {
-  const folders = await Promise.all((await readdir(root)).map((name) => lastUse(join(root, name))));
-  const newestFirst = folders.sort((a, b) => b.at - a.at);
+/** Removes what was not used for `ms` milliseconds from a folder, and keeps the `most` newest of the rest. */
+export async function removeUnused(root: string, { most = Infinity, ms }: Kept): Promise<void> {
+  const names = await readdir(root).catch(() => []); // nothing was kept yet
+  const uses = await Promise.all(names.map((name) => lastUse(join(root, name))));
+  const newestFirst = uses.sort((a, b) => b.at - a.at);
   for (const [index, { path, at }] of newestFirst.entries()) {
-    if (index >= MAX_FOLDERS || Date.now() - at > KEPT_MS) await remove(path);
+    if (index >= most || Date.now() - at > ms) await remove(path);
   }
+}
+
+/** What of a folder is kept. */
+interface Kept {
+  /** At most this many entries. Default all. */
+  readonly most?: number;
+  /** Those used within this many milliseconds. */
+  readonly ms: number;
 }
 
 async function lastUse(path: string): Promise<{ readonly path: string; readonly at: number }> {

@@ -16,6 +16,7 @@ import {
 } from '@peftjs/cli/trials';
 import {
   isQueue,
+  KEEP_SECONDS,
   LOCK_MS,
   LOCK_RENEWAL_MS,
   MAX_STALLED,
@@ -28,7 +29,7 @@ import {
   type TrialJob,
   type TrialOutcome,
 } from './contract.js';
-import { dataFolders, unpackData, type DataFolders } from './data.js';
+import { dataFolders, removeUnused, unpackData, type DataFolders } from './data.js';
 import { CLOSING_MS, pause, waitUnlessAborted, waitAtMost } from './redis.js';
 
 /** Milliseconds between checks for trials when none waits. */
@@ -54,6 +55,7 @@ type SlotOptions = ServeOptions & { readonly source: TrialSource; readonly folde
 /** Runs the trials of all runs that use a Redis, each in its own process, until the signal. */
 export async function serve(redis: Redis, options: ServeOptions): Promise<void> {
   const { workers, signal, scratch } = options;
+  await removeUnused(checkpointsIn(scratch), { ms: 1000 * KEEP_SECONDS }); // of trials that ended elsewhere
   const source = openSource(redis, options);
   const folders = dataFolders(scratch);
   const slots = Promise.all(Array.from({ length: workers }, () => runSlot(redis, { ...options, source, folders })));
