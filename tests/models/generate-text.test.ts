@@ -1,7 +1,15 @@
 import type { Storage } from '@peftjs/core';
 import { ConfigError, UnsupportedError, type Tensors } from '@peftjs/core/method';
+import type { ChatMessage } from '@peftjs/core/model';
 import { compiled, eager } from '@peftjs/engine';
-import { fromPretrained, generateText, saveMerged, type PretrainedModel } from '@peftjs/models';
+import {
+  fromPretrained,
+  generateChat,
+  generateText,
+  saveMerged,
+  type PretrainedModel,
+  type RenderOptions,
+} from '@peftjs/models';
 import type { Decoding } from '@peftjs/models/architectures';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
@@ -74,6 +82,16 @@ describe('a generated text', () => {
     expect(await generateText(await alphabet(), 'b', { executor, ...endless, stoppingCriteria })).toBe('cé');
   });
 
+  it('ends where a turn ends as text, in a template whose end is no token', async () => {
+    const template = (messages: readonly ChatMessage[], { addGenerationPrompt }: RenderOptions) =>
+      addGenerationPrompt ? 'a' : `${messages.at(-1)?.content}éa`;
+    const pieces: string[] = [];
+    const options = { executor, template, eosTokenId: [], onText: (piece: string) => void pieces.push(piece) };
+    const answer = await generateChat(await alphabet(), [{ role: 'user', content: 'a' }], options);
+    expect(answer.content).toBe('bc');
+    expect(pieces).toEqual(['b', 'c']);
+  });
+
   it('can be stopped by a timer, also on a backend that computes without a pause', async () => {
     const stop = new AbortController();
     setTimeout(() => stop.abort(), 0);
@@ -89,6 +107,11 @@ describe('a generated text', () => {
     await expect(refused).rejects.toThrow(
       /'doSampel' is unknown \(did you mean 'doSample'\?\); known are (?=.*topP)(?=.*eosTokenId)(?=.*onToken)(?=.*signal)(?=.*stopStrings).*onText$/,
     );
+  });
+
+  it('is refused with an empty stop string', async () => {
+    const refused = generateText(await alphabet(), 'a', { executor, stopStrings: [''] });
+    await expect(refused).rejects.toThrow(/'stopStrings' .*expected a list of texts of at least one character/);
   });
 
   it('begins with tokens that the model can read', async () => {

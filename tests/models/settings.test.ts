@@ -1,8 +1,9 @@
 import { predict } from '@peftjs/core';
 import { CheckpointError } from '@peftjs/core/method';
 import { referenceExecutor } from '@peftjs/conformance';
+import { fromPretrained } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
-import { batchOf, load, tiny, type Network } from './tiny.js';
+import { batchOf, folder, load, tiny, type Network } from './tiny.js';
 
 const executor = await referenceExecutor();
 
@@ -153,6 +154,12 @@ describe('settings of another network', () => {
       const [own, other] = [await load(tiny(network), 'classes'), await load(tiny(network), 'classes', {}, { config })];
       expect(other.fingerprint, JSON.stringify(config)).not.toBe(own.fingerprint);
     }
+  });
+
+  it('of a tokenizer limit the length of its texts, as in transformers', async () => {
+    const storage = folder(tiny('roberta'), 'classes');
+    await storage.write('tiny/tokenizer_config.json', new TextEncoder().encode('{"model_max_length": 7}'));
+    expect((await fromPretrained('tiny', { storage })).maxTokens).toBe(7);
   });
 
   it('that limit the length truncate longer rows', async () => {

@@ -59,7 +59,7 @@ export function endOfTurnId(
 }
 
 /** Returns the text after the assistant's words. Empty for a broken template, which is reported when it is used. */
-function afterAnswer(render: ChatTemplate['render']): string {
+export function afterAnswer(render: ChatTemplate['render']): string {
   try {
     const text = render(ANSWERED_CHAT, { addGenerationPrompt: false });
     const at = text.lastIndexOf(ANSWER);

@@ -2,7 +2,7 @@ import type { EvaluationData } from '@peftjs/core';
 import type { RowValue } from '@peftjs/core/model';
 import { type BatchOptions, inputBatches } from './batches.js';
 import type { EncodedData, EncodedText, EncodedTextsRow } from './encode.js';
-import { dot, nearest, unit } from './nearest.js';
+import { dot, isNumber, nearest, unit } from './nearest.js';
 
 /** The batches to compute outputs of, the predictions from these outputs, and the labels; see `PredictionsByKind`. */
 export interface Judged extends Pick<EvaluationData, 'batches' | 'summarise'> {
@@ -49,7 +49,8 @@ export function nearestTexts(data: EncodedData<'pairs' | 'triplets'>, options: B
       const units = outputs.map(unit);
       return [...positives].map(([anchor, own]) => {
         const others = ordered.filter((candidate) => candidate !== anchor || own.has(anchor));
-        return nearest(units[anchor] as Float64Array, others, units, NEAREST).map(({ corpusId }) => corpusId);
+        const found = nearest(units[anchor] as Float64Array, others, units, NEAREST);
+        return found.filter(isNumber).map(({ corpusId }) => corpusId);
       });
     },
     actual: [...positives.values()].map((own) => [...own]),

@@ -166,8 +166,7 @@ export function encodeTexts(
 ): EncodedText[] {
   assertArgument('texts', texts, aList);
   assertArgument('tokenizer', tokenizer, aTokenizer);
-  parseOptions('encodeTexts', entries, options);
-  const { maxTokens } = options;
+  const { maxTokens } = parseOptions('encodeTexts', { maxTokens: entries.maxTokens }, options);
   const encoder = { dataSet: { name: 'texts' }, tokenizer, limits: { maxTokens } };
   return texts.map((one, index) => {
     const [text, pair] = typeof one === 'string' ? [one] : one;

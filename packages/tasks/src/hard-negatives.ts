@@ -2,7 +2,7 @@ import { ConfigError, createRng, DataError, integerFrom, parseOptions, warnOnce,
 import { anInteger, assertArgument, aTextList } from '@peftjs/core/model';
 import * as v from 'valibot';
 import { aDataSet, createDataSet, type DataSet } from './data-set.js';
-import { dot, nearest, unit, type SearchHit } from './nearest.js';
+import { dot, isNumber, nearest, unit, type SearchHit } from './nearest.js';
 
 /*
  * Negatives from a model's own search, like `mine_hard_negatives` of sentence-transformers: for each anchor the nearest
@@ -100,7 +100,7 @@ export async function mineHardNegatives(dataSet: DataSet, options: HardNegatives
     const right = [...own].map((text) => numbers.get(text) as number);
     const wide = nearest(query, candidates, vectors, rules.rangeMax + most + 1); // the anchor may be among them
     const found = wide.filter(({ corpusId }) => corpusId !== numbers.get(anchor)).slice(0, rules.rangeMax + most);
-    const wrong = found.filter(({ corpusId }) => !right.includes(corpusId));
+    const wrong = found.filter((hit) => isNumber(hit) && !right.includes(hit.corpusId));
     const least = Math.min(...right.map((document) => dot(query, vectors[document] as Float64Array)));
     const negatives = chosen(wrong, least, rules, rng.fork(anchor)).map(
       ({ corpusId }) => documents[corpusId] as string,

@@ -68,6 +68,11 @@ export function nearest(
   return best;
 }
 
+/** Whether both vectors of a hit were numbers. */
+export function isNumber({ score }: SearchHit): boolean {
+  return score > -Infinity;
+}
+
 /** x / ||x||; zeros stay zeros. */
 export function unit(vector: Vector): Float64Array {
   const x = Float64Array.from(vector);

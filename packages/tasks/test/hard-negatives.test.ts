@@ -7,6 +7,7 @@ import {
   type Embed,
   type HardNegativesOptions,
 } from '@peftjs/tasks';
+import { DataError } from '@peftjs/core/method';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 
 /** Written by tools/golden/hard_negatives.py, with options under the names of sentence-transformers. */
@@ -54,6 +55,13 @@ const mined = async (rows: readonly (readonly string[])[], options: Omit<HardNeg
 };
 
 describe('hard negatives', () => {
+  it('are no texts whose vectors are not numbers', async () => {
+    const vectors = { q: [1, 0], near: [1, 0.1], far: [0, 1], broken: [NaN, NaN] };
+    const pairs = await pairsOf([['q', 'near']]);
+    const options = { embed: embedded(vectors), corpus: ['far', 'broken'], numNegatives: 2 };
+    await expect(mineHardNegatives(pairs, options)).rejects.toThrow(DataError);
+  });
+
   it('are never a positive of an equal anchor', async () => {
     const rows = [
       ['q', 'near'],

@@ -108,7 +108,7 @@ export async function generateText(
 
 /**
  * Returns the assistant's next message in a conversation. The model's chat template renders the conversation, and the
- * message ends at the template's end-of-turn token.
+ * message ends where the template ends a turn: at a special token, or at the text that it writes there.
  *
  * @throws UnsupportedError when the model is not a causal language model, has no tokenizer, or there is no chat
  * template.

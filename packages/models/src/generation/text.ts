@@ -1,29 +1,26 @@
 import { ConfigError, parseOptions, UnsupportedError } from '@peftjs/core/method';
-import {
-  aFunction,
-  anything,
-  aTextList,
-  conversationProblem,
-  type ChatMessage,
-  type ChatTool,
-} from '@peftjs/core/model';
+import { aFunction, anything, conversationProblem, type ChatMessage, type ChatTool } from '@peftjs/core/model';
 import * as v from 'valibot';
-import { endOfTurnId, type ChatTemplate } from '../chat-template.js';
+import { afterAnswer, endOfTurnId, type ChatTemplate } from '../chat-template.js';
 import { shown } from '../json.js';
 import type { Tokenizer } from '../tokenizer.js';
 import { generationEntries, type GenerationResult, type GenerateOptions } from './options.js';
 
 /** Options of `generateText`. */
 export interface GenerateTextOptions extends GenerateOptions {
-  /** Strings that end the text once generated; they are part of it. Default: none. */
+  /** Strings that end the text once generated; they are part of it, except special tokens. Default: none. */
   readonly stopStrings?: readonly string[];
   /** Called with every new piece of text once its last character is complete, and awaited. */
   readonly onText?: (piece: string) => unknown;
 }
 
+const someTexts = v.array(v.pipe(v.string(), v.minLength(1)));
+
 const textEntries = {
   ...generationEntries,
-  stopStrings: v.optional(aTextList),
+  stopStrings: v.optional(
+    v.custom<readonly string[]>((given) => v.is(someTexts, given), 'a list of texts of at least one character'),
+  ),
   onText: v.optional(aFunction),
 } satisfies Record<keyof GenerateTextOptions, unknown>;
 
@@ -59,12 +56,14 @@ const INCOMPLETE = '\uFFFD';
 interface TextPrompt {
   readonly tokenizer: Tokenizer;
   readonly ids: readonly number[];
+  /** The text that ends an answer where no token does; it is not part of the answer. Default: none. */
+  readonly ending?: string;
 }
 
 /** Returns the text that `write` generates after a prompt. */
 export async function writeText(
   write: (prompts: readonly (readonly number[])[], options: GenerateOptions) => Promise<GenerationResult[]>,
-  { tokenizer, ids }: TextPrompt,
+  { tokenizer, ids, ending = '' }: TextPrompt,
   given: GenerateTextOptions,
 ): Promise<string> {
   parseOptions('generateText', textEntries, given);
@@ -80,14 +79,14 @@ export async function writeText(
       if (!pieces) return;
       ownIds.push(token.id);
       const text = textOf(ownIds);
-      if (!text.endsWith(INCOMPLETE)) await pieces.upTo(text);
+      if (!text.endsWith(INCOMPLETE)) await pieces.upTo(surelyBefore(text, ending));
     },
     stoppingCriteria: (own, number) =>
       stopIds.includes(own.at(-1) ?? -1) ||
-      stopStrings.some((end) => textOf(own).includes(end)) ||
+      [...stopStrings, ...(ending ? [ending] : [])].some((end) => textOf(own).includes(end)) ||
       (stoppingCriteria?.(own, number) ?? false),
   });
-  const text = textOf(written?.ids ?? []);
+  const text = textBefore(textOf(written?.ids ?? []), ending);
   await pieces?.upTo(text);
   return text;
 }
@@ -109,8 +108,8 @@ export function textPrompt(tokenizer: Tokenizer | undefined, text: unknown): Tex
 }
 
 /**
- * Encodes a conversation as a prompt, and finds the template's end-of-turn token. The template adds its own start
- * token.
+ * Encodes a conversation as a prompt, and finds what ends a turn in the template: a special token, or, where the
+ * tokenizer has none, the text itself. The template adds its own start token.
  */
 export function chatPrompt(
   tokenizer: Tokenizer | undefined,
@@ -131,13 +130,25 @@ export function chatPrompt(
   return {
     tokenizer: known,
     ids: known.tokenIds(template(messages, { addGenerationPrompt: true, ...(tools && { tools }) })),
-    endOfTurn: endOfTurn === undefined ? [] : [endOfTurn],
+    ...(endOfTurn === undefined ? { endOfTurn: [], ending: afterAnswer(template).trim() } : { endOfTurn: [endOfTurn] }),
   };
 }
 
 function required(tokenizer: Tokenizer | undefined): Tokenizer {
   if (tokenizer) return tokenizer;
   throw new UnsupportedError('the model has no tokenizer: pass token ids to `generate`', 'tokenizer');
+}
+
+/** The text before its ending, or the whole if it has none. */
+function textBefore(text: string, ending: string): string {
+  return ending === '' ? text : (text.split(ending, 1)[0] as string);
+}
+
+/** The part of a growing text that is before its ending, however it grows: its last characters may begin the ending. */
+function surelyBefore(text: string, ending: string): string {
+  const whole = textBefore(text, ending);
+  const begun = Array.from(ending, (_, index) => ending.slice(0, ending.length - index));
+  return whole.slice(0, whole.length - (begun.find((start) => whole.endsWith(start))?.length ?? 0));
 }
 
 /** Reports the new part of a growing text. */

@@ -3,6 +3,7 @@ import { labelsIn, outputMeaning, problemTypeIn, type Task, type WeightDtype } f
 import type { Architecture } from '../architecture.js';
 import type { Checkpoint, CheckpointFormat, SourceFiles } from '../checkpoint.js';
 import {
+  limitIn,
   readChatTemplate,
   readEosTokenIds,
   readTokenizer,
@@ -75,11 +76,16 @@ export async function readTransformers(
   const modelType = modelTypeOf(config, known);
   assertSetting(config, 'quantization_config', undefined);
   const embedding = task === 'feature-extraction' ? await readEmbeddingSettings(folder) : undefined;
-  const architecture = cutTo(embedding?.maxTokens, architectureFor(modelType, config, task));
+  const settings = await readTokenizerSettings(folder);
+  const longest = embedding
+    ? embedding.maxTokens
+    : task === 'causal-lm'
+      ? undefined
+      : limitIn(field(settings[0], 'model_max_length'));
+  const architecture = cutTo(longest, architectureFor(modelType, config, task));
   assertAllSettingsRead(config, modelType.name, modelType.ignoredSettings);
   const holdsHead = isFor(config, task);
   const { decoding } = architecture;
-  const settings = await readTokenizerSettings(folder);
   const chatTemplate = decoding && (await readChatTemplate(folder, settings));
   const plain = await readTokenizer(folder, architecture, config, settings);
   const tokenizer = chatTemplate ? { ...plain, chatTemplate } : plain;

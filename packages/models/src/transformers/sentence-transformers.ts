@@ -25,6 +25,7 @@ import {
   type PoolingMode,
 } from '../pooling.js';
 import { positiveInteger, type ConfigFile } from './config.js';
+import { limitIn } from './tokenizer.js';
 
 /** The file with the list of modules. */
 export const MODULES_FILE = 'modules.json';
@@ -287,9 +288,9 @@ async function readLength(folder: ModelFolder): Promise<Pick<EmbeddingSettings, 
     field(made, 'model_max_length') ??
     field(own, 'max_seq_length') ??
     field(ofTokenizer, 'model_max_length');
-  const isCount = Number.isSafeInteger(length) && (length as number) > 0;
+  const maxTokens = limitIn(length);
   return {
-    ...(isCount && { maxTokens: length as number }),
+    ...(maxTokens && { maxTokens }),
     ...(field(own, 'do_lower_case') === true && { lowercase: true }),
   };
 }
