@@ -3,4 +3,4 @@
  * that. Results and checkpoints record it; those of another version are neither resumed nor pooled. Files without it
  * count as 0.
  */
-export const NUMERICS = 6;
+export const NUMERICS = 7;

@@ -111,6 +111,18 @@ export const elementwise: Readonly<Record<string, Case>> = {
   Expm1: unary(tf.expm1, 0.1, 2),
   Log: unary(tf.log, 0.1, 3),
   Log1p: unary(tf.log1p, 0.1, 3),
+  'Expm1 and Log1p near 0': {
+    inputs: { x: floats([2, 5], -1e-6, 1e-6) },
+    fn: (t) => ({ exp: tf.mul(tf.expm1(get(t, 'x')), 1e6), log: tf.mul(tf.log1p(get(t, 'x')), 1e6) }),
+  },
+  'Expm1 and Log1p of large and infinite numbers': {
+    inputs: { x: floats([2, 5], 80, 100) },
+    fn: (t) => ({
+      ones: tf.expm1(tf.neg(get(t, 'x'))),
+      infinite: tf.isInf(tf.expm1(tf.mul(get(t, 'x'), 100))),
+      log: tf.log1p(get(t, 'x')),
+    }),
+  },
   'Exp and LeakyRelu of integers': {
     inputs: { x: integers([2, 5], -4, 4) },
     fn: (t) => ({ exp: tf.exp(get(t, 'x')), leaky: tf.leakyRelu(get(t, 'x'), 0.3) }),

@@ -165,6 +165,7 @@ export const shape: Readonly<Record<string, Case>> = {
       y: tf.oneHot(get(t, 'ids'), 4),
       custom: tf.oneHot(get(t, 'ids'), 4, 0.9, 0.1),
       integers: tf.oneHot(get(t, 'ids'), 4, 5, -1, 'int32'),
+      bools: tf.oneHot(get(t, 'ids'), 4, 1, 0, 'bool'),
     }),
   },
   'tensors created by the function': of([2, 3], (x) => [

@@ -57,5 +57,6 @@ function oneHot(g: GraphBuilder, { indices: hot }: { readonly indices: Value }, 
   const dtype = dtypeFor(at.dtype);
   const places = g.reshape(g.cast(hot, 'int32'), [...hot.shape, 1]); // [.., 1]
   const isHot = g.zip('Equal', places, vector(g, indices(depth), 'int32'), { dtype: 'bool' }); // [.., depth]
-  return g.where(isHot, g.scalar(onValue, dtype), g.scalar(offValue, dtype));
+  const type = dtype === 'float32' ? 'float32' : 'int32'; // ONNX Runtime selects no bools
+  return g.cast(g.where(isHot, g.scalar(onValue, type), g.scalar(offValue, type)), dtype);
 }

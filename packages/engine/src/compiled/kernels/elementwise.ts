@@ -52,9 +52,9 @@ export const elementwise: KernelTable = {
 
   // exponentials and trigonometry
   Exp: (g, { x }: Unary) => g.map('Exp', g.cast(x, 'float32')), // of integers too, a float
-  Expm1: composed((g, x) => g.zip('Sub', g.map('Exp', x), g.scalar(1))),
+  Expm1: composed(expm1),
   Log: real('Log'),
-  Log1p: composed((g, x) => g.map('Log', g.zip('Add', x, g.scalar(1)))),
+  Log1p: composed(log1p),
   Erf: real('Erf'),
   Sin: real('Sin'),
   Cos: real('Cos'),
@@ -82,6 +82,26 @@ export const elementwise: KernelTable = {
   Softplus: real('Softplus'),
   Step: step,
 };
+
+/** e^x - 1. Near 0, with the rounded u = e^x, it is (u - 1) x / log u (Kahan), where u - 1 has lost its digits. */
+function expm1(g: GraphBuilder, x: Value): Value {
+  const u = g.map('Exp', x);
+  const less = g.zip('Sub', u, g.scalar(1));
+  return nearZero(g, x, { u, near: g.zip('Div', g.zip('Mul', less, x), g.map('Log', u)), far: less });
+}
+
+/** log(1 + x). Near 0, with the rounded u = 1 + x, it is x log u / (u - 1). */
+function log1p(g: GraphBuilder, x: Value): Value {
+  const u = g.zip('Add', x, g.scalar(1));
+  const log = g.map('Log', u);
+  return nearZero(g, x, { u, near: g.zip('Div', g.zip('Mul', log, x), g.zip('Sub', u, g.scalar(1))), far: log });
+}
+
+/** x where u is rounded to 1, `near` for |x| < 1/2, else `far`. */
+function nearZero(g: GraphBuilder, x: Value, { u, near, far }: Readonly<Record<'u' | 'near' | 'far', Value>>): Value {
+  const isNear = compare(g, 'Less', g.map('Abs', x), 0.5);
+  return g.where(compare(g, 'Equal', u, 1), x, g.where(isNear, near, far));
+}
 
 /**
  * Sine and cosine from arithmetic alone, to 2e-7, or to 1e-6 for |x| up to 1e5. This is Cephes' sinf: with x = k pi/2 +
