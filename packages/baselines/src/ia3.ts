@@ -70,13 +70,11 @@ export const ia3: CallableMethod<Ia3Config> = defineMethod<Ia3Config>({
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
   defaultLearningRate: 1e-2,
   parseConfig: (input): Ia3Config => withTargets(parseOptions('ia3', entries, input)),
-  adapt(sites, config, { frozen }) {
+  adapt(sites, config) {
     const adapted = placed(sites, config, rule);
     warnOfUnmatched(adapted, config);
     return layersByPath(
-      adapted.map((site) =>
-        isFeedforward(site, config) ? inputScaling(site) : outputScaling(site, frozen(site.path).bias),
-      ),
+      adapted.map((site) => (isFeedforward(site, config) ? inputScaling(site) : outputScaling(site))),
     );
   },
   peftTypes: ['IA3'],
@@ -95,17 +93,17 @@ function inputScaling(site: Site): AdapterLayer {
 }
 
 /** y = (x W0 + b) * l. */
-function outputScaling(site: Site, bias: HostTensor | undefined): AdapterLayer {
+function outputScaling(site: Site): AdapterLayer {
+  const scaled = (values: HostTensors, bias: HostTensor): HostTensor => {
+    const scale = floats(tensorAt(values, 'ia3L'));
+    return mapTensor(bias, (value, output) => value * (scale[output] as number));
+  };
   return fixedLayer({
     ...scaling(site, site.outFeatures),
     forward: (_x, p, at) => tf.mul(at.base(), tensorAt(p, 'ia3L')), // [rows, out] * [out]
     deltaWeight: (values, { weight }) => changeOf(weight, values, (_input, output) => output),
-    ...(bias && {
-      mergedBias(values, frozen) {
-        const scale = floats(tensorAt(values, 'ia3L'));
-        return mapTensor(frozen.bias ?? bias, (value, output) => value * (scale[output] as number));
-      },
-    }),
+    mergedAddedBias: scaled,
+    ...(site.hasBias && { mergedBias: (values, { bias }) => scaled(values, bias as HostTensor) }),
   });
 }
 

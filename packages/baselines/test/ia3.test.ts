@@ -1,11 +1,13 @@
 import { ia3 } from '@peftjs/baselines';
-import { activeAdapter, attach, hostTensor, mergeAndUnload, onWarning } from '@peftjs/core';
+import { activeAdapter, addAdapter, attach, hostTensor, mergeAndUnload, onWarning, setAdapter } from '@peftjs/core';
 import {
   CheckpointError,
   createRng,
+  fixedLayer,
   floats,
   sizeOf,
   tensorAt,
+  trained,
   type AdapterFile,
   type AdapterLayer,
   type HostTensor,
@@ -141,6 +143,28 @@ describe('the layer', () => {
     expect(change('encoder.layer.0.ffn.in.bias', 7)).toBeCloseTo(7.5, 4);
     expect(change('encoder.layer.0.ffn.out.weight', 7 * 8 + 2)).toBeCloseTo(7.5, 4); // [12, 8] at [7, 2]
     expect(change('encoder.layer.0.ffn.out.bias', 2)).toBe(1);
+  });
+
+  it('merges into a bias that another adapter has added to the module', () => {
+    const path = 'encoder.layer.0.attention.value';
+    const { [`${path}.bias`]: _, ...weights } = model.weights;
+    const sites = model.sites.map((site) => (site.path === path ? { ...site, hasBias: false } : site));
+    const peft = attach({ ...model, sites, weights }, ia3({ targetModules: [path] }), { adapterName: 'adding' });
+    addAdapter(peft, ia3({ targetModules: [path] }), { adapterName: 'scaling' });
+    const { layers, values } = activeAdapter(peft);
+    const { site } = tensorAt(layers, path);
+    const bias = hostTensor(new Float32Array(8).fill(3), [8]);
+    const adding = fixedLayer({
+      site,
+      params: { bias: trained(bias) },
+      forward: (_x, p, at) => tf.add(at.base(), tensorAt(p, 'bias')),
+      mergedBias: (values) => tensorAt(values, 'bias'),
+    });
+    replaceAdapter(peft, { layers: { [path]: adding }, values: { ...values, [`${path}.bias`]: bias } }, 'adding');
+    replaceAdapter(peft, { values: { [`${path}.ia3L`]: scale(8) } }, 'scaling');
+    setAdapter(peft, ['adding', 'scaling']);
+    const merged = tensorAt(mergeAndUnload(peft).weights, `${path}.bias`);
+    expect([...merged.data]).toEqual(Array.from(scale(8).data, (factor) => 3 * factor));
   });
 });
 

@@ -23,7 +23,10 @@ export class ConfigError extends PeftError {
   }
 }
 
-/** `targetModules` matches nothing, or a module that the method cannot adapt. */
+/**
+ * `targetModules` matches nothing, or a module that the method cannot adapt, or other options leave out all that it
+ * matches.
+ */
 export class TargetModuleError extends PeftError {
   constructor(message: string, path?: string) {
     super('PEFT_TARGET_MODULES', message, { path });

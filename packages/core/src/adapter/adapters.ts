@@ -363,7 +363,8 @@ function actsOnHead({ tied = [] }: Model, layer: AdapterLayer, path: string): bo
 
 /** Returns a module's weight and bias with one more layer merged. */
 function foldedInto(module: FrozenModule, { layer, values }: Pick<Part, 'layer' | 'values'>): FrozenModule {
-  const bias = layer.mergedBias?.(values, module) ?? module.bias;
+  const { bias: before } = module;
+  const bias = layer.mergedBias?.(values, module) ?? (before && layer.mergedAddedBias?.(values, before)) ?? before;
   const changesWeight = layer.toLora ?? layer.deltaWeight ?? !layer.mergedBias;
   const delta = changesWeight && weightChange(layer, values, module); // [in, out]
   const weight = delta ? mapTensor(module.weight, (value, index) => value + (delta[index] as number)) : module.weight;

@@ -63,6 +63,41 @@ describe('selectSites', () => {
     );
   });
 
+  it.each<[string, Partial<TargetConfig>]>([
+    ['layersToTransform', { layersToTransform: 9 }],
+    ['excludeModules', { excludeModules: '.*' }],
+    ['modulesToSave', { modulesToSave: ['query'] }],
+  ])('names %s if it leaves none of the modules that match', (field, config) => {
+    const message = `none of the 2 modules that targetModules match, e.g. encoder.layer.0.attention.query, is left: change ${field}`;
+    expect(() => paths({ targetModules: ['query'], ...config })).toThrow(
+      expect.objectContaining({ code: 'PEFT_TARGET_MODULES', path: field, message }),
+    );
+  });
+
+  it('says that modules of the head are not matched', () => {
+    expect(() => paths({ targetModules: ['classifier'] })).toThrow(
+      "'classifier' match no linear module outside the head;",
+    );
+  });
+
+  it.each<[string, string[] | null, string]>([
+    ['an empty list', [], 'it is empty'],
+    ['no list if the model has no default', null, 'the model has no default'],
+  ])('rejects %s', (_, targetModules, problem) => {
+    expect(() => selectSites(model.sites, { ...none, targetModules }, { ...from, defaults: [] })).toThrow(
+      `targetModules must name modules: ${problem}`,
+    );
+  });
+
+  it.each<Partial<TargetConfig>>([{ excludeModules: '(' }, { layersPattern: '(', layersToTransform: 1 }])(
+    'shows the broken pattern of %o as it was given, and blames no other field',
+    (config) => {
+      expect(() => paths({ targetModules: ['query'], ...config })).toThrow(
+        expect.objectContaining({ message: "'(' is not a regular expression", path: undefined }),
+      );
+    },
+  );
+
   it('reports the names that match nothing', () => {
     expect(select({ targetModules: ['query', 'q_proj'] }).unmatchedNames).toEqual(['q_proj']);
   });

@@ -61,20 +61,29 @@ export interface Selectable {
  * Selects the modules that a configuration targets.
  * @throws ConfigError when layers are given together with a pattern, when `layersPattern` is given alone, or when there
  * is nothing to target.
- * @throws TargetModuleError when nothing matches; it lists the nearest module paths.
+ * @throws TargetModuleError when nothing matches, with the nearest module paths, and when other options leave out
+ * everything that does.
  */
 export function selectSites(sites: readonly Site[], config: TargetConfig, from: Selectable): TargetReport {
   const wanted = config.targetModules ?? from.defaults;
   if (from.kinds.length > 0) checkTargets(config, wanted);
   const adaptable = sites.filter(({ path, kind }) => !isInHead(from, path) && from.kinds.includes(kind));
-  const matched = adaptable.filter(
-    (site) =>
-      matches(site, wanted) &&
-      (wanted.includes(site.path) || isChosenLayer(site, config)) &&
-      !(config.excludeModules && matches(site, config.excludeModules)) &&
-      !config.modulesToSave?.some((name) => isModuleToSave(site.path, name)),
-  );
-  if (matched.length === 0 && from.kinds.length > 0) throw nothingMatches(adaptable, wanted, from.kinds);
+  const candidates = adaptable.filter((site) => matches(site, wanted));
+  const rules = Object.entries<(site: Site) => boolean>({
+    layersToTransform: (site) => wanted.includes(site.path) || isChosenLayer(site, config),
+    excludeModules: (site) => !config.excludeModules || !matches(site, config.excludeModules),
+    modulesToSave: ({ path }) => !config.modulesToSave?.some((name) => isModuleToSave(path, name)),
+  });
+  const matched = candidates.filter((site) => rules.every(([, keeps]) => keeps(site)));
+  if (matched.length === 0 && from.kinds.length > 0) {
+    const [example] = candidates;
+    if (!example) throw nothingMatches(adaptable, wanted, from);
+    const fields = rules.filter(([, keeps]) => !candidates.every(keeps)).map(([field]) => field);
+    throw new TargetModuleError(
+      `none of the ${candidates.length} modules that targetModules match, e.g. ${example.path}, is left: change ${fields.join(' or ')}`,
+      fields[0],
+    );
+  }
   const named = typeof config.targetModules === 'string' || from.kinds.length === 0 ? [] : config.targetModules;
   return {
     matched,
@@ -126,9 +135,10 @@ export function patternValue(table: Readonly<Record<string, number>>, path: stri
  */
 function layerIndex(path: string, pattern: string | readonly string[] | null = null): number | undefined {
   const names = listOf(pattern);
-  const rules = names.length > 0 ? names.map((name) => `(?:.*?\\.)?(?:${name})`) : ['.*?\\.[^.]*'];
-  for (const rule of rules) {
-    const found = fullMatch(`${rule}\\.(\\d+)\\..*`).exec(path)?.at(-1);
+  const number = '\\.(\\d+)\\..*';
+  const rules = names.map((name) => fullMatch(name, '(?:.*?\\.)?', number));
+  for (const rule of names.length > 0 ? rules : [fullMatch('.*?\\.[^.]*', '', number)]) {
+    const found = rule.exec(path)?.at(-1);
     if (found !== undefined) return Number(found);
   }
   return undefined;
@@ -155,15 +165,16 @@ function checkTargets(config: TargetConfig, wanted: string | readonly string[]):
     throw new ConfigError('layersPattern needs layersToTransform: give both', 'layersPattern');
   }
   if (wanted.length === 0) {
-    throw new ConfigError('targetModules is empty and the model has no default: name the modules', 'targetModules');
+    const problem = config.targetModules == null ? 'the model has no default' : 'it is empty';
+    throw new ConfigError(`targetModules must name modules: ${problem}`, 'targetModules');
   }
 }
 
 /**
- * Compiles a pattern that must match everything after `before`. It accepts Python's leading flags, named groups and
- * comments.
+ * Compiles a pattern that must match everything between `before` and `after`. It accepts Python's leading flags, named
+ * groups and comments.
  */
-function fullMatch(pattern: string, before = ''): RegExp {
+function fullMatch(pattern: string, before = '', after = ''): RegExp {
   const [flags = ''] = /^\(\?[aimsu]+\)/.exec(pattern) ?? [];
   const body = pattern
     .slice(flags.length)
@@ -171,9 +182,9 @@ function fullMatch(pattern: string, before = ''): RegExp {
     .replace(/\(\?P=(\w+)\)/g, '\\k<$1>')
     .replace(/\(\?#[^)]*\)/g, '');
   try {
-    return new RegExp(`^${before}(?:${body})$`, flags.includes('i') ? 'i' : '');
+    return new RegExp(`^${before}(?:${body})${after}$`, flags.includes('i') ? 'i' : '');
   } catch (cause) {
-    throw new ConfigError(`'${pattern}' is not a regular expression`, 'targetModules', cause);
+    throw new ConfigError(`'${pattern}' is not a regular expression`, undefined, cause);
   }
 }
 
@@ -210,16 +221,17 @@ function listOf<T extends string | number>(items: T | readonly T[] | null | unde
 function nothingMatches(
   adaptable: readonly Site[],
   wanted: string | readonly string[],
-  kinds: readonly SiteKind[],
+  { kinds, head }: Selectable,
 ): TargetModuleError {
-  const names = typeof wanted === 'string' ? [wanted] : wanted;
+  const names = listOf(wanted);
   const nearest = nearestPaths(
     adaptable.map(({ path }) => path),
     names,
   );
   const list = names.map((name) => `'${name}'`).join(', ');
+  const where = head.length > 0 ? ' outside the head' : '';
   return new TargetModuleError(
-    `targetModules ${list} match no ${kinds.join(' or ')} module; the nearest are ${nearest.join(', ')}`,
+    `targetModules ${list} match no ${kinds.join(' or ')} module${where}; the nearest are ${nearest.join(', ')}`,
     'targetModules',
   );
 }

@@ -67,6 +67,11 @@ export interface AdapterLayer {
    * `deltaWeight`.
    */
   mergedBias?(values: HostTensors, module: FrozenModule): HostTensor;
+  /**
+   * Returns a bias `[out]` that the layers before this one gave a module without its own, with this layer merged. Left
+   * out where this layer does not change it.
+   */
+  mergedAddedBias?(values: HostTensors, bias: HostTensor): HostTensor;
   /** Names of the tensors that `storedParameters` and `rank` read. Default: all. */
   readonly counted?: readonly string[];
   /**

@@ -12,7 +12,7 @@ import {
 } from '../adapter/peft-model.js';
 import * as v from 'valibot';
 import { integerFrom, parseOptions } from '../config.js';
-import { UnsupportedError } from '../errors.js';
+import { ConfigError, UnsupportedError } from '../errors.js';
 import { aMethod, aText } from '../kinds.js';
 import type { AdapterLayer, FrozenModule, LoraFactors } from '../contracts/layer.js';
 import type { AdapterFile, PeftMethod } from '../contracts/method.js';
@@ -52,14 +52,19 @@ const entries = {
  * without a bias gets one.
  */
 export function convertToLora(peft: PeftModel, options: ConvertOptions): PeftModel {
-  const { method, adapterName } = parseOptions('convertToLora', entries, options);
+  const { method, adapterName, rank, energy } = parseOptions('convertToLora', entries, options);
+  if ((rank === undefined) === (energy === undefined)) {
+    const given = rank === undefined ? 'neither' : 'both';
+    throw new ConfigError(`convertToLora: expected either rank or energy, got ${given}`, 'rank');
+  }
+  const choice = (rank === undefined ? { energy } : { rank }) as RankChoice;
   const adapter = adapterNamed(peft, adapterName);
   assertConvertible(adapter);
   const layers = Object.values(adapter.layers);
   const isApproximated = ({ site }: AdapterLayer): boolean => isMatrix(site) && !isHeadToo(peft.model, adapter, site);
   const modules = layers
     .filter(isApproximated)
-    .map((layer) => approximated(peft.model, layer, valuesOf(layer, adapter.values), options));
+    .map((layer) => approximated(peft.model, layer, valuesOf(layer, adapter.values), choice));
   if (modules.length === 0) {
     throw new UnsupportedError(
       `the ${adapter.method.name} adapter changes no matrix that a LoRA can change, so no LoRA can replace it`,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { bestFirst, dealRanks, fillBudget, ranksByPath, scoredRanks } from './competition.js';
+import { assertPrunable, bestFirst, dealRanks, fillBudget, ranksByPath, scoredRanks } from './competition.js';
 
 const cost = (path: string): number => ({ a: 3, b: 2 })[path] ?? expect.fail(`no module '${path}'`);
 const deal = { budget: null, cost };
@@ -8,6 +8,12 @@ it('ranks compete over all modules: ties keep their order, and survivors theirs 
   const ranks = bestFirst(scoredRanks({ a: [1, 2], b: [2, 3] }, cost));
   expect(ranks.map(({ path, rank }) => `${path}${rank}`)).toEqual(['b1', 'a1', 'b0', 'a0']);
   expect(ranksByPath(['a', 'b', 'c'], ranks.slice(0, 3))).toEqual({ a: [1], b: [0, 1], c: [] });
+});
+
+it('an adapter without a rank is not pruned to a budget', () => {
+  expect(() => assertPrunable({}, 100, { totalSteps: 10, warmupSteps: 0, finalSteps: 3, seed: 0 })).toThrow(
+    'no module of this adapter has a rank left to prune: attach a new one',
+  );
 });
 
 describe('new ranks are dealt in turn', () => {

@@ -177,11 +177,16 @@ export function assertStartFits(layers: AdapterLayers, budget: number): void {
 /**
  * Checks that a run of this length can prune these layers to a budget. Warns if they are within it already: an adapter
  * that was pruned before trains on at its ranks.
- * @throws ConfigError for a budget that does not pay for one rank, and when there is no step before the final phase.
+ * @throws ConfigError for a budget that does not pay for one rank, when no rank is left, and when there is no step
+ * before the final phase.
  */
 export function assertPrunable(layers: AdapterLayers, budget: number, plan: TrainPlan): void {
   const all = allocatedCost(layers);
-  const least = Math.min(...rankedPaths(layers).map(rankCostIn(layers)));
+  const costs = rankedPaths(layers).map(rankCostIn(layers));
+  if (costs.length === 0) {
+    throw new ConfigError('no module of this adapter has a rank left to prune: attach a new one', 'budget');
+  }
+  const least = Math.min(...costs);
   if (budget < least) {
     throw new ConfigError(`budget is ${budget}, less than the ${least} parameters of one rank`, 'budget');
   }

@@ -47,7 +47,8 @@ const entries = {
 /**
  * Measures on some batches what a configuration computes its initial values from: the second moment of each adapted
  * module's input, or the gradient of the loss with respect to its frozen weight. Pass the result to `attach`.
- * @throws ConfigError for an unknown option, and when the configuration computes nothing from data.
+ * @throws ConfigError for an unknown option, data without a batch, and when the configuration computes nothing from
+ * data.
  * @throws DataError for a label that no output of the model represents.
  * @throws TargetModuleError when the configuration matches no module.
  */
@@ -70,6 +71,7 @@ export async function calibrate(
   const paths = adaptedSites(model, method, config).matched.flatMap((s) => (s.kind === 'linear' ? [s.path] : []));
   const saved = savedModules(model, config, createRng(seed));
   const given = data.epoch(0).slice(0, batches);
+  if (given.length === 0) throw new ConfigError('the data have no batch to measure: give at least one', 'data');
   if (loss.labels) assertLabels(model, given, data.kind);
   const measured = kind === 'activations' ? given : await withLogps(model, loss, given, executor);
   const of = { model, saved, paths, loss };

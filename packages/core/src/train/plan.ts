@@ -116,8 +116,12 @@ export function trainSettings(peft: PeftModel, options: TrainOptions, kind: Trai
   };
 }
 
-/** Returns the steps of a run over data of this length. @throws ConfigError for an interval that is impossible. */
+/**
+ * Returns the steps of a run over data of this length. @throws ConfigError for data without batches, and for an
+ * interval that is impossible.
+ */
 export function plannedSteps(settings: TrainSettings, batchesPerEpoch: number) {
+  assertArgument('data.batchesPerEpoch', batchesPerEpoch, integerFrom(1));
   const { epochs, gradientAccumulationSteps, warmupRatio, finalRatio, selection } = settings;
   const stepsPerEpoch = Math.ceil(batchesPerEpoch / gradientAccumulationSteps);
   const totalSteps = epochs * stepsPerEpoch;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { attach, defineMethod } from '../adapter/attach.js';
+import { convertToLora } from '../files/convert.js';
 import type { Executor } from '../contracts/executor.js';
 import type { Batch, EvaluationData, TrainingData } from '../contracts/model.js';
 import { EngineError, UnsupportedError } from '../errors.js';
@@ -168,6 +169,19 @@ describe('before anything is computed', () => {
     await expect(trained({}, data)).rejects.toThrow(/kind is 'clasification' \(did you mean 'classification'\?\)/);
   });
 
+  it.each([0, NaN])('train rejects data with %d batches per epoch', async (batchesPerEpoch) => {
+    await expect(trained({}, { ...toyTrainingData(), batchesPerEpoch })).rejects.toThrow(
+      expect.objectContaining({ code: 'PEFT_CONFIG', path: 'data.batchesPerEpoch' }),
+    );
+  });
+
+  it('calibrate rejects data without a batch', async () => {
+    const empty = { ...toyTrainingData(), epoch: () => [] };
+    await expect(calibrate(model, whole(), empty, { executor: idle })).rejects.toThrow(
+      'the data have no batch to measure: give at least one',
+    );
+  });
+
   it('train rejects missing options', async () => {
     await expect(train(peft, toyTrainingData(), undefined as unknown as TrainOptions)).rejects.toThrow(
       /options must be an object/,
@@ -198,6 +212,28 @@ describe('before anything is computed', () => {
     await expect(sparsified({ stageEpoch: 1 })).rejects.toThrow(/did you mean 'stageEpochs'/);
     await expect(sparsified({ resume: { stage: [] } })).rejects.toThrow(/sparsify: resume: .* mean 'stages'/);
     await expect(sparsified({ earlyStopping: { patience: 1 } })).rejects.toThrow(/'earlyStopping' is unknown/);
+  });
+
+  it.each<[string, object, object]>([
+    ['levels', { levels: undefined }, {}],
+    ['data.train', {}, { train: undefined }],
+    ['data.trainSubset', {}, { trainSubset: undefined }],
+    ['data.validation', {}, { validation: undefined }],
+    ['data.reported', {}, { reported: [] }],
+  ])('sparsify rejects an impossible value of %s', async (path, options, changed) => {
+    const data = { train: toyTrainingData(), trainSubset: toyEvaluationData(), validation: toyEvaluationData() };
+    const given = { executor: idle, epochs: 1, levels: [0], ...options };
+    await expect(sparsify(peft, { ...data, ...changed }, given)).rejects.toThrow(
+      expect.objectContaining({ code: 'PEFT_CONFIG', path }),
+    );
+  });
+
+  it.each<[string, { rank?: number; energy?: number | undefined }]>([
+    ['both', { rank: 1, energy: 0.9 }],
+    ['neither', { energy: undefined }],
+  ])('convertToLora rejects %s of rank and energy', (given, choice) => {
+    const options = { method: whole, ...choice } as Parameters<typeof convertToLora>[1];
+    expect(() => convertToLora(peft, options)).toThrow(`convertToLora: expected either rank or energy, got ${given}`);
   });
 
   it('predict and attach reject an unknown option', async () => {

@@ -1,12 +1,13 @@
 import { activeRanks, storedParameters } from '../adapter/accounting.js';
 import { activeAdapter, allLayers, fitLayers, tensorKey, tensorNames, type PeftModel } from '../adapter/peft-model.js';
 import { warnOnce } from '../config.js';
-import { ConfigError, didYouMean, TrainingError } from '../errors.js';
+import { CheckpointError, ConfigError, didYouMean, TrainingError } from '../errors.js';
 import type { Controller, ControllerChanges } from '../contracts/controller.js';
 import type { Executor } from '../contracts/executor.js';
 import type { StepContext } from '../contracts/layer.js';
 import type { Batch, EvaluationData, TrainingData } from '../contracts/model.js';
 import { isInHead } from '../head.js';
+import type { Optimizer } from '../optimizers/optimizer.js';
 import { createRng, type Rng } from '../rng.js';
 import { layerSpecs } from '../runtime/inputs.js';
 import { networkDropout } from '../runtime/context.js';
@@ -27,6 +28,7 @@ import {
 } from './snapshot.js';
 import { trainedTensors } from './step.js';
 import { openSteps, type Steps } from './steps.js';
+import { slotSpecs, type UpdatedTensor } from './update-groups.js';
 
 /** What a run is told before it starts, and what does not change. */
 export interface PlannedRun {
@@ -76,7 +78,10 @@ interface Progress extends Pick<TrainingSnapshot, 'step' | 'optimizerStart' | 's
   readonly stopping: Stopping<Checkpoint>;
 }
 
-/** Starts a run, from the beginning or from the snapshot in `resume`; the caller closes it. */
+/**
+ * Starts a run, from the beginning or from the snapshot in `resume`; the caller closes it. @throws CheckpointError for
+ * a snapshot that lacks tensors of the optimizer, before anything is opened.
+ */
 export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resume }: TrainOptions): Run {
   const adapter = activeAdapter(peft);
   const resumed = resume ? { ...adapter, layers: fitLayers(adapter, resume.adapter) } : adapter;
@@ -87,6 +92,12 @@ export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resum
   const restored = (stored: StoredCheckpoint | null): Checkpoint | null =>
     stored && { ...stored, layers: fitLayers(adapter, stored.values) };
   const { step, optimizerStart, stored, storedSum, stopping } = start;
+  const progress: Progress = {
+    ...{ step, optimizerStart, stored, storedSum, selected: restored(start.selected) },
+    stopping: stopping ? { ...stopping, best: restored(stopping.best) } : { best: null, record: null, waited: 0 },
+  };
+  const tensors = trainedTensors(allLayers(resumed));
+  if (resume) assertSlots(resume, planned.settings.optimizer, tensors);
   const dropouts = networkDropout(peft.model, planned.settings.dropout);
   const { runtime, read } = openTrainedOn(peft, planned.data, dropouts, executor);
   const drawn: Run['drawn'] = { batches: [] };
@@ -99,15 +110,26 @@ export function startRun(peft: PeftModel, planned: PlannedRun, { executor, resum
   return {
     ...planned,
     ...{ runtime, read, drawn },
-    groups: [...new Set(trainedTensors(allLayers(resumed)).map(({ group }) => group))],
+    groups: [...new Set(tensors.map(({ group }) => group))],
     noise: createRng(peft.seed).fork('noise'),
     networkDropout: dropouts,
     steps: openSteps(runtime, resumed, settings, start),
-    progress: {
-      ...{ step, optimizerStart, stored, storedSum, selected: restored(start.selected) },
-      stopping: stopping ? { ...stopping, best: restored(stopping.best) } : { best: null, record: null, waited: 0 },
-    },
+    progress,
   };
+}
+
+/** Checks that a snapshot has every slot of the trained tensors. @throws CheckpointError naming one that it lacks. */
+function assertSlots({ slots }: TrainingSnapshot, optimizer: Optimizer, trained: readonly UpdatedTensor[]): void {
+  const groups = trained.map((tensor) => ({ name: tensor.key, tensors: [tensor] }) as const);
+  for (const [slot, specs] of Object.entries(slotSpecs(optimizer, groups))) {
+    const lost = Object.entries(specs).find(([key, { shape }]) => slots[slot]?.[key]?.shape.join() !== shape.join());
+    if (!lost) continue;
+    const [key, { shape }] = lost;
+    throw new CheckpointError(
+      `resume: the snapshot is damaged: expected '${slot}' of '${key}' [${shape.join(', ')}]; start again without resume`,
+      'resume',
+    );
+  }
 }
 
 /** Returns the batch with the most numbers in its inputs. */

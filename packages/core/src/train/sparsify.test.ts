@@ -33,6 +33,8 @@ describe('sparsifyingLevels', () => {
   it.each([
     ['exp_linear', 0, 1, 3, 'from'],
     ['exp_linear', 1, 0, 3, 'to'],
+    ['linear', NaN, 1, 3, 'from'],
+    ['linear', 0, Infinity, 3, 'to'],
     ['linear', 0, 1, 0, 'stages'],
     ['linear', 0, 1, 2.5, 'stages'],
     ['toString', 0, 1, 3, 'kind'],

@@ -1,10 +1,12 @@
+import * as v from 'valibot';
 import { activeRanks } from '../adapter/accounting.js';
 import { totalRanks } from '../ranks/changes.js';
 import { activeAdapter, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { TargetConfig } from '../contracts/method.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
-import { assertKnownOptions } from '../config.js';
+import { assertArgument, assertKnownOptions, finite, nonNegative } from '../config.js';
 import { CheckpointError, ConfigError } from '../errors.js';
+import { someEvaluationData, someTrainingData } from '../kinds.js';
 import { assertLabels } from './labels.js';
 import type { StepEvent, TrainOptions, TrainResult } from './options.js';
 import { trainOptionNames } from './plan.js';
@@ -97,19 +99,32 @@ export interface SparsifyOptions extends Omit<
 const OWN_OPTIONS = ['levels', 'stageEpochs', 'evaluations', 'onStage'] satisfies (keyof SparsifyOptions)[];
 const EXCLUDED: readonly string[] = ['selection', 'evaluateEvery', 'earlyStopping'] satisfies NotOfStages[];
 
+const someData = v.object({
+  train: someTrainingData,
+  trainSubset: someEvaluationData,
+  validation: someEvaluationData,
+  reported: v.optional(someEvaluationData),
+});
+
+const someLevels = v.custom<readonly number[]>(
+  (value) => v.is(v.pipe(v.array(nonNegative), v.minLength(1)), value),
+  'one number of at least 0 for each stage',
+);
+
 const sparsifyOptionNames = [...trainOptionNames.filter((name) => !EXCLUDED.includes(name)), ...OWN_OPTIONS];
 
 /**
  * Trains an adapter, in place, at one sparsity level after another, and records its metrics at each.
  *
  * @returns one record per stage, those of `resume` included
- * @throws ConfigError for unknown or impossible options, a method without sparsity levels, or a configuration that sets
- * its own.
+ * @throws ConfigError for unknown or impossible options, missing data, a method without sparsity levels, or a
+ * configuration that sets its own.
  * @throws CheckpointError when `resume` belongs to another schedule or another adapter.
  */
 export async function sparsify(peft: PeftModel, data: SparsifyData, options: SparsifyOptions): Promise<StageRecord[]> {
   assertKnownOptions('sparsify', options, sparsifyOptionNames);
   if (options.resume) assertKnownOptions('sparsify: resume', options.resume, ['stages', 'training']);
+  assertArgument('data', data, someData);
   const configs = stageConfigs(peft, options);
   assertPossible(peft, options);
   for (const judged of [data.trainSubset, data.validation, data.reported]) {
@@ -212,12 +227,7 @@ function stageConfigs(peft: PeftModel, { levels }: SparsifyOptions): TargetConfi
       'method',
     );
   }
-  if (levels.length === 0 || !levels.every((level) => level >= 0 && level < Infinity)) {
-    throw new ConfigError(
-      `levels are [${levels.join(', ')}]; expected one number of at least 0 for each stage`,
-      'levels',
-    );
-  }
+  assertArgument('levels', levels, someLevels);
   return levels.map((level) => atSparsity(config, level));
 }
 
@@ -272,6 +282,8 @@ const spacings: Record<LevelSpacing, readonly [(level: number) => number, (level
 export function sparsifyingLevels(kind: LevelSpacing, from: number, to: number, stages: number): number[] {
   const spacing = Object.hasOwn(spacings, kind) ? spacings[kind] : undefined;
   if (!spacing) throw new ConfigError(`kind is '${kind}'; expected ${Object.keys(spacings).join(', ')}`, 'kind');
+  assertArgument('from', from, finite);
+  assertArgument('to', to, finite);
   if (!Number.isInteger(stages) || stages < 1) {
     throw new ConfigError(`stages is ${stages}; expected a whole number of at least 1`, 'stages');
   }

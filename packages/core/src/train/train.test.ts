@@ -1,9 +1,9 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { onWarning } from '../config.js';
 import { activeAdapter, replaceAdapter, withAdapter } from '../adapter/peft-model.js';
 import { attach, defineMethod } from '../adapter/attach.js';
 import { fullLayer } from '../adapter/layers.js';
-import { ConfigError, TrainingError } from '../errors.js';
+import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { PeftMethod, TargetConfig } from '../contracts/method.js';
 import { farthestTensor, referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
@@ -252,6 +252,17 @@ describe('train', () => {
     const resumed = await run(reordered, { optimizer: adamW({ weightDecay: 0.1 }), ...(resume && { resume }) });
     expect(Object.keys(resumed.last.layers)).toEqual(Object.keys(whole.last.layers).reverse());
     expect(farthestTensor(resumed.last.values, whole.last.values).distance).toBeLessThan(1e-6);
+  });
+
+  it("refuses a snapshot without the optimizer's tensors before it uploads anything", async () => {
+    const snapshots: TrainingSnapshot[] = [];
+    await run(toy(wholeModules()), { saveEvery: 6, onSnapshot: (at) => void snapshots.push(at) });
+    const [snapshot = expect.fail('no snapshot')] = snapshots;
+    const resume = { ...snapshot, slots: { moment1: {}, moment2: {} } };
+    const upload = vi.fn<Executor['upload']>();
+    const resumed = run(toy(wholeModules()), { resume, executor: { ...executor, upload } });
+    await expect(resumed).rejects.toThrow(CheckpointError);
+    expect(upload).not.toHaveBeenCalled();
   });
 
   it('trap 28: leaves every bit of the base unchanged, whatever is trained', async () => {

@@ -42,7 +42,7 @@ import type { StepReport } from './steps.js';
  * Trains an adapter and its head; changes `peft` in place, so that its adapter ends as the selected checkpoint. An
  * adapter that leaves its size to training (`PeftMethod.sizing`) is trained in stages and ends as the smallest one that
  * does not lose against the dense one.
- * @throws ConfigError for unknown or impossible options, and for data of an unknown kind.
+ * @throws ConfigError for unknown or impossible options, and for data without batches or of an unknown kind.
  * @throws DataError for a label that no output of the model represents, before the first step of its epoch.
  * @throws CheckpointError when a setting, the method, the model or the kind of data differs from the snapshot's run; it
  * names the differences.
