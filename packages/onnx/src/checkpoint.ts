@@ -1,4 +1,4 @@
-import { CheckpointError, ConfigError, mapValues, UnsupportedError } from '@peftjs/core/method';
+import { CheckpointError, ConfigError, mapValues, sizeOf, UnsupportedError } from '@peftjs/core/method';
 import type { Site } from '@peftjs/core/method';
 import { readsImages, type Task, type WeightDtype } from '@peftjs/core/model';
 import type { Tokenizer } from '@peftjs/models';
@@ -22,6 +22,7 @@ import {
 } from '@peftjs/models/architectures';
 import { openModel } from './format/files.js';
 import type { ModelFile, Port } from './format/model.js';
+import { TYPES, type Constant } from './format/tensor.js';
 import { headModules, headOn, pooledOutput, LOGITS, type HeadOptions } from './heads.js';
 import { networkOf, weightsOf } from './network.js';
 import type { OperatorTable } from './operators/operator.js';
@@ -69,7 +70,7 @@ export async function readGraph(
   const path = folder.pathOf(file);
   const { model, bytes } = await openModel(folder, file);
   const output = outputOf(model, options.output);
-  const network = inFile(path, () => networkOf(model, output, options.operators));
+  const network = inFile(path, () => networkOf(model, output, options.operators, () => architecture.maxTokens));
   const classifies = task === 'sequence-classification' || task === 'token-classification';
   const newHead = classifies && (options.newHead ?? output.name !== LOGITS);
   const head = headOn(output, network, { ...options, task, newHead });
@@ -185,10 +186,17 @@ function longestIn(settings: unknown): number {
   return Number.isInteger(most) && (most as number) > 0 && (most as number) < 1e6 ? (most as number) : MOST_TOKENS;
 }
 
-/** Returns what a graph computes, as bytes: part of the model's identity. */
-function contentOf({ nodes, outputs, opset }: ModelFile): Uint8Array {
+/** Returns what a graph computes besides its weights, as bytes: part of the model's identity. */
+function contentOf({ nodes, constants, outputs, opset }: ModelFile): Uint8Array {
   const computed = nodes.map((node) => [node.op, node.domain, node.inputs, node.outputs, node.attributes]);
-  return new TextEncoder().encode(JSON.stringify([computed, outputs, opset]));
+  const fixed = [...constants.values()].filter(({ type, shape }) => TYPES[type].kind !== 'float' || sizeOf(shape) <= 1);
+  const shown = (_: string, value: unknown): unknown => {
+    if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
+    if (typeof value !== 'object' || value === null || !('numbers' in value)) return value;
+    const constant = value as Constant;
+    return [constant.name, constant.type, constant.shape, [...constant.numbers()]];
+  };
+  return new TextEncoder().encode(JSON.stringify([computed, fixed, outputs, opset], shown));
 }
 
 async function tokenizerOf(

@@ -21,9 +21,10 @@ export interface Plan {
 /**
  * Plans the computation of an output.
  * @param own the user's operators, by name, or by `domain:name` for those outside of ONNX
+ * @param maxTokens returns the most tokens of a text
  * @throws UnsupportedError naming the operator and the node for which there is no function.
  */
-export function plan(graph: Graph, output: string, own: OperatorTable): Plan {
+export function plan(graph: Graph, output: string, own: OperatorTable, maxTokens: () => number): Plan {
   const nodes = graph.order([output]).map((node) => ({ node, operator: operatorOf(node, own) }));
   const read = [...nodes.flatMap(({ node }) => node.inputs), output];
   const constants = new Map<string, HostArray | Constant>();
@@ -48,7 +49,13 @@ export function plan(graph: Graph, output: string, own: OperatorTable): Plan {
     nodes.forEach(({ node, operator }, index) => {
       const given = node.inputs.map(valueOf);
       const made = attempted(node, () =>
-        operator(given, { ...node, opset: graph.file.opset, outputs: node.outputs.length, scope }),
+        operator(given, {
+          ...node,
+          opset: graph.file.opset,
+          outputs: node.outputs.length,
+          maxTokens: maxTokens(),
+          scope,
+        }),
       );
       const all = Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
       node.outputs.forEach((name, place) => {

@@ -50,9 +50,14 @@ export class Graph {
     return node?.op === op ? node : undefined;
   }
 
-  /** Whether a value is read exactly once: by one node, or as an output of the graph. */
+  /** Whether a value, and each that it passes on, is read exactly once: by one node, or as an output of the graph. */
   hasOneUse(name: string): boolean {
-    return this.#uses.get(name) === 1;
+    let at = name;
+    for (let node = this.producer(at); node && this.#passesOn(node); node = this.producer(at)) {
+      if (this.#uses.get(at) !== 1) return false;
+      at = node.inputs[0] ?? '';
+    }
+    return this.#uses.get(at) === 1;
   }
 
   /** Returns the node of the file that computes a value. */

@@ -36,13 +36,14 @@ export interface GraphNetwork {
 /**
  * Reads the part of a graph that computes an output.
  * @param own the user's operators
+ * @param maxTokens returns the most tokens of a text, which are known when the graph is computed
  * @throws CheckpointError and UnsupportedError naming the node.
  */
-export function networkOf(file: ModelFile, output: Port, own: OperatorTable): GraphNetwork {
+export function networkOf(file: ModelFile, output: Port, own: OperatorTable, maxTokens: () => number): GraphNetwork {
   const graph = new Graph(file);
   const all = modulesOf(graph);
   replaceAttention(graph);
-  const planned = plan(graph, output.name, own);
+  const planned = plan(graph, output.name, own, maxTokens);
   assertInputs(graph, new Set(planned.nodes.flatMap(({ node }) => node.inputs)));
   const last = graph.producer(graph.source(output.name));
   const uses = planned.nodes.flatMap(({ node }) => {

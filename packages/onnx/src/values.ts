@@ -67,10 +67,15 @@ export function axisOf(axis: number, rank: number): number {
 /** The most elements of a tensor whose size a graph asks for. */
 const MAX_ELEMENTS = 2 ** 31 - 1;
 
+/** The most elements of a host array, e.g. of a table of 256 x 256 relative positions. */
+export const MAX_ON_HOST = 2 ** 16;
+
 /** Checks a shape that a graph asks for. @throws CheckpointError when it is none, or gigantic. */
-export function checkedShape(shape: readonly number[]): number[] {
-  if (shape.every((dim) => Number.isInteger(dim) && dim >= 0) && sizeOf(shape) <= MAX_ELEMENTS) return [...shape];
-  throw new CheckpointError(`a tensor of shape [${shape.slice(0, 20).join(', ')}] cannot be computed`);
+export function checkedShape(shape: readonly number[], most = MAX_ELEMENTS): number[] {
+  if (shape.every((dim) => Number.isInteger(dim) && dim >= 0) && sizeOf(shape) <= most) return [...shape];
+  throw new CheckpointError(
+    `a tensor of shape [${shape.slice(0, 20).join(', ')}] cannot be computed: at most ${most} elements are`,
+  );
 }
 
 /** Returns the shape that two shapes broadcast to. @throws CheckpointError when they do not. */
@@ -121,6 +126,8 @@ export function broadcastTo(array: HostArray, shape: readonly number[]): HostArr
 
 /** Returns the indices of all elements of a shape, row after row. */
 function indicesIn(shape: readonly number[]): number[][] {
+  const sides = shape.map((dim) => Math.max(dim, 1)); // an axis of none may stand beside a gigantic one
+  checkedShape(sides, MAX_ON_HOST);
   return shape.reduce<number[][]>(
     (all, dim) => all.flatMap((index) => Array.from({ length: dim }, (_, place) => [...index, place])),
     [[]],

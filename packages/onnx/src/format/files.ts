@@ -24,7 +24,12 @@ export async function openModel(folder: ModelFolder, file: string): Promise<Open
   try {
     const beside = new Map<string, Uint8Array>();
     const proto = new Message(bytes);
-    for (const name of namesBeside(proto)) beside.set(name, await whole(folder, `${path}${name}`));
+    let held = bytes.byteLength;
+    for (const name of namesBeside(proto)) {
+      const read = await whole(folder, `${path}${name}`, held);
+      beside.set(name, read);
+      held += read.byteLength;
+    }
     const external = ({ file: name, offset, length }: Piece): Uint8Array => {
       const all = beside.get(name) ?? new Uint8Array();
       const end = length === undefined ? all.byteLength : offset + length;
@@ -45,12 +50,13 @@ export async function openModel(folder: ModelFolder, file: string): Promise<Open
 /** The largest file: a message of Protocol Buffers has at most 2 GB, and files beside it are read whole. */
 const MAX_BYTES = 2 ** 32;
 
-async function whole(folder: ModelFolder, file: string): Promise<Uint8Array> {
+/** Reads a file. @param held the bytes of the model that are in memory already */
+async function whole(folder: ModelFolder, file: string, held = 0): Promise<Uint8Array> {
   const source = await folder.source(file);
   try {
     if (source.size > MAX_BYTES)
       throw new CheckpointError(`${folder.pathOf(file)} has ${source.size} bytes, at most ${MAX_BYTES} are read`, file);
-    folder.checkMemory(file, source.size);
+    folder.checkMemory(file, held + source.size);
     return await source.read(0, source.size);
   } finally {
     await source.close?.();

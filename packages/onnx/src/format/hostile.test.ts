@@ -191,6 +191,40 @@ describe('options', () => {
   });
 });
 
+it('a number that is reached on very many paths is found at once', { timeout: 5000 }, async () => {
+  const slices = Array.from({ length: 9 }, (_, at) =>
+    nodeProto('Slice', Array<string>(7).fill(`s${at}`), `s${at + 1}`),
+  );
+  const graph = model([
+    read,
+    nodeProto('Shape', ['input_ids'], 's0'),
+    ...slices,
+    nodeProto('MatMul', ['x', 'x'], 'scores'),
+    nodeProto('Mul', ['scores', 's9'], 'scaled'),
+    nodeProto('Softmax', ['scaled'], 'shares', { axis: -1 }),
+    nodeProto('MatMul', ['shares', 'x'], 'y'),
+  ]);
+  await expect(load(graph)).resolves.toMatchObject({ task: 'feature-extraction' });
+});
+
+it('arrays that double are refused before they are made', async () => {
+  const doubled = Array.from({ length: 16 }, (_, at) => nodeProto('Concat', [`s${at}`, `s${at}`], `s${at + 1}`));
+  const nodes = [read, ...doubled, nodeProto('Reshape', ['s16', 'x'], 'y')];
+  const graph = await load(model(nodes, [table, intsProto('s0', [1, 1])]));
+  const { forward } = graph as { forward(scope: unknown, inputs: object): unknown };
+  expect(() => forward({}, {})).toThrow(/Concat 's16': a tensor of shape \[131072\] cannot be computed/);
+});
+
+it('the memory limit is that of all files of a graph together', async () => {
+  const bytes = model([read, relu], [external('data')]);
+  const files = new Map([
+    ['graph/model.onnx', bytes],
+    ['graph/data', new Uint8Array(32)],
+  ]);
+  const loading = load(bytes, { storage: memoryStorage(files), memoryLimit: bytes.length + 31 });
+  await expect(loading).rejects.toThrow(`needs ${bytes.length + 32} bytes of memory`);
+});
+
 it('gigantic shapes are refused when the graph is computed', async () => {
   const shape = intsProto('shape', [2 ** 40, 2]);
   const fill = nodeProto('ConstantOfShape', ['shape'], 'z');

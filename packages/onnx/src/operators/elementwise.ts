@@ -5,6 +5,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { TYPES, typeNumbered, type ElementType, type Kind } from '../format/tensor.js';
 import { dtypeOf, hostInts, isHost, kindOf, tensorOf, zipped, type HostArray, type Value } from '../values.js';
 import {
+  assertBound,
   hosts,
   input,
   made,
@@ -12,6 +13,7 @@ import {
   only,
   tensor,
   textIn,
+  type Call,
   type Inputs,
   type OperatorTable,
   type Operator,
@@ -29,8 +31,8 @@ export const elementwise: OperatorTable = {
   Div: (inputs) => (isOf('int', inputs) ? divided(inputs) : quotient(inputs)),
   Mod: (inputs, call) => (numberIn(call, 'fmod', 0) === 1 ? remainder(inputs) : modulo(inputs)),
   Pow: power,
-  Max: (inputs) => largest(inputs),
-  Min: (inputs) => smallest(inputs),
+  Max: (inputs, call) => largest(inputs, call),
+  Min: (inputs, call) => smallest(inputs, call),
   Sum: variadic(plus),
   Clip: clip,
 
@@ -115,8 +117,8 @@ function real(compute: (x: Tensor) => Tensor): Operator {
 }
 
 /** An operator of any number of operands. */
-function variadic(two: (inputs: Inputs) => Value): (inputs: Inputs) => Value {
-  return (inputs) => inputs.filter((value) => value !== undefined).reduce((a, b) => two([a, b]));
+function variadic(two: (inputs: Inputs, call: Call) => Value): (inputs: Inputs, call: Call) => Value {
+  return (inputs, call) => inputs.filter((value) => value !== undefined).reduce((a, b) => two([a, b], call));
 }
 
 function isOf(kind: Kind, inputs: Inputs): boolean {
@@ -126,7 +128,7 @@ function isOf(kind: Kind, inputs: Inputs): boolean {
 const quotient = zip((a, b) => a / b, tf.div);
 
 /** The quotient of integers, rounded towards zero. */
-const divided = zip(
+export const divided = zip(
   (a, b) => Math.trunc(a / b),
   (a, b) => tf.mul(tf.floorDiv(tf.abs(a), tf.abs(b)), tf.mul(tf.sign(a), tf.sign(b))),
 );
@@ -140,26 +142,38 @@ const remainder = zip(
   (a, b) => tf.mul(tf.mod(tf.abs(a), tf.abs(b)), tf.sign(a)),
 );
 
-const largest = variadic(zip(Math.max, tf.maximum));
-const smallest = variadic(zip(Math.min, tf.minimum));
+const largest = variadic(decided(zip(Math.max, tf.maximum)));
+const smallest = variadic(decided(zip(Math.min, tf.minimum)));
+
+/** Refuses to choose between a size and a fixed number where other texts have another choice. */
+function decided(two: (inputs: Inputs) => Value): (inputs: Inputs, call: Call) => Value {
+  return (inputs, call) => {
+    const all = hosts(inputs) ?? [];
+    const [size, bound] = [true, false].map((varies) => all.find((value) => value.varies === varies));
+    if (size && bound) zipped([size, bound], 'int', (of, by) => (assertBound(Math.min(of, 1), by, call), of));
+    return two(inputs);
+  };
+}
 
 /** x^y; small whole powers are products, whose gradients hold for x below zero too. */
 function power(inputs: Inputs): Value {
   const [x, y] = [input(inputs, 0), input(inputs, 1)];
-  if (isHost(x) && isHost(y)) return zipped([x, y], x.kind, Math.pow);
+  const isInt = kindOf(x) === 'int';
+  if (isHost(x) && isHost(y)) return zipped([x, y], x.kind, (a, b) => (isInt ? Math.trunc(a ** b) : a ** b));
   const exponent = isHost(y) && y.data.length === 1 ? y.data[0] : undefined;
   const base = tensorOf(x);
   if (exponent === 2) return tf.square(base);
   if (exponent === 3) return tf.mul(tf.square(base), base);
+  if (isInt && kindOf(y) === 'float') return tf.cast(tf.pow(tf.cast(base, 'float32'), tensorOf(y)), 'int32');
   if (exponent === 0.5) return tf.sqrt(base);
   return tf.pow(base, tf.cast(tensorOf(y), base.dtype));
 }
 
 /** x within bounds, which are optional inputs. */
-function clip(inputs: Inputs): Value {
+function clip(inputs: Inputs, call: Call): Value {
   const [x, low, high] = [input(inputs, 0), inputs[1], inputs[2]];
-  const atLeast = low === undefined ? x : largest([x, low]);
-  return high === undefined ? atLeast : smallest([atLeast, high]);
+  const atLeast = low === undefined ? x : largest([x, low], call);
+  return high === undefined ? atLeast : smallest([atLeast, high], call);
 }
 
 function where(inputs: Inputs): Value {

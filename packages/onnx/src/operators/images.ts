@@ -53,7 +53,10 @@ function resize(inputs: Inputs, call: Call): Tensor {
   const x = tensor(inputs, 0);
   const [mode, centre] = [textIn(call, 'mode', ''), textIn(call, 'coordinate_transformation_mode', 'half_pixel')];
   const kernel = KERNELS[mode];
-  const isPlain = [numberIn(call, 'antialias', 0), numberIn(call, 'exclude_outside', 0)].every((flag) => flag === 0);
+  const isPlain =
+    [numberIn(call, 'antialias', 0), numberIn(call, 'exclude_outside', 0)].every((flag) => flag === 0) &&
+    textIn(call, 'keep_aspect_ratio_policy', 'stretch') === 'stretch' &&
+    numbersIn(call, 'axes') === undefined;
   const to = inputs[3] === undefined ? undefined : numbersOf(inputs[3], 'sizes');
   if (!kernel || !isPlain || x.rank !== 4 || !to || !['half_pixel', 'pytorch_half_pixel'].includes(centre)) {
     throw new UnsupportedError(

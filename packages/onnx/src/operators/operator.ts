@@ -13,6 +13,8 @@ export interface Call {
   readonly opset: number;
   /** The number of outputs that the node names. */
   readonly outputs: number;
+  /** The most tokens of a text. */
+  readonly maxTokens: number;
   /** Reaches the model's modules. */
   readonly scope: Scope;
 }
@@ -45,6 +47,18 @@ export function only(known: Readonly<Record<string, number>>, operator: Operator
     if (!odd) return operator(inputs, call);
     throw new UnsupportedError(`${odd[0]} is ${numberIn(call, odd[0], odd[1])}; only ${odd[1]} is known`);
   });
+}
+
+/**
+ * A step is traced at a few sizes and then serves all: which of a size and a bound is less may not depend on the text.
+ * @throws UnsupportedError when the size is less, but that of a longer text may not be.
+ */
+export function assertBound(size: number, bound: number, { maxTokens }: Call): void {
+  const most = Math.abs(bound);
+  if (size >= most || most >= maxTokens) return;
+  throw new UnsupportedError(
+    `the bound ${bound} cuts some texts of up to ${maxTokens} tokens only: set maxTokens to at most ${most}`,
+  );
 }
 
 /** Returns an attribute that is a number. */

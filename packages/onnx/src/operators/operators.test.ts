@@ -8,7 +8,7 @@ import { modelProto } from '../../test/model-proto.js';
 import { Message, written, type Fields } from '../format/message.js';
 import { readModel } from '../format/model.js';
 import { TYPES, type ElementType } from '../format/tensor.js';
-import { dtypeOf, isHost, tensorOf, type HostArray, type Value } from '../values.js';
+import { dtypeOf, hostInts, isHost, tensorOf, type HostArray, type Value } from '../values.js';
 import { operators } from './index.js';
 
 beforeAll(async () => {
@@ -18,7 +18,7 @@ beforeAll(async () => {
 
 /** An input: its type, shape and numbers. Shapes, axes and bounds are `known` while tracing. */
 interface Given {
-  readonly type: 'float32' | 'int64' | 'bool';
+  readonly type: 'float32' | 'int32' | 'int64' | 'bool';
   readonly shape: readonly number[];
   readonly data: readonly number[];
   readonly known?: boolean;
@@ -63,6 +63,8 @@ const cases: readonly Case[] = [
   ['Mod', [integers(-20, 20, 4, 6), integers(1, 6, 6)], { fmod: 1 }],
   ...[2, 3, 0.5].map((exponent): Case => ['Pow', [positive(2, 3), one(exponent, 'float32')]]),
   ['Pow', [positive(2, 3), floats(2, 3)]],
+  ['Pow', [known(8, 6, 6, 6), { type: 'float32', shape: [4], data: [0.5, 2, 1.5, 3] }]],
+  ['Pow', [known(1, 2, 4), one(-1)]],
   ['Clip', [floats(2, 3), one(-1, 'float32'), one(1, 'float32')]],
   ['Clip', [floats(2, 3), none, one(1, 'float32')]],
   ...['Equal', 'Greater', 'GreaterOrEqual', 'Less', 'LessOrEqual'].map((op): Case => [
@@ -125,6 +127,7 @@ const cases: readonly Case[] = [
     [op, [floats(2, 3, 4)]],
   ]),
   ['ReduceMean', [floats(2, 3, 4)], { axes: [-1] }, { opset: 13 }],
+  ...['ReduceMean', 'ReduceL2'].map((op): Case => [op, [{ type: 'int32', shape: [3], data: [-9, -7, -1] }]]),
   ...['ReduceSum', 'ReduceL1', 'ReduceL2', 'ReduceSumSquare'].map((op): Case => [
     op,
     [floats(2, 3), none],
@@ -268,6 +271,7 @@ async function inRuntime(bytes: Uint8Array, inputs: Case[1]): Promise<ort.Tensor
 
 function tensorFor({ type, shape, data }: Given): ort.Tensor {
   if (type === 'float32') return new ort.Tensor(type, Float32Array.from(data), shape);
+  if (type === 'int32') return new ort.Tensor(type, Int32Array.from(data), shape);
   if (type === 'int64') return new ort.Tensor(type, BigInt64Array.from(data, BigInt), shape);
   return new ort.Tensor(type, Uint8Array.from(data), shape);
 }
@@ -286,7 +290,7 @@ function ours(bytes: Uint8Array, inputs: Case[1], onHost: boolean): readonly Val
   const given = inputs.map((each) => each && (onHost || each.known ? hostOf(each) : tensorOf(hostOf(each))));
   const { attributes = {}, outputs = [], op = '' } = node ?? {};
   const operator = operators[op] ?? expect.fail(op);
-  const made = operator(given, { attributes, opset, outputs: outputs.length, scope: {} as Scope });
+  const made = operator(given, { attributes, opset, outputs: outputs.length, maxTokens: 8, scope: {} as Scope });
   return Array.isArray(made) ? (made as readonly Value[]) : [made as Value];
 }
 
@@ -311,6 +315,7 @@ describe('an operator has the outputs of ONNX Runtime', () => {
 
 const KINDS: Readonly<Record<string, HostArray['kind']>> = {
   float32: 'float',
+  int32: 'int',
   int64: 'int',
   uint8: 'int',
   int8: 'int',
@@ -333,6 +338,22 @@ it.each<[string, string]>([
   const bytes = modelOf([op, [floats(2, 3)], { [option]: other }]);
   expect(() => ours(bytes, [floats(2, 3)], false)).toThrow(`${option} is ${other}; only ${1 - other} is known`);
 });
+
+it('refuses a minimum that is the size in some texts only', () => {
+  const call = { attributes: {}, opset: 20, outputs: 1, maxTokens: 8, scope: {} as Scope };
+  expect(() => operators['Min']?.([hostInts([4], true), hostInts([6], false)], call)).toThrow(
+    /set maxTokens to at most 6/,
+  );
+});
+
+it.each<Attributes>([{ keep_aspect_ratio_policy: 'not_larger' }, { axes: [0, 1, 2, 3] }])(
+  'refuses a Resize with %o',
+  (odd) => {
+    const inputs = [floats(1, 1, 4, 4), none, none, known(1, 1, 6, 8)];
+    const bytes = modelOf(['Resize', inputs, { mode: 'linear', ...odd }]);
+    expect(() => ours(bytes, inputs, false)).toThrow(/a Resize with/);
+  },
+);
 
 it('refuses a product that reads a diagonal', () => {
   const bytes = modelOf(['Einsum', [floats(2, 3), floats(3, 3)], { equation: 'ij,jj->i' }]);

@@ -3,6 +3,7 @@ import { rmsNorm, layerNorm } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { axisOf, isHost, numbersOf, tensorOf } from '../values.js';
+import { divided } from './elementwise.js';
 import {
   input,
   made,
@@ -19,13 +20,13 @@ import {
 /** Operators that reduce axes, or normalise along them. */
 export const reductions: OperatorTable = {
   ReduceSum: reduce(tf.sum, (numbers) => numbers.reduce((sum, x) => sum + x, 0)),
-  ReduceMean: reduce(tf.mean),
+  ReduceMean: reduce(mean),
   ReduceMax: reduce(tf.max, (numbers) => Math.max(...numbers)),
   ReduceMin: reduce(tf.min, (numbers) => Math.min(...numbers)),
   ReduceProd: reduce(tf.prod, (numbers) => numbers.reduce((product, x) => product * x, 1)),
   ReduceSumSquare: reduce((x, axes, keep) => tf.sum(tf.square(x), axes, keep)),
   ReduceL1: reduce((x, axes, keep) => tf.sum(tf.abs(x), axes, keep)),
-  ReduceL2: reduce((x, axes, keep) => tf.sqrt(tf.sum(tf.square(x), axes, keep))),
+  ReduceL2: reduce((x, axes, keep) => rooted(tf.sum(tf.square(x), axes, keep))),
   ArgMax: only({ select_last_index: 0 }, arg(tf.argMax)),
   ArgMin: only({ select_last_index: 0 }, arg(tf.argMin)),
   CumSum: cumSum,
@@ -57,6 +58,18 @@ function reduce(compute: Reduction, onHost?: (numbers: readonly number[]) => num
     }
     return compute(tensorOf(x), axes, keep);
   };
+}
+
+/** The mean; of integers it is rounded towards zero. */
+function mean(x: Tensor, axes: number[], keep: boolean): Tensor {
+  if (x.dtype !== 'int32') return tf.mean(x, axes, keep);
+  const count = sizeOf(axes.map((axis) => x.shape[axis] as number));
+  return divided([tf.sum(x, axes, keep), tf.scalar(count, 'int32')]) as Tensor;
+}
+
+/** The square root; of an integer it is rounded towards zero. */
+function rooted(x: Tensor): Tensor {
+  return x.dtype === 'int32' ? tf.cast(tf.sqrt(tf.cast(x, 'float32')), 'int32') : tf.sqrt(x);
 }
 
 function arg(compute: (x: Tensor, axis: number) => Tensor): Operator {

@@ -12,6 +12,7 @@ import {
   hostInts,
   isHost,
   kindOf,
+  MAX_ON_HOST,
   numbersOf,
   picked,
   tensorOf,
@@ -19,6 +20,7 @@ import {
   type Value,
 } from '../values.js';
 import {
+  assertBound,
   hosts,
   input,
   made,
@@ -143,6 +145,7 @@ function concat(inputs: Inputs, call: Call): Value {
   const axis = axisOf(numberIn(call, 'axis', 0), first.shape.length);
   const all = hosts(parts);
   if (all && first.shape.length === 1) {
+    checkedShape([all.reduce((sum, { data }) => sum + data.length, 0)], MAX_ON_HOST);
     const [data, varies] = [all.flatMap((part) => part.data), all.some((part) => part.varies)];
     return { ...hostInts(data, varies), kind: kindOf(first) };
   }
@@ -168,17 +171,19 @@ interface Part {
   readonly step: number;
 }
 
-function slice(inputs: Inputs): Value {
+function slice(inputs: Inputs, call: Call): Value {
   const x = input(inputs, 0);
   const [starts, ends, axes, steps] = [1, 2, 3, 4].map((index) =>
     inputs[index] === undefined ? undefined : numbersOf(inputs[index], 'a bound of a slice'),
   );
+  const isFixed = inputs.slice(1).every((value) => value === undefined || (isHost(value) && !value.varies));
   const parts: Part[] = x.shape.map((dim) => ({ start: 0, count: dim, step: 1 }));
   (starts ?? []).forEach((start, index) => {
     const axis = axisOf(axes?.[index] ?? index, x.shape.length);
-    parts[axis] = partOf(x.shape[axis] as number, start, ends?.[index] ?? 0, steps?.[index] ?? 1);
+    const [dim, end] = [x.shape[axis] as number, ends?.[index] ?? 0];
+    if (isFixed && !isHost(x)) for (const bound of [start, end]) assertBound(dim, bound, call);
+    parts[axis] = partOf(dim, start, end, steps?.[index] ?? 1);
   });
-  const isFixed = inputs.slice(1).every((value) => value === undefined || (isHost(value) && !value.varies));
   if (!isFixed) assertWithin(x, starts ?? [], ends ?? [], axes);
   if (!isHost(x) || !isFixed) return cut(tensorOf(x), parts);
   return picked(

@@ -134,6 +134,18 @@ const OF_SIZES: ReadonlySet<string> = new Set([
 
 /** Whether a value is one number: a constant, or computed from sizes alone. */
 function isNumber(graph: Graph, name: string, steps: number): boolean {
+  const key = `${steps} ${name}`;
+  const answers = known.get(graph) ?? new Map<string, boolean>();
+  known.set(graph, answers);
+  const answer = answers.get(key) ?? isComputed(graph, name, steps);
+  answers.set(key, answer);
+  return answer;
+}
+
+/** The answers so far, by steps and name: a value may be reached on very many paths. */
+const known = new WeakMap<Graph, Map<string, boolean>>();
+
+function isComputed(graph: Graph, name: string, steps: number): boolean {
   if (graph.number(name) !== undefined) return true;
   const node = graph.producer(graph.source(name));
   if (!node || steps > MOST_STEPS || !OF_SIZES.has(node.op)) return false;

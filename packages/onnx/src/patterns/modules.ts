@@ -58,7 +58,7 @@ class Finder {
       const original = this.graph.original(product?.outputs[0] ?? '');
       const weight = original?.inputs[1] ?? '';
       const matrix = this.#matrix(weight);
-      if (!product || original?.op !== 'MatMul' || !matrix || !this.graph.hasOneUse(product.outputs[0] ?? '')) continue;
+      if (!product || original?.op !== 'MatMul' || !matrix || !this.graph.hasOneUse(name)) continue;
       if (this.#vector(bias)?.shape[0] !== matrix.constant.shape[matrix.isTransposed ? 0 : 1]) continue;
       this.modules.delete(product.attributes['path'] as string);
       this.#linear(original, output, { x: product.inputs[0] ?? '', weight, bias, ...matrix });

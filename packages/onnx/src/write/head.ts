@@ -29,7 +29,9 @@ export function headNodes({ output, axes, pooling, task }: GraphSource, model: M
   const kept = new Set([output, ...needed.filter((name) => name !== '')]);
   const free = (name: string): string => (kept.has(name) ? free(`${name}'`) : name);
   const renamed = new Map([[LOGITS, free(LOGITS)]]);
-  const x = renamed.get(output) ?? output;
+  const isFloat32 = file.outputs.find(({ name }) => name === output)?.type === 'float32';
+  const source = renamed.get(output) ?? output;
+  const x = isFloat32 ? source : free('/pooling/float32');
   const isPooled = task === 'sequence-classification' && axes !== 2;
   const pooled = isPooled ? (POOLED[String(pooling)] ?? refused(pooling))(x, readsImages(model)) : [];
   const [matrix, vector, product] = [
@@ -42,6 +44,7 @@ export function headNodes({ output, axes, pooling, task }: GraphSource, model: M
     field === INPUT && file.inputs.some(({ name }) => name === MASK);
   return {
     fields: [
+      ...(isFloat32 ? [] : [node('Cast', [source], x, { to: 1 })]),
       ...pooled.filter((field) => !isDeclared(field)),
       node('MatMul', [isPooled ? FEATURES : x, matrix], product, {}, `/${HEAD}/MatMul`),
       node('Add', [product, vector], LOGITS, {}, `/${HEAD}/Add`),

@@ -1,7 +1,15 @@
 import { diskStorage, type Model, type Storage } from '@peftjs/core';
 import { ConfigError, UnsupportedError, type HostTensor } from '@peftjs/core/method';
 import { saveOnnx } from '@peftjs/models';
-import { aModel, assertArgument, assertFullPrecision, assertKnownOptions, aStorage, aText } from '@peftjs/core/model';
+import {
+  aModel,
+  assertArgument,
+  assertFullPrecision,
+  assertKnownOptions,
+  aStorage,
+  aText,
+  writeFolders,
+} from '@peftjs/core/model';
 import { openModel, type OpenedModel } from '../format/files.js';
 import { fieldsIn, Message, textIn, written, type Field, type Fields } from '../format/message.js';
 import { decoded, type Constant } from '../format/tensor.js';
@@ -47,7 +55,8 @@ export async function saveOnnxGraph(model: Model, path: string, options: SaveGra
   assertArgument('path', path, aText);
   assertKnownOptions('saveOnnxGraph', options, ['storage']);
   if (options.storage) assertArgument('storage', options.storage, aStorage);
-  const [, folder = '', name] = /^(.*[\\/])?([^\\/]*\.onnx)$/.exec(path) ?? [];
+  const to = options.storage ? path : path.replaceAll('\\', '/');
+  const [, folder = '', name] = /^(.*[\\/])?([^\\/]*\.onnx)$/.exec(to) ?? [];
   const { files, changed, rounding } = await graphNamed(name, model);
   const { storage = diskStorage() } = options;
   if (name === undefined) {
@@ -55,7 +64,11 @@ export async function saveOnnxGraph(model: Model, path: string, options: SaveGra
     const source = { source: graph.folder.path || '.', sourceStorage: graph.folder.storage };
     await saveOnnx(model, files, path, { storage, ...source, maxTokens, formats: [graphFormat(graph.file)] });
   } else {
-    for (const [file, bytes] of files) await storage.write(`${folder}${file}`, bytes);
+    const all = Array.from(files, ([file, bytes]) => ({ path: `${folder}${file}`, bytes }));
+    // the disk replaces no hidden files of a folder, and knows no other separator than '/'
+    const isMoved = !folder.includes('\\') && !name.startsWith('.');
+    if (!isMoved) for (const one of all) await storage.write(one.path, one.bytes);
+    else await writeFolders(storage, [{ config: all.at(-1) as (typeof all)[0], others: all.slice(0, -1) }]);
   }
   return { changed, rounding };
 }
@@ -146,15 +159,36 @@ function changesOf(model: Model, { model: file }: OpenedModel): Changes {
       throw new UnsupportedError(`the weight of '${key}' is no initializer of the graph`, key);
     const change = changeOf(constant, isTransposed ? transposed(now) : now);
     const known = changes.get(constant.name);
-    if (known && !isEqual(known.bytes, change.bytes)) {
-      throw new UnsupportedError(
-        `modules that share the tensor '${constant.name}' were changed differently: export the model with a tensor for each, or adapt none of them`,
-        key,
-      );
-    }
+    if (known && !isEqual(known.bytes, change.bytes)) throw sharedDifferently(constant.name, key);
     changes.set(constant.name, change);
   }
+  assertOwnBytes(changes, initial);
   return changes;
+}
+
+/** @throws UnsupportedError when another tensor in the bytes of a changed one would change with it. */
+function assertOwnBytes(changes: Changes, initial: ReadonlySet<Constant>): void {
+  for (const change of changes.values()) {
+    const { name, place } = change.constant;
+    if (!place || !staysBeside(change)) continue;
+    const [start, end] = [place.bytes.byteOffset, place.bytes.byteOffset + place.bytes.byteLength];
+    const isIn = ({ place: at }: Constant): boolean =>
+      at !== undefined &&
+      at.file === place.file &&
+      at.bytes.byteOffset < end &&
+      start < at.bytes.byteOffset + at.bytes.byteLength;
+    for (const other of initial) {
+      if (!isIn(other) || isEqual(changes.get(other.name)?.bytes ?? new Uint8Array(), change.bytes)) continue;
+      throw sharedDifferently(other.name, name);
+    }
+  }
+}
+
+function sharedDifferently(tensor: string, key: string): UnsupportedError {
+  return new UnsupportedError(
+    `modules that share the tensor '${tensor}' were changed differently: export the model with a tensor for each, or adapt none of them`,
+    key,
+  );
 }
 
 function changeOf(constant: Constant, { data, shape }: HostTensor): Change {
@@ -196,7 +230,7 @@ function relabelled(
   const width = port?.shape?.at(-1);
   if (newHead || labels === undefined || width === undefined || width === labels || !port?.shape) return undefined;
   const shape = [...port.shape.slice(0, -1).map((dim, axis) => dim ?? AXES[axis] ?? ''), labels];
-  return { fields: [[OUTPUT, portProto(output, shape)]] };
+  return { fields: [[OUTPUT, portProto(output, shape, port.type)]] };
 }
 
 const AXES = ['batch', 'tokens'];

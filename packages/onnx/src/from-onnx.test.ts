@@ -1,0 +1,80 @@
+import { memoryStorage } from '@peftjs/core';
+import * as tf from '@tensorflow/tfjs-core';
+import { beforeAll, expect, it } from 'vitest';
+import { modelProto } from '../test/model-proto.js';
+import { written, type Fields } from './format/message.js';
+import { fromOnnx, type OnnxModel, type OnnxOptions } from './index.js';
+import { floatsProto, intsProto, nodeProto, portProto } from './write/protos.js';
+
+beforeAll(async () => {
+  tf.env().set('PROD', true); // keeps the banner of the cpu backend out of the test's output
+  await tf.setBackend('cpu');
+});
+
+const ids = portProto('input_ids', ['batch', 'tokens'], 'int64');
+const words = floatsProto('words.weight', [4, 2], new Float32Array(8));
+const read = nodeProto('Gather', ['words.weight', 'input_ids'], 'x');
+
+/** A model of these nodes and tensors, whose output is y. */
+function loaded(
+  nodes: readonly Uint8Array[],
+  tensors: readonly Uint8Array[],
+  options?: OnnxOptions,
+): Promise<OnnxModel> {
+  const own = [
+    ...[read, ...nodes].map((node) => [1, node] as const),
+    ...[words, ...tensors].map((one) => [5, one] as const),
+  ];
+  const out = portProto('y', ['batch', 'tokens', 2]);
+  const files = new Map([['model.onnx', modelProto([...own, [11, ids], [12, out]], 17)]]);
+  return fromOnnx('model.onnx', { storage: memoryStorage(files), task: 'feature-extraction', ...options });
+}
+
+it('a slice that cuts some texts only is refused', async () => {
+  const tensors = [intsProto('from', [0]), intsProto('to', [6]), intsProto('axis', [1])];
+  const { forward } = await loaded([nodeProto('Slice', ['x', 'from', 'to', 'axis'], 'y')], tensors, { maxTokens: 8 });
+  const scope = { embedding: () => tf.zeros([1, 4, 2]) } as unknown as Parameters<typeof forward>[0];
+  expect(() => forward(scope, { inputIds: tf.zeros([1, 4], 'int32') })).toThrow(/set maxTokens to at most 6/);
+});
+
+const filled = (value: number): Uint8Array => {
+  const tensor: Fields = [
+    [1, 1],
+    [2, 1],
+    [4, new Uint8Array(Float32Array.of(value).buffer)],
+  ];
+  const attribute: Fields = [
+    [1, 'value'],
+    [5, tensor],
+    [20, 4],
+  ];
+  return written([
+    [1, 'by'],
+    [2, 'z'],
+    [4, 'ConstantOfShape'],
+    [5, attribute],
+  ]);
+};
+it.each<[string, (value: number) => Promise<OnnxModel>]>([
+  ['a scale', (value) => loaded([nodeProto('Mul', ['x', 'by'], 'y')], [floatsProto('by', [], Float32Array.of(value))])],
+  ['an index', (value) => loaded([nodeProto('Gather', ['x', 'by'], 'y', { axis: 2 })], [intsProto('by', [value])])],
+  ['a filler', (value) => loaded([filled(value), nodeProto('Mul', ['x', 'z'], 'y')], [intsProto('by', [1])])],
+])('graphs that differ in %s have different fingerprints', async (_, make) => {
+  const [one, other] = await Promise.all([make(0), make(1)]);
+  expect(one.fingerprint).not.toBe(other.fingerprint);
+});
+
+it('a product that is read again behind an Identity keeps its bias apart', async () => {
+  const nodes = [
+    nodeProto('MatMul', ['x', 'dense.weight'], 'p'),
+    nodeProto('Identity', ['p'], 'i'),
+    nodeProto('Add', ['i', 'dense.bias'], 'a'),
+    nodeProto('Mul', ['a', 'i'], 'y'),
+  ];
+  const tensors = [
+    floatsProto('dense.weight', [2, 2], new Float32Array(4)),
+    floatsProto('dense.bias', [2], new Float32Array(2)),
+  ];
+  const { sites } = await loaded(nodes, tensors);
+  expect(sites.find(({ path }) => path === 'dense')).toMatchObject({ hasBias: false });
+});
