@@ -36,6 +36,7 @@ export const server = createServer((request, response) => {
     })
     .catch((error: unknown) => {
       const isTheirs = error instanceof PeftError || error instanceof SyntaxError; // the message says what is wrong
+      if (!isTheirs) console.error(error);
       reply(isTheirs ? 400 : 500, { error: isTheirs ? error.message : 'The server failed.' });
     });
 });

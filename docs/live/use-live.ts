@@ -26,7 +26,7 @@ export function useLive(): Live {
   const fail = (reason: string): void => {
     worker?.terminate();
     worker = undefined;
-    receive({ kind: 'failed', reason });
+    session.value = after(started(session.value), { kind: 'failed', reason }); // its adapter is gone
   };
   const open = (): Worker => {
     const opened = new Worker(new URL('./worker/worker.ts', import.meta.url), { type: 'module', name: 'peftjs' });

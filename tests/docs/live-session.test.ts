@@ -95,7 +95,7 @@ describe('a session', () => {
 
 describe('the status line', () => {
   it.each<[string, LiveSession]>([
-    ['Training first downloads about 43 MB from this site: the model and ONNX Runtime.', untrained],
+    ['Training first downloads about 43 MB from this site (55 MB with WebGPU): the model and ONNX Runtime.', untrained],
     ['Loading: 25 %', afterMessages({ kind: 'loading', loadedBytes: 1, totalBytes: 4 })],
     ['Training a head on the frozen encoder first: 50 %', afterMessages({ kind: 'preparing', step: 2, totalSteps: 4 })],
     [

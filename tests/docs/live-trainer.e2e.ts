@@ -152,6 +152,15 @@ describe('the trainer of the live page', () => {
     expect(trainer.all('failed')[0]?.reason).toContain(reason);
   });
 
+  it('stops while the model is loading', async () => {
+    const never = (_: readonly string[], signal: AbortSignal): Promise<never> =>
+      new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)));
+    const trainer = trainerWith({ ...here, loadModel: never });
+    trainer.on('device', () => void trainer.handle({ kind: 'stop' }));
+    await trainer.handle({ kind: 'train', ...request });
+    expect(trainer.all('ended')).toEqual([{ kind: 'ended', how: 'stopped' }]);
+  });
+
   it('says why it cannot predict', async () => {
     const trainer = trainerWith();
     await trainer.handle({ kind: 'predict', text: 'the soup' });

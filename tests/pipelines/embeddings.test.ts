@@ -100,6 +100,15 @@ describe('embeddings', () => {
     expect([none.dims, none.data.length, none.tolist()]).toEqual([[0, 0], 0, []]);
   });
 
+  it('are pooled under the names of transformers.js', async () => {
+    for (const [theirs, pooling] of [
+      ['first_token', 'cls'],
+      ['last_token', 'lasttoken'],
+    ] as const) {
+      expect((await plain('no', { pooling: theirs as never })).data).toEqual((await plain('no', { pooling })).data);
+    }
+  });
+
   it('are rejected for inputs that are not texts, and for unknown options', async () => {
     await expect(plain(5 as never)).rejects.toThrow('feature-extraction: expected a text');
     await expect(plain('no', { pooling: 'median' as never })).rejects.toThrow(

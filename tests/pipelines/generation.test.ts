@@ -49,6 +49,22 @@ describe('texts', () => {
     expect(await write('Shall', drawn)).toEqual(await write('Shall', drawn));
   });
 
+  it('draw texts of their own for equal prompts, and name the prompt of each token', async () => {
+    const prompts: number[] = [];
+    const drawn = { doSample: true, seed: 3, maxNewTokens: 8 };
+    const found = await write(['Shall', 'Shall'], { ...drawn, onToken: ({ prompt }) => void prompts.push(prompt) });
+    expect(found[0]).toEqual(await write('Shall', drawn));
+    expect(found[1]).not.toEqual(found[0]);
+    expect(new Set(prompts)).toEqual(new Set([0, 1]));
+  });
+
+  it('are as long without a length as with an undefined one', async () => {
+    const endless = { eosTokenId: [] };
+    expect(await write('Shall', { ...endless, maxNewTokens: undefined } as never)).toEqual(
+      await write('Shall', endless),
+    );
+  });
+
   it('are generated with the adapter of a call', async () => {
     const peft = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 1, adapterName: 'one' });
     addAdapter(peft, lora({ r: 2, initLoraWeights: false }), { seed: 2, adapterName: 'two' });

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { memoryStorage, predict } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { fromOnnx } from '@peftjs/onnx';
@@ -44,6 +44,7 @@ describe('image-classification', () => {
     );
     both.flat().forEach(({ score }, at) => expect(score).toBeCloseTo(expected.flat()[at]?.score ?? NaN, 5));
     expect((await classify(ONE)).map(({ label }) => label)).toEqual(both[0]?.map(({ label }) => label));
+    expect(await classify(pathToFileURL(ONE))).toEqual(await classify(ONE));
     expect(await classify(ONE, { topK: 1 })).toHaveLength(1);
     expect(await classify([ONE], { topK: 1 })).toEqual([await classify(ONE, { topK: 1 })]);
   });

@@ -16,7 +16,7 @@ export interface Device extends DeviceReport {
 /** What the trainer needs from its environment: a browser's worker, or a test. */
 export interface Surroundings {
   openDevice(): Promise<Device>;
-  loadModel(labels: readonly string[]): Promise<PretrainedModel>;
+  loadModel(labels: readonly string[], signal: AbortSignal): Promise<PretrainedModel>;
 }
 
 /** The models of the current run: the frozen encoder with a head, and the adapted model. */
@@ -60,8 +60,9 @@ export function liveTrainer(
     const data = await readSentences(request.sentences);
     signal.throwIfAborted();
     const { executor, ...report } = await openDevice();
+    signal.throwIfAborted();
     tell({ kind: 'device', device: report });
-    const model = await surroundings.loadModel(data.train.classes);
+    const model = await surroundings.loadModel(data.train.classes, signal);
     const lesson = prepareLesson(data, model, request.seed);
     trained = { lesson };
     const { epochs, seed } = request;

@@ -7,22 +7,23 @@ import type { FileSizes } from '../lesson-files.js';
  * missing files would log errors in the browser's console.
  * @param root address of the folder, with a slash at its end
  * @param sizes bytes of every file in it, by path
+ * @param signal ends downloads
  */
-export function siteFiles(root: URL, sizes: FileSizes): Storage {
+export function siteFiles(root: URL, sizes: FileSizes, signal: AbortSignal): Storage {
   return {
     exists: (path) => Promise.resolve(path in sizes),
     async read(path) {
       if (!(path in sizes)) throw new CheckpointError(`this site has no ${path}: reload the page`, path);
-      return fetchBytes(new URL(path, root));
+      return fetchBytes(new URL(path, root), signal);
     },
     write: (path) => Promise.reject(new CheckpointError(`cannot write ${path}: this site is read-only`, path)),
   };
 }
 
 /** Downloads a file of the site. @throws CheckpointError if that fails */
-export async function fetchBytes(url: URL): Promise<Uint8Array> {
+export async function fetchBytes(url: URL, signal: AbortSignal): Promise<Uint8Array> {
   try {
-    const response = await fetch(url);
+    const response = await fetch(url, { signal });
     if (!response.ok) throw new CheckpointError(`HTTP ${response.status}`, url.href);
     return new Uint8Array(await response.arrayBuffer());
   } catch (cause) {

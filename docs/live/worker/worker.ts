@@ -15,12 +15,14 @@ function tell(message: FromWorker): void {
 /** The most recently loaded model. */
 let newest: PretrainedModel | undefined;
 
-async function loadModel(labels: readonly string[]): Promise<PretrainedModel> {
+async function loadModel(labels: readonly string[], signal: AbortSignal): Promise<PretrainedModel> {
   if (newest?.labels?.join('\n') === labels.join('\n')) return newest;
-  const sizes = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL(LESSON.sizes, root)))) as FileSizes;
+  const sizes = JSON.parse(
+    new TextDecoder().decode(await fetchBytes(new URL(LESSON.sizes, root), signal)),
+  ) as FileSizes;
   const model = await fromPretrained(MODEL, {
     labels,
-    storage: siteFiles(new URL(LESSON.models, root), sizes),
+    storage: siteFiles(new URL(LESSON.models, root), sizes, signal),
     onProgress: ({ loadedBytes, totalBytes }) => tell({ kind: 'loading', loadedBytes, totalBytes }),
   });
   newest = model;

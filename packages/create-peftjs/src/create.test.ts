@@ -11,7 +11,8 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-const PROGRAM = ['.gitignore', 'README.md', 'data.tsv', 'package.json', 'predict.js', 'serve.js', 'train.js'];
+const PROGRAM = ['.gitignore', 'README.md', 'data.tsv', 'package.json', 'predict.js', 'train.js'];
+const SERVER = [...PROGRAM, 'serve.js'];
 const PAGE = [
   '.gitignore',
   'README.md',
@@ -22,10 +23,10 @@ const PAGE = [
   'page/worker.js',
 ];
 const FILES: Readonly<Record<StarterName, readonly string[]>> = {
-  node: PROGRAM,
-  bun: PROGRAM,
-  deno: PROGRAM,
-  docker: [...PROGRAM, '.dockerignore', 'Dockerfile'],
+  node: SERVER,
+  bun: SERVER,
+  deno: SERVER,
+  docker: [...SERVER, '.dockerignore', 'Dockerfile'],
   vite: [...PAGE, 'index.html', 'page/main.js', 'vite.config.js'],
   next: [
     ...new Set([...PROGRAM, ...PAGE, 'next.config.mjs']),
@@ -118,7 +119,7 @@ describe('the command', () => {
 
   it('writes a starter, and says what to do next', async () => {
     expect(await said(join(folder, 'app'), '--template', 'next')).toMatch(
-      /^0 .*app has 16 files\. Next:\n\n {2}cd .*\n {2}npm install\n {2}npm run train\n {2}npm run dev\n$/,
+      /^0 .*app has 15 files\. Next:\n\n {2}cd .*\n {2}npm install\n {2}npm run train\n {2}npm run dev\n$/,
     );
   });
 

@@ -38,7 +38,7 @@ describe('serve.js', () => {
       listeners.set(signal, listener);
       return process;
     });
-    await template('program/serve.js');
+    await template('node/serve.js');
     once.mockRestore();
     await vi.waitFor(() => expect(address).not.toBe(''));
     log.mockRestore();

@@ -43,8 +43,21 @@ export interface FeatureExtractor {
 
 const MODES = ['none', 'mean', 'cls', 'max', 'mean_sqrt_len_tokens', 'weightedmean', 'lasttoken'] as const;
 
+/** The names of transformers.js for some of them. */
+const ALIASES: ReadonlyMap<unknown, unknown> = new Map([
+  ['first_token', 'cls'],
+  ['last_token', 'lasttoken'],
+  ['eos', 'lasttoken'],
+]);
+
 const settings = {
-  pooling: v.optional(v.picklist(MODES)),
+  pooling: v.optional(
+    v.pipe(
+      v.unknown(),
+      v.transform((mode) => ALIASES.get(mode) ?? mode),
+      v.picklist(MODES),
+    ),
+  ),
   normalize: v.optional(v.boolean()),
   prompt: v.optional(v.string()),
   promptName: v.optional(v.string()),

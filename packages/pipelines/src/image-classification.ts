@@ -1,7 +1,7 @@
 import type { ClassifyOptions, LabelScore } from './text-classification.js';
 
 /** An image: the path or the URL of a PNG or JPEG file, or its bytes. */
-export type ImageInput = string | Uint8Array | Blob;
+export type ImageInput = string | URL | Uint8Array | Blob;
 
 /** Classifies images. */
 export interface ImageClassifier {

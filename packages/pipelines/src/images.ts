@@ -1,5 +1,6 @@
 import { diskStorage, type InputBatch, type Model } from '@peftjs/core';
 import { ConfigError, DataError, describe } from '@peftjs/core/method';
+import { nodeModule } from '@peftjs/core/model';
 import { activeParts } from '@peftjs/core/runtime';
 import { isNode, type Encoding, type PretrainedModel } from '@peftjs/models';
 import { decodeImage, imageBatches, imageProcessor } from '@peftjs/tasks/images';
@@ -44,15 +45,23 @@ export function imageParts(task: string, loadedModel: LoadedModel, batchSize: nu
   };
 }
 
+/** The path of a file on the disk, which may be given as a URL. */
+function pathOf(image: string): string {
+  if (!/^file:/i.test(image)) return image;
+  const { fileURLToPath } = nodeModule('node:url') as typeof import('node:url');
+  return fileURLToPath(image);
+}
+
 /** Reads the bytes of a file. @throws DataError when there is none, ConfigError for another value. */
 async function bytesOf(image: ImageInput, name: string): Promise<Uint8Array> {
   if (image instanceof Uint8Array) return image;
   if (image instanceof Blob) return new Uint8Array(await image.arrayBuffer());
+  if (image instanceof URL) return bytesOf(image.href, name);
   if (typeof image !== 'string' || image === '') {
     throw new ConfigError(`${name}: expected a path, a URL, or the bytes of a file, got ${describe(image)}`, 'images');
   }
   try {
-    if (isNode() && !/^(https?|data|blob):/.test(image)) return await diskStorage().read(image);
+    if (isNode() && !/^(https?|data|blob):/i.test(image)) return await diskStorage().read(pathOf(image));
     const response = await fetch(image);
     if (response.ok) return new Uint8Array(await response.arrayBuffer());
     throw new DataError(`the server answers ${response.status}`, name);

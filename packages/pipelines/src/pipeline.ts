@@ -91,6 +91,12 @@ const KINDS: Readonly<Record<keyof Pipelines, Kind>> = {
   },
 };
 
+/** Other names that transformers.js has for tasks. */
+const TASK_ALIASES: ReadonlyMap<string, keyof Pipelines> = new Map([
+  ['ner', 'token-classification'],
+  ['sentiment-analysis', 'text-classification'],
+]);
+
 const loadingOptions = pretrainedOptionNames.filter((name) => name !== 'task' && name !== 'numLabels');
 
 const settings = {
@@ -126,10 +132,11 @@ const settings = {
  * await classify.dispose();
  */
 export async function pipeline<T extends keyof Pipelines>(
-  task: T,
+  name: T,
   source: PipelineSource,
   options: PipelineOptions,
 ): Promise<Pipelines[T]> {
+  const task = TASK_ALIASES.get(name) ?? name;
   if (!Object.hasOwn(KINDS, task)) {
     const known = Object.keys(KINDS);
     throw new ConfigError(

@@ -1,10 +1,11 @@
-import { ConfigError, DataError, describe, mapValues } from '@peftjs/core/method';
+import { ConfigError, DataError, describe, integerFrom, mapValues } from '@peftjs/core/method';
 import { anything } from '@peftjs/core/model';
 import {
   chatEntries,
   openGenerator,
   type ChatMessage,
   type GenerateChatOptions,
+  type GeneratedToken,
   type TextGenerator,
 } from '@peftjs/models';
 import * as v from 'valibot';
@@ -45,11 +46,16 @@ export interface TextGenerationPipeline {
   dispose(): Promise<void>;
 }
 
-/** Its own options, and those of `generateChat`, which checks them. */
-const settings = { ...mapValues(chatEntries, () => anything), returnFullText: v.optional(v.boolean(), true) };
-
 /** The default of transformers.js. */
 const MAX_NEW_TOKENS = 256;
+
+/** Its own options, and those of `generateChat`, which checks the rest. */
+const settings = {
+  ...mapValues(chatEntries, () => anything),
+  seed: chatEntries.seed,
+  maxNewTokens: v.optional(integerFrom(1), MAX_NEW_TOKENS),
+  returnFullText: v.optional(v.boolean(), true),
+};
 
 type Prompt = string | readonly ChatMessage[];
 
@@ -58,14 +64,15 @@ export async function write(inference: Inference, input: unknown, options: unkno
   const { adapter, returnFullText: isFull, ...given } = callOptions(inference.task, settings, options);
   const { prompts, isOne } = promptsIn(input);
   const choice = chosenAdapters(inference, adapter, prompts.length);
-  const writing = { maxNewTokens: MAX_NEW_TOKENS, ...given } as GenerateChatOptions;
+  const writing = given as GenerateChatOptions;
   const results: unknown[] = [];
   for (const [index, prompt] of prompts.entries()) {
     const model = inference.model(adapterOf(choice, index));
     const { executor, tokenizer, templates } = inference;
     const [name = ''] = 'adapters' in model && model.enabled ? model.active : [];
     const { template = templates.get(name)?.render } = writing;
-    const own = typeof prompt === 'string' ? writing : { ...writing, template };
+    const numbered = ofPrompt(index, writing);
+    const own = typeof prompt === 'string' ? numbered : { ...numbered, template };
     const generator = openGenerator(model, { executor, tokenizer }); // uses the adapters' current values
     try {
       results.push([{ generated_text: await written(generator, prompt, own, isFull) }]);
@@ -74,6 +81,17 @@ export async function write(inference: Inference, input: unknown, options: unkno
     }
   }
   return isOne ? results[0] : results;
+}
+
+/** The options for one prompt of several, which is generated alone: equal prompts draw texts of their own. */
+function ofPrompt(prompt: number, { seed = 0, ...options }: GenerateChatOptions): GenerateChatOptions {
+  const { onToken, stoppingCriteria } = options;
+  return {
+    ...options,
+    seed: seed + prompt,
+    ...(onToken && { onToken: (token: GeneratedToken) => onToken({ ...token, prompt }) }),
+    ...(stoppingCriteria && { stoppingCriteria: (ids: readonly number[]) => stoppingCriteria(ids, prompt) }),
+  };
 }
 
 async function written(

@@ -16,7 +16,7 @@ async function inDatabase(mode, work) {
   const request = work(transaction.objectStore('files'));
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve(request?.result);
-    transaction.onerror = transaction.onabort = () => reject(transaction.error);
+    transaction.onabort = () => reject(transaction.error); // the error of a request aborts it, and is there only then
   });
 }
 
