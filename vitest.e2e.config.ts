@@ -17,7 +17,7 @@ const LONGEST = [
     'executors/page',
   ],
   ...['cli/doctor-gpu', 'docs/site', 'docs/live-page', 'fuzz/adapters', 'fuzz/model-folders', 'cli/backends'],
-  ...['fuzz/saves', 'cli/checkpoints', 'release/project', 'cli/command', 'parity/recomputed', 'fairness/budgets'],
+  ...['fuzz/saves', 'cli/checkpoints', 'release/project', 'cli/command', 'fairness/budgets'],
   ...['method/generator', 'cli/interrupted-study'],
 ];
 

@@ -2,7 +2,7 @@
 import type { AddressInfo } from 'node:net';
 import { classify, server } from './serve.js';
 
-const REQUESTS = 256;
+const REQUESTS = Number(process.env.REQUESTS ?? 256);
 const texts = [
   'The battery died after a week.',
   'Best tacos in town!',

@@ -24,6 +24,7 @@ const peft = attach(model, lora({ r: 8 }), { seed: 1 });
 
 const interrupted = new AbortController();
 process.once('SIGINT', () => interrupted.abort(new Error('Ctrl-C')));
+const timeUp = AbortSignal.timeout(60_000 * Number(MINUTES)); // in a variable: Node 20 may otherwise collect it unfinished
 const begun = await storage.exists(SNAPSHOT);
 
 try {
@@ -34,7 +35,7 @@ try {
     selection: { data: data.selection },
     evaluateEvery: { epochs: 1 },
     earlyStopping: { patience: 3 },
-    signal: AbortSignal.any([interrupted.signal, AbortSignal.timeout(60_000 * Number(MINUTES))]),
+    signal: AbortSignal.any([interrupted.signal, timeUp]),
     saveEvery: { epochs: 1 }, // a last snapshot is saved when the run stops
     onSnapshot: (snapshot) => storage.write(SNAPSHOT, writeSnapshot(snapshot)),
     resume: begun ? await readSnapshot(await storage.read(SNAPSHOT)) : null,
@@ -43,7 +44,7 @@ try {
     },
   });
 } catch (error) {
-  if (!interrupted.signal.aborted && (error as Error).name !== 'TimeoutError') throw error;
+  if (!interrupted.signal.aborted && !timeUp.aborted) throw error;
   console.log(`Stopped. Run again to resume from ${SNAPSHOT}.`);
   process.exit();
 }

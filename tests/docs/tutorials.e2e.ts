@@ -47,9 +47,9 @@ const variables: Readonly<Record<string, Variables>> = {
   preferences: { MODEL: 'small-decoder', PAIRS: '16' },
   gguf: { MODEL: 'small.gguf' },
   gpu: { VK_ICD_FILENAMES: '/none.json', VK_DRIVER_FILES: '/none.json' }, // hides software GPU drivers
-  'long-training': { ROWS: '800', EPOCHS: '3' }, // long enough for the first run to be stopped in time
+  'long-training': { ROWS: '200', EPOCHS: '3' }, // long enough for the first run to be stopped in time
   rerank: { MODEL: encoder },
-  serve: { PORT: '0' },
+  serve: { PORT: '0', REQUESTS: '16' },
   'tag-entities': { MODEL: encoder },
   'tune-served': { MODEL: 'model' },
 };

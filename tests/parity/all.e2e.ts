@@ -1,7 +1,14 @@
-import { findExecutors } from './executors.js';
-import { testParity } from './parity.js';
+import { findExecutors, type Found } from './executors.js';
+import { measureOnce, testParity } from './parity.js';
 import { moreNetworks, parityNetworks } from './networks.js';
+import { testRecomputed } from './recomputed.js';
 import { methodSubjects, networkSubjects } from './subjects.js';
 
 const networks = await networkSubjects([...parityNetworks, ...moreNetworks]);
-await testParity(await findExecutors('e2e'), (found) => [...methodSubjects(found), ...networks(found)]);
+const subjectsFor = (found: Found) => [...methodSubjects(found), ...networks(found)];
+const executors = await findExecutors('e2e');
+const measured = measureOnce();
+await testParity(executors, subjectsFor, measured);
+for (const found of executors.filter(({ name }) => name.startsWith('compiled'))) {
+  testRecomputed(found, found.cases === 'all' ? subjectsFor(found) : networks(found), measured);
+}

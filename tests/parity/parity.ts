@@ -1,21 +1,29 @@
+import type { Executor } from '@peftjs/core';
 import { referenceExecutor } from '@peftjs/conformance';
 import { distancesOf } from '@peftjs/core/linalg';
 import { describe, expect, it } from 'vitest';
 import type { Found } from './executors.js';
 import { measure, type Measured, type Subject, type Tolerance } from '../../packages/cli/src/run/parity.js';
 
+/** `measure`, which measures each subject once on each executor. */
+export function measureOnce(): typeof measure {
+  const known = new Map<Executor, Map<string, Promise<Measured>>>();
+  return (subject, executor) => {
+    const own = known.get(executor) ?? new Map<string, Promise<Measured>>();
+    known.set(executor, own);
+    const measured = own.get(subject.name) ?? measure(subject, executor);
+    own.set(subject.name, measured);
+    return measured;
+  };
+}
+
 /** Defines one test for each executor and subject; executors that the machine lacks are skipped by name. */
 export async function testParity(
   executors: readonly Found[],
   subjectsFor: (found: Found) => readonly Subject[],
+  measured = measureOnce(),
 ): Promise<void> {
   const reference = await referenceExecutor();
-  const known = new Map<string, Promise<Measured>>();
-  const expected = (subject: Subject): Promise<Measured> => {
-    const measured = known.get(subject.name) ?? measure(subject, reference);
-    known.set(subject.name, measured);
-    return measured;
-  };
   for (const found of executors) {
     const { name, tolerance, executor, skipped } = found;
     if (!executor) {
@@ -24,8 +32,8 @@ export async function testParity(
     }
     describe(`${name}, ${found.cases}: forward pass, gradients and steps match the reference`, () => {
       it.each(subjectsFor(found).map((subject) => [subject.name, subject] as const))('%s', async (_, subject) => {
-        const actual = await measure(subject, executor);
-        expect(tooFar(actual, await expected(subject), tolerance)).toEqual([]);
+        const actual = await measured(subject, executor);
+        expect(tooFar(actual, await measured(subject, reference), tolerance)).toEqual([]);
       });
     });
   }
