@@ -8,6 +8,7 @@ import { bertFolder } from '../models/bert-tiny.js';
 import { tensorFlow } from '../executors/built-tensorflow.js';
 import { findExecutor } from '../parity/executors.js';
 import { peftBench } from './command.js';
+import { peftBench as inThisProcess } from './in-process.js';
 
 interface Result {
   readonly id: string;
@@ -34,9 +35,9 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 /** The results of a run in a folder of its own. */
-async function resultOf(...flags: string[]): Promise<Result> {
+async function resultOf(run: typeof peftBench, ...flags: string[]): Promise<Result> {
   const out = await mkdtemp(join(folder, 'run-'));
-  const { code, stderr } = await peftBench(['run', ...small, ...flags, '--out', out]);
+  const { code, stderr } = await run(['run', ...small, ...flags, '--out', out]);
   expect(stderr).toContain('report.html');
   expect(code).toBe(0);
   const [file = ''] = await readdir(join(out, 'results'));
@@ -78,12 +79,23 @@ describe.skipIf(hasNvidia)('a machine without CUDA (skipped if this one has an N
 });
 
 describe.skipIf(noWebgpu !== undefined)(`peft-bench on WebGPU${noWebgpu ? ` (${noWebgpu})` : ''}`, () => {
+  const { execArgv } = process;
+  beforeAll(() => {
+    process.execArgv = ['--import', 'tsx', '--conditions', '@peftjs/source']; // `run` starts a worker from its source
+  });
+  afterAll(() => {
+    process.execArgv = execArgv;
+  });
+
   it('is listed by `doctor`', async () => {
     expect((await peftBench(['doctor'])).stdout).toMatch(/^ {2}yes {2}compiled on webgpu$/m);
   });
 
   it('takes the same steps as on the CPU, as another trial', async () => {
-    const [onDevice, onProcessor] = [await resultOf('--backend', 'webgpu'), await resultOf()];
+    const [onDevice, onProcessor] = [
+      await resultOf(inThisProcess, '--backend', 'webgpu'),
+      await resultOf(inThisProcess),
+    ];
     expect([onDevice.engine.backend, onProcessor.engine.backend]).toEqual(['webgpu', 'cpu']);
     expect(onDevice.id).not.toBe(onProcessor.id);
     const losses = ({ history }: Result): number[] => history.map(({ loss }) => loss);
@@ -94,7 +106,7 @@ describe.skipIf(noWebgpu !== undefined)(`peft-bench on WebGPU${noWebgpu ? ` (${n
   it('trains an adapter on a model with 8-bit weights', async () => {
     const adapter = join(folder, 'adapter');
     const flags = ['--backend', 'webgpu', '--dtype', 'q8', '--out', adapter];
-    const { code, stderr } = await peftBench(['train', ...small, ...flags]);
+    const { code, stderr } = await inThisProcess(['train', ...small, ...flags]);
     expect(stderr).toContain('trainable params');
     expect(code).toBe(0);
     expect(await readdir(adapter)).toContain('adapter_model.safetensors');
@@ -103,10 +115,10 @@ describe.skipIf(noWebgpu !== undefined)(`peft-bench on WebGPU${noWebgpu ? ` (${n
 
 describe.skipIf(tensorFlow.versions === undefined)(`peft-bench on TensorFlow (${tensorFlow.where})`, () => {
   it('names the library and its binding in the result file only', async () => {
-    const { engine, versions } = await resultOf('--engine', 'eager', '--backend', 'tensorflow');
+    const { engine, versions } = await resultOf(peftBench, '--engine', 'eager', '--backend', 'tensorflow');
     expect(engine.backend).toBe('tensorflow');
     expect(versions).toMatchObject(tensorFlow.versions ?? {});
-    const elsewhere = await resultOf('--engine', 'eager', '--backend', 'wasm');
+    const elsewhere = await resultOf(peftBench, '--engine', 'eager', '--backend', 'wasm');
     for (const name of Object.keys(tensorFlow.versions ?? {})) expect(elsewhere.versions).not.toHaveProperty([name]);
   });
 });

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import type { BackendReport } from '@peftjs/engine';
 import { engineFromFlags, type EnginePlan } from '../registry/executors.js';
 import type { EngineCheck, Timings } from './check-engine.js';
-import { askNew } from './processes.js';
+import { ask, askNew, endWorker, ensureAlive, startWorker } from './processes.js';
 import { failureOf, WORKER_DIED, type Questions, type WorkerFailure } from './runner.js';
 
 /** How a backend that can use a GPU does on this machine; what is known of a check, if it has started. */
@@ -24,7 +24,7 @@ export interface GpuFindings {
   /** Names of the machine's GPUs, if an installed program knows them. */
   readonly devices: readonly string[];
   readonly backends: readonly GpuCheck[];
-  /** The steps on the processor that GPUs are compared with. */
+  /** The steps on the processor that GPUs are compared with; not timed if no backend has steps. */
   readonly cpu: { readonly threads: number; readonly steps: Timings };
   /** Why the backends could not be listed. */
   readonly error?: string;
@@ -49,9 +49,12 @@ export async function checkGpus(say: Say): Promise<GpuFindings> {
   const listed = await asked('list', null);
   const backends: GpuCheck[] = [];
   for (const report of 'code' in listed ? [] : listed) backends.push(await checkBackend(report, say));
-  say('compiled on cpu: timing steps');
   const threads = availableParallelism();
-  const cpu = { threads, steps: await timed({ ...engineFromFlags({ backend: 'cpu' }), threads }) };
+  const cpu = { threads, steps: untimed('no working GPU to compare with') };
+  if (backends.some(({ steps }) => steps)) {
+    say('compiled on cpu: timing steps');
+    cpu.steps = timingsOf(await asked('time', { ...engineFromFlags({ backend: 'cpu' }), threads }));
+  }
   return { devices, backends, cpu, ...('code' in listed && { error: listed.message }) };
 }
 
@@ -69,15 +72,15 @@ async function checkBackend(report: BackendReport, say: Say): Promise<GpuCheck> 
   if (gpu === 'missing') return { executor, backend, status: 'unavailable', reason, ...(install && { install }) };
   const plan = engineFromFlags({ engine: executor, backend });
   const name = `${executor} on ${backend}`;
-  say(`${name}: checking`);
-  const check = await asked('check', plan);
+  const [steps, check] = await timedAndChecked(plan, (begins) => {
+    say(`${name}: ${begins}`);
+  });
   if ('code' in check) {
     return { executor, backend, status: check.code === WORKER_DIED ? 'failed' : 'unavailable', reason: check.message };
   }
   const { error, ...found } = check;
   if (error !== undefined) return { executor, backend, status: 'failed', reason: error, ...found };
-  say(`${name}: timing steps`);
-  const result = { executor, backend, status: statusOf(check), ...found, steps: await timed(plan) };
+  const result = { executor, backend, status: statusOf(check), ...found, steps };
   if (result.status === 'passed' || found.software) return result;
   say(`${name}: checking without TF32`);
   const again = await asked('check', plan, WITHOUT_TF32);
@@ -90,10 +93,26 @@ function statusOf({ checks, error }: EngineCheck): 'passed' | 'failed' {
   return error === undefined && checks.every(({ passed }) => passed) ? 'passed' : 'failed';
 }
 
-async function timed(plan: EnginePlan): Promise<Timings> {
-  const answer = await asked('time', plan);
-  if (!('code' in answer)) return answer;
-  const { message: error } = answer;
+/**
+ * Times a backend, then checks it: in one process if that survives, since it has compiled most of the shaders by then.
+ * Times come first, for the first step of a process that has compiled nothing.
+ */
+async function timedAndChecked(plan: EnginePlan, say: Say): Promise<[Timings, EngineCheck | WorkerFailure]> {
+  say('timing steps');
+  const first = startWorker();
+  const steps = timingsOf(await ask(first, 'time', plan, ANSWER_MS).catch(failureOf));
+  say('checking');
+  const last = ensureAlive(first);
+  const check = await ask(last, 'check', plan, ANSWER_MS).catch(failureOf);
+  for (const worker of [first, last]) endWorker(worker);
+  return [steps, check];
+}
+
+function timingsOf(answer: Timings | WorkerFailure): Timings {
+  return 'code' in answer ? untimed(answer.message) : answer;
+}
+
+function untimed(error: string): Timings {
   return { small: { error }, minilm: { error } };
 }
 

@@ -50,8 +50,8 @@ export function ensureAlive(worker: Worker | undefined): Worker {
   return worker && isAlive(worker) ? worker : startWorker();
 }
 
-function isAlive({ process: { connected, exitCode, signalCode } }: Worker): boolean {
-  return connected && exitCode === null && signalCode === null;
+function isAlive({ process: { connected, killed, exitCode, signalCode } }: Worker): boolean {
+  return connected && !killed && exitCode === null && signalCode === null;
 }
 
 /** Sends a request to a process and waits for its reply or its end. A process that has ended fails at once. */
