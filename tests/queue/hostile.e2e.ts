@@ -96,7 +96,9 @@ describe.skipIf(!hasRedis)(title, () => {
 
     const out = join(folder, 'out');
     const run = watched(startBench([...flags, '--queue', redis.url, '--out', out]));
-    await said(run, /no worker at .* is free/);
+    const waiting = (): Promise<number[]> =>
+      Promise.all(['head', 'lora', 'bitfit'].map(async (arm) => (await queueOf(arm)).waiting.length));
+    await expect.poll(waiting, { timeout: 60_000 }).toEqual([2, 2, 2]);
 
     const head = await queueOf('head');
     const unread = head.waiting.find((id) => id.includes('-s1-'));
