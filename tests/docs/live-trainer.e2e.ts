@@ -153,10 +153,12 @@ describe('the trainer of the live page', () => {
   });
 
   it('stops while the model is loading', async () => {
-    const never = (_: readonly string[], signal: AbortSignal): Promise<never> =>
-      new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)));
-    const trainer = trainerWith({ ...here, loadModel: never });
-    trainer.on('device', () => void trainer.handle({ kind: 'stop' }));
+    const stopped = (_: readonly string[], signal: AbortSignal): Promise<never> =>
+      new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason as Error));
+        void trainer.handle({ kind: 'stop' });
+      });
+    const trainer = trainerWith({ ...here, loadModel: stopped });
     await trainer.handle({ kind: 'train', ...request });
     expect(trainer.all('ended')).toEqual([{ kind: 'ended', how: 'stopped' }]);
   });

@@ -83,24 +83,35 @@ export const elementwise: KernelTable = {
   Step: step,
 };
 
-/** e^x - 1. Near 0, with the rounded u = e^x, it is (u - 1) x / log u (Kahan), where u - 1 has lost its digits. */
+/** e^x - 1; near 0, where the difference loses its digits, by its series to x^9. */
 function expm1(g: GraphBuilder, x: Value): Value {
-  const u = g.map('Exp', x);
-  const less = g.zip('Sub', u, g.scalar(1));
-  return nearZero(g, x, { u, near: g.zip('Div', g.zip('Mul', less, x), g.map('Log', u)), far: less });
+  const near = g.zip('Mul', x, polynomial(g, x, EXPM1));
+  return nearZero(g, x, near, g.zip('Sub', g.map('Exp', x), g.scalar(1)));
 }
 
-/** log(1 + x). Near 0, with the rounded u = 1 + x, it is x log u / (u - 1). */
+/** log(1 + x); near 0, where the sum loses digits of x, as 2 artanh(s), s = x / (x + 2), by its series to s^15. */
 function log1p(g: GraphBuilder, x: Value): Value {
-  const u = g.zip('Add', x, g.scalar(1));
-  const log = g.map('Log', u);
-  return nearZero(g, x, { u, near: g.zip('Div', g.zip('Mul', log, x), g.zip('Sub', u, g.scalar(1))), far: log });
+  const s = g.zip('Div', x, g.zip('Add', x, g.scalar(2)));
+  const near = g.zip('Mul', s, polynomial(g, g.zip('Mul', s, s), LOG1P));
+  return nearZero(g, x, near, g.map('Log', g.zip('Add', x, g.scalar(1))));
 }
 
-/** x where u is rounded to 1, `near` for |x| < 1/2, else `far`. */
-function nearZero(g: GraphBuilder, x: Value, { u, near, far }: Readonly<Record<'u' | 'near' | 'far', Value>>): Value {
-  const isNear = compare(g, 'Less', g.map('Abs', x), 0.5);
-  return g.where(compare(g, 'Equal', u, 1), x, g.where(isNear, near, far));
+/** 1 / k! from k = 9 down to 1. */
+const EXPM1 = [1 / 362_880, 1 / 40_320, 1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1];
+/** 2 / k for odd k from 15 down to 1. */
+const LOG1P = [2 / 15, 2 / 13, 2 / 11, 2 / 9, 2 / 7, 2 / 5, 2 / 3, 2];
+
+/** `near` for |x| < 1/2, else `far`. */
+function nearZero(g: GraphBuilder, x: Value, near: Value, far: Value): Value {
+  return g.where(compare(g, 'Less', g.map('Abs', x), 0.5), near, far);
+}
+
+/** A polynomial by Horner's rule; the coefficient of the highest power comes first. */
+function polynomial(g: GraphBuilder, x: Value, coefficients: readonly number[]): Value {
+  return coefficients.reduce<Value>(
+    (sum, coefficient) => g.zip('Add', g.zip('Mul', sum, x), g.scalar(coefficient)),
+    g.scalar(0),
+  );
 }
 
 /**
@@ -114,15 +125,13 @@ function sine(g: GraphBuilder, x: Value, quarters: 0 | 1): Value {
   const [times, minus, plus] = (['Mul', 'Sub', 'Add'] as const).map(
     (op) => (a: Value, b: Value | number) => g.zip(op, a, typeof b === 'number' ? g.scalar(b) : b),
   ) as [Arithmetic, Arithmetic, Arithmetic];
-  const polynomial = (of: Value, coefficients: readonly number[]): Value =>
-    coefficients.reduce<Value>((sum, coefficient) => plus(times(sum, of), coefficient), g.scalar(0));
   const halves = (n: Value): Value => g.map('Floor', times(n, 0.5));
 
   const k = g.map('Floor', plus(times(x, 2 / Math.PI), 0.5)); // WebGPU has no Round
   const r = HALF_PI.reduce((rest, part) => minus(rest, times(k, part)), x);
   const r2 = times(r, r);
-  const ofSine = plus(r, times(times(r, r2), polynomial(r2, SINE)));
-  const ofCosine = plus(times(times(r2, r2), polynomial(r2, COSINE)), minus(g.scalar(1), times(r2, 0.5)));
+  const ofSine = plus(r, times(times(r, r2), polynomial(g, r2, SINE)));
+  const ofCosine = plus(times(times(r2, r2), polynomial(g, r2, COSINE)), minus(g.scalar(1), times(r2, 0.5)));
   const turns = plus(k, quarters);
   const half = halves(turns);
   const isOdd = compare(g, 'Greater', minus(turns, times(half, 2)), 0.5);
