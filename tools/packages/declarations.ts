@@ -1,11 +1,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import ts from 'typescript';
+import { PeftError } from '../../packages/core/src/errors.js'; // the source: no package is built yet
 import { manifestIn } from './folders.js';
 
 /**
  * Writes the declarations of everything that packages export, with maps to the sources, which a package holds. One
  * program for all takes a sixth of the time of one for each. It does not check types: that is what `npm run lint` does.
+ * @throws PeftError if the compiler cannot write them.
  */
 export function writeDeclarations(folders: readonly string[]): void {
   const entries = folders.flatMap((folder) =>
@@ -29,7 +31,9 @@ export function writeDeclarations(folders: readonly string[]): void {
     mkdirSync(dirname(target), { recursive: true });
     writeFileSync(target, path.endsWith('.map') ? withSources(text, dirname(path), dirname(target)) : text);
   });
-  if (diagnostics.length > 0) throw new Error(ts.formatDiagnostics(diagnostics, ts.createCompilerHost(options)));
+  if (diagnostics.length > 0) {
+    throw new PeftError('PEFT_BUILD', ts.formatDiagnostics(diagnostics, ts.createCompilerHost(options)));
+  }
 }
 
 /** A source map that moves from one folder to another, without its sources. */
