@@ -12,6 +12,8 @@ import {
   trained,
   type AdapterLayer,
   type CallableMethod,
+  type HostTensor,
+  type HostTensors,
   type Site,
   type TargetConfig,
 } from '@peftjs/core/method';
@@ -28,20 +30,19 @@ export const scale: CallableMethod = defineMethod<TargetConfig>({
 });
 
 function layer(site: Site, hasBias: boolean): AdapterLayer {
-  const factors = (values: Parameters<AdapterLayer['storedParameters']>[0]) => floats(tensorAt(values, 'scale'));
+  const factors = (values: HostTensors) => floats(tensorAt(values, 'scale'));
+  const scaled = (values: HostTensors, bias: HostTensor) =>
+    hostTensor(
+      floats(bias).map((value, j) => value * (1 + (factors(values)[j] ?? 0))),
+      [site.outFeatures],
+    );
   return fixedLayer({
     site,
     params: { scale: trained(hostZeros([site.outFeatures])) },
     forward: (_x, p, at) => tf.mul(at.base(), tf.add(tensorAt(p, 'scale'), 1)), // [rows, out] * [out]
     deltaWeight: (values, { weight }) =>
       floats(weight).map((value, index) => value * (factors(values)[index % site.outFeatures] ?? 0)), // [in, out]
-    ...(hasBias && {
-      mergedBias: (values, { bias }) => {
-        const merged = floats(bias ?? hostZeros([site.outFeatures])).map(
-          (value, j) => value * (1 + (factors(values)[j] ?? 0)),
-        );
-        return hostTensor(merged, [site.outFeatures]);
-      },
-    }),
+    ...(hasBias && { mergedBias: (values, { bias }) => scaled(values, bias as HostTensor) }),
+    mergedAddedBias: scaled, // of a module that has no bias, where an earlier adapter has added one
   });
 }

@@ -23,10 +23,7 @@ const UNSUPPORTED: readonly string[] = ['node10', 'node16-cjs'];
 const folders = chosenFolders(process.argv.slice(2));
 const tarballs = mkdtempSync(join(tmpdir(), 'peftjs-tarballs-'));
 try {
-  const packed = await packPackages(tarballs, {
-    from: process.cwd(),
-    only: folders.map((each) => manifestIn(each).name),
-  });
+  const packed = await packPackages(tarballs, { only: folders.map((each) => manifestIn(each).name) });
   for (const folder of folders) {
     const { name } = manifestIn(folder);
     const { tarball } = packed.find((each) => each.name === name) ?? {};

@@ -50,15 +50,16 @@ export function missingBuild(): string | undefined {
 }
 
 /**
- * Packs every published package, or only some, of this repository or a copy of it, into a folder. Of all packages of
- * this repository it returns the tarballs in the folder PEFTJS_TARBALLS instead, which .ci/check has packed.
+ * Packs every published package, or only some, of this repository or a copy of it, into a folder. Those of
+ * this repository are instead taken from the folder PEFTJS_TARBALLS, which .ci/check has packed.
  */
 export async function packPackages(
   into: string,
   { from = repository, only }: { readonly from?: string; readonly only?: readonly string[] } = {},
 ): Promise<PackedPackage[]> {
-  const folders = publishedFolders(from).filter((folder) => only?.includes(manifestOf(folder).name) ?? true);
-  const ready = from === repository && only === undefined ? process.env['PEFTJS_TARBALLS'] : undefined;
+  const isWanted = ({ name }: { readonly name: string }): boolean => only?.includes(name) ?? true;
+  const folders = publishedFolders(from).filter((folder) => isWanted(manifestOf(folder)));
+  const ready = from === repository ? process.env['PEFTJS_TARBALLS'] : undefined;
   const list = ready
     ? readFileSync(join(ready, 'packed.json'), 'utf8')
     : (await npm(['pack', ...folders, '--json', '--pack-destination', into], into)).stdout;
@@ -74,7 +75,7 @@ export async function packPackages(
   const siblings = new Map(
     manifests.map(({ name, dependencies = {} }) => [name, Object.keys(dependencies).filter((other) => own.has(other))]),
   );
-  return packed.map(({ name, version, filename, size, files }) => ({
+  return packed.filter(isWanted).map(({ name, version, filename, size, files }) => ({
     name,
     version,
     tarball: join(ready ?? into, filename),

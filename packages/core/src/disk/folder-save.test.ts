@@ -203,6 +203,16 @@ describe('a save that fails', () => {
     expect((await fs.readdir(folder)).sort()).toEqual(FILES);
   });
 
+  it.each(['.hidden', 'onnx/.hidden', 'a/b/weights', 'a%2Fb', 'a\\b'])(
+    'because of the name %s writes nothing',
+    async (name) => {
+      const { config, others } = saved('new');
+      const files = { config, others: [...others, { path: `${folder}/${name}`, bytes: bytesOf('new') }] };
+      await expect(replaceFolders(fs, [files])).rejects.toThrow(`cannot save a file '${name}'`);
+      expect(await fs.readdir(folder)).toEqual([]);
+    },
+  );
+
   it('in the second of several folders leaves the first as it was', async () => {
     await save(saved('old'));
     await fs.writeFile(`${folder}/second`, '');

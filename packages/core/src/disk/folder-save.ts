@@ -15,7 +15,7 @@
  * A folder may come from anywhere, so a save in it is only followed if nothing in it leads out of the folder.
  */
 import { CheckpointError } from '../errors.js';
-import { incompleteSave, stepsOf, type FolderFiles } from '../storage.js';
+import { incompleteSave, stepsOf, type FolderFiles, type StoredFile } from '../storage.js';
 import { codeOf, flushFolder, folderOf, reason, writeFlushed, type FileSystem } from './files.js';
 import { isDeadTag, ownTag } from './process-identity.js';
 
@@ -41,6 +41,7 @@ interface Save {
 export async function replaceFolders(fs: FileSystem, folders: readonly FolderFiles[]): Promise<void> {
   const tag = await ownTag();
   const saves = folders.map((files): Save => {
+    for (const step of stepsOf(files)) assertMovable(nameOf(step, files));
     const id = Math.random().toString(36).slice(2);
     const folder = folderOf(files.config.path);
     const staged = `${folder}/${MOVING}-${tag}-${id}.tmp`;
@@ -68,9 +69,9 @@ async function stage(fs: FileSystem, { files, folder, staged, inner }: Save): Pr
   await fs.mkdir(folder, { recursive: true });
   await removeAbandoned(fs, folder);
   for (const path of [staged, inner]) await fs.mkdir(path); // on a read-only disk, `recursive` gives the wrong reason
-  for (const [index, { path, bytes }] of stepsOf(files).entries()) {
-    const file = path.slice(files.config.path.lastIndexOf('/') + 1).replace('/', SLASH);
-    await writeFlushed(fs, `${inner}/${String(index).padStart(INDEX_DIGITS, '0')}-${file}`, bytes);
+  for (const [index, step] of stepsOf(files).entries()) {
+    const file = nameOf(step, files).replace('/', SLASH);
+    await writeFlushed(fs, `${inner}/${String(index).padStart(INDEX_DIGITS, '0')}-${file}`, step.bytes);
   }
   await flushFolder(fs, inner);
   await flushFolder(fs, staged);
@@ -82,6 +83,20 @@ const INDEX_DIGITS = 6;
 const SLASH = '%2F';
 /** Matches the path of a file in a folder, or in a folder directly in it. */
 const INSIDE = /^[^./\\][^/\\]*(?:\/[^./\\][^/\\]*)?$/;
+
+/** Returns a file's path in the folder of its save. */
+function nameOf({ path }: StoredFile, { config }: FolderFiles): string {
+  return path.slice(config.path.lastIndexOf('/') + 1);
+}
+
+/** Whoever completes a save moves only files like these, so no other may be in one. */
+function assertMovable(file: string): void {
+  if (INSIDE.test(file) && !file.includes(SLASH)) return;
+  throw new CheckpointError(
+    `cannot save a file '${file}': expected a name in the folder, or in a folder directly in it, without a dot at its beginning, \\ or ${SLASH}`,
+    file,
+  );
+}
 
 /** Removes what killed processes have left. */
 async function removeAbandoned(fs: FileSystem, folder: string): Promise<void> {
