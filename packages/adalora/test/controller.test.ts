@@ -2,6 +2,7 @@ import { adalora, rankBudget, type AdaloraConfig } from '@peftjs/adalora';
 import { hostTensor } from '@peftjs/core';
 import {
   createRng,
+  hostFilled,
   tensorAt,
   type AdapterLayers,
   type Controller,
@@ -10,7 +11,7 @@ import {
 } from '@peftjs/core/method';
 import { rankCost, rankUnit } from '@peftjs/core/ranks';
 import { linearSite } from '@peftjs/core/model';
-import { layersOf } from '@peftjs/conformance';
+import { controllerOf, layersOf } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
 
 const shapes = [
@@ -24,9 +25,8 @@ const plan: TrainPlan = { totalSteps: 40, warmupSteps: 4, finalSteps: 12 };
 const last = plan.totalSteps - plan.finalSteps;
 const base: Partial<AdaloraConfig> = { initR: 6, targetR: 4 };
 
-const controllerOf = (layers: AdapterLayers, options: Partial<AdaloraConfig>, course = plan): Controller =>
-  adalora.controller?.(layers, adalora.parseConfig({ ...base, ...options }), course) ??
-  expect.fail('AdaLoRA has no controller');
+const started = (layers: AdapterLayers, options: Partial<AdaloraConfig>, course = plan): Controller =>
+  controllerOf(adalora, layers, { ...base, ...options }, course);
 
 const liveOf = (values: HostTensors): number[] =>
   sites.map(({ path }) => [...tensorAt(values, `${path}.loraE`).data].filter((value) => value !== 0).length);
@@ -44,7 +44,7 @@ interface Step {
 function run(options: Partial<AdaloraConfig>, scoreOf: (draw: number) => number, restartAt = 0): Step[] {
   const rng = createRng(3);
   const layers = layersOf(adalora, sites, { ...base, ...options });
-  let controller = controllerOf(layers, options);
+  let controller = started(layers, options);
   const values: HostTensors = {};
   const r = base.initR ?? 0;
   for (const { path } of sites) {
@@ -71,7 +71,7 @@ function run(options: Partial<AdaloraConfig>, scoreOf: (draw: number) => number,
     }
     if (step === restartAt) {
       const state = controller.snapshot();
-      controller = controllerOf(layers, options);
+      controller = started(layers, options);
       controller.restore(JSON.parse(JSON.stringify(state)) as typeof state);
     }
     return { step, masked: names.length > 0, live: liveOf(values), frozen };
@@ -131,7 +131,7 @@ describe('allocation', () => {
 
   it('keeps the most important triplets of all modules', () => {
     const layers = layersOf(adalora, sites.slice(0, 2), { initR: 2, targetR: 1 });
-    const controller = controllerOf(layers, { initR: 2, targetR: 1 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+    const controller = started(layers, { initR: 2, targetR: 1 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
     const pair = (a: number, b: number) => hostTensor(Float32Array.of(a, b), [2]);
     const changes = controller.afterStep(1, {
       '0.0.importance': pair(5, 1),
@@ -173,11 +173,9 @@ describe('a budget in parameters', () => {
 
 describe('the run around it', () => {
   it('holds its budget from the final mask on', () => {
-    const controller = controllerOf(layersOf(adalora, sites, base), { deltaT: 1000 });
+    const controller = started(layersOf(adalora, sites, base), { deltaT: 1000 });
     expect(controller.holdsBudget(last)).toBe(false);
-    const values = Object.fromEntries(
-      controller.reads(last).map((name) => [name, hostTensor(new Float32Array(6).fill(1), [6])]),
-    );
+    const values = Object.fromEntries(controller.reads(last).map((name) => [name, hostFilled([6], 1)]));
     controller.afterStep(last, values);
     expect([last - 1, last, plan.totalSteps].map((step) => controller.holdsBudget(step))).toEqual([false, true, true]);
   });
@@ -188,7 +186,7 @@ describe('the run around it', () => {
   });
 
   it.each([1, 5])('trap 23: throws when an allocation was skipped, every %i steps', (deltaT) => {
-    const controller = controllerOf(layersOf(adalora, sites, base), { deltaT });
+    const controller = started(layersOf(adalora, sites, base), { deltaT });
     const first = deltaT === 1 ? plan.warmupSteps + 1 : 5;
     for (let step = 1; step <= first; step++) controller.scalars(step, {});
     expect(() => controller.scalars(first + 1, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
@@ -211,7 +209,7 @@ describe('the run around it', () => {
     ['budget', { budgetUnit: 'parameters', budget: 63 }],
     ['budget', { budgetUnit: 'parameters', budget: 1e9 }],
   ] as const)('names an option that does not fit: %s', (path, options) => {
-    expect(() => controllerOf(layersOf(adalora, sites, base), options)).toThrow(
+    expect(() => started(layersOf(adalora, sites, base), options)).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path }),
     );
   });

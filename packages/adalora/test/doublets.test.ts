@@ -1,8 +1,9 @@
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
-import { hostTensor, onWarning } from '@peftjs/core';
+import { onWarning } from '@peftjs/core';
 import {
   createRng,
   floats,
+  mapValues,
   tensorAt,
   type AdapterFile,
   type AdapterLayer,
@@ -10,7 +11,19 @@ import {
 } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
 import { loraDelta, normalValues, pickColumns } from '@peftjs/core/linalg';
-import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
+import {
+  adapterValues,
+  contextOf,
+  controllerOf,
+  forwardOf,
+  hostVector,
+  initialOf,
+  layerOf,
+  layersOf,
+  referenceBackend,
+  relativeDistance,
+  tensorsOf,
+} from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
@@ -18,10 +31,7 @@ const options: Partial<AdaloraConfig> = { parametrization: 'lora', initR: 3, tar
 const sites = [linearSite('a', 4, 5), linearSite('b', 5, 4)];
 
 beforeAll(() => onWarning((message) => expect.fail(message)));
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 const numbers = (tensor: tf.Tensor | undefined): number[] => [...(tensor ?? expect.fail('no tensor')).dataSync()];
 
@@ -29,17 +39,14 @@ const numbers = (tensor: tf.Tensor | undefined): number[] => [...(tensor ?? expe
 const trainedOf = (layer: AdapterLayer, mask: readonly number[]): HostTensors => {
   const initial = initialOf(layer);
   const loraB = normalValues(createRng(3), tensorAt(initial, 'loraB').shape, 1);
-  return { ...initial, loraB, mask: hostTensor(Float32Array.from(mask), [mask.length]) };
+  return { ...initial, loraB, mask: hostVector(mask) };
 };
 
 /** Returns an adapter of `sites`, with values by `<path>.<name>`. */
 const adapterOf = (masks: Record<string, readonly number[]>) => {
   const config = adalora.parseConfig(options);
   const layers = layersOf(adalora, sites, config);
-  const values: HostTensors = {};
-  for (const [path, layer] of Object.entries(layers)) {
-    for (const [name, value] of Object.entries(trainedOf(layer, masks[path] ?? []))) values[`${path}.${name}`] = value;
-  }
+  const values = adapterValues(mapValues(layers, (layer, path) => trainedOf(layer, masks[path] ?? [])));
   return { config, layers, values };
 };
 
@@ -105,9 +112,9 @@ describe('their allocation', () => {
 
   it('chooses among the remaining ones, so that none comes back', () => {
     const { config, layers } = adapterOf({});
-    const controller = adalora.controller?.(layers, config, plan) ?? expect.fail('no controller');
+    const controller = controllerOf(adalora, layers, config, plan);
     expect(controller.reads(1)).toEqual(['a.importance', 'a.mask', 'b.importance', 'b.mask']);
-    const vector = (...of: number[]) => hostTensor(Float32Array.from(of), [3]);
+    const vector = (...of: number[]) => hostVector(of);
     const scores = { 'a.importance': vector(9, 8, 7), 'b.importance': vector(3, 2, 1) };
     const changes = controller.afterStep(3, { ...scores, 'a.mask': vector(0, 0, 0), 'b.mask': vector(1, 0, 1) });
     expect(Object.keys(changes?.values ?? {})).toEqual(['a.mask', 'b.mask']);

@@ -1,10 +1,18 @@
 import { adalora } from '@peftjs/adalora';
-import { hostTensor, onWarning } from '@peftjs/core';
-import { createRng, hostZeros, readLoraFile, tensorAt, type AdapterFile, type HostTensors } from '@peftjs/core/method';
+import { onWarning } from '@peftjs/core';
+import {
+  createRng,
+  hostZeros,
+  mapValues,
+  readLoraFile,
+  tensorAt,
+  type AdapterFile,
+  type HostTensors,
+} from '@peftjs/core/method';
 import { linearSite, storedParameters } from '@peftjs/core/model';
 import { loraDelta, nonZeroIndices, normalValues, pickColumns, pickRows } from '@peftjs/core/linalg';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { initialOf, layersOf, relativeDistance } from '@peftjs/conformance';
+import { adapterValues, hostVector, initialOf, layersOf, relativeDistance } from '@peftjs/conformance';
 
 const sites = [linearSite('enc.0', 3, 5), linearSite('enc.1', 5, 3), linearSite('enc.2', 3, 5)];
 const config = adalora.parseConfig({
@@ -18,15 +26,12 @@ const config = adalora.parseConfig({
 const layers = layersOf(adalora, sites, config);
 const singular = { 'enc.0': [0, 2, -1], 'enc.1': [0, 0, 0], 'enc.2': [0.5, 0, 0] };
 const masks = { 'enc.0': [0, 1, 1], 'enc.1': [0, 0, 0], 'enc.2': [1, 0, 0] };
-const values: HostTensors = Object.fromEntries(
-  Object.entries(layers).flatMap(([path, layer]) => {
-    const own = {
-      ...initialOf(layer),
-      loraE: hostTensor(Float32Array.from(singular[path as keyof typeof singular]), [3]),
-      mask: hostTensor(Float32Array.from(masks[path as keyof typeof masks]), [3]),
-    };
-    return Object.entries(own).map(([name, value]) => [`${path}.${name}`, value] as const);
-  }),
+const values = adapterValues(
+  mapValues(layers, (layer, path) => ({
+    ...initialOf(layer),
+    loraE: hostVector(singular[path as keyof typeof singular]),
+    mask: hostVector(masks[path as keyof typeof masks]),
+  })),
 );
 
 const deltaOf = (from: HostTensors, path: string): Float32Array => {

@@ -2,15 +2,19 @@ import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { hostTensor } from '@peftjs/core';
 import { createRng, tensorAt, type Tensors } from '@peftjs/core/method';
 import { loraDelta, normalValues } from '@peftjs/core/linalg';
-import { contextOf, forwardOf, initialOf, layerOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
+import {
+  contextOf,
+  forwardOf,
+  initialOf,
+  layerOf,
+  referenceBackend,
+  relativeDistance,
+  tensorsOf,
+} from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
-tf.env().set('PROD', true); // before the first tensor: it would print a banner
-
-beforeAll(async () => {
-  await tf.setBackend('cpu');
-});
+await referenceBackend(); // before the first tensor: it would print a banner
 
 const numbers = (tensor: tf.Tensor | undefined): number[] => [...(tensor ?? expect.fail('no tensor')).dataSync()];
 

@@ -1,10 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { adalora, type AdaloraConfig } from '@peftjs/adalora';
 import { hostTensor } from '@peftjs/core';
-import { tensorAt, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { mapValues, tensorAt, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
 import { transposed } from '@peftjs/core/linalg';
-import { contextOf, initialOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
+import {
+  adapterValues,
+  contextOf,
+  controllerOf,
+  initialOf,
+  layersOf,
+  referenceBackend,
+  relativeDistance,
+  tensorsOf,
+} from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
@@ -35,10 +44,7 @@ const schedule = {
 };
 const factors = { loraA: 'lora_A', loraE: 'lora_E', loraB: 'lora_B' } as const;
 
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 /**
  * Converts torch's rows of a module's factors to ours: A [r, in] -> [in, r], E [r, 1] -> [r], B [out, r] -> [r, out].
@@ -77,24 +83,16 @@ function stepped(
 
 /** Repeats the golden file's run. Returns E of every module after every step, and the final state. */
 function follow(options: Partial<AdaloraConfig>): { courses: Numbers[]; values: Record<string, HostTensors> } {
-  const config = adalora.parseConfig({ ...schedule, orthRegWeight: 0, ...options });
+  const config = { ...schedule, orthRegWeight: 0, ...options };
   const layers = layersOf(adalora, sites, config);
-  const controller =
-    adalora.controller?.(layers, config, { totalSteps, warmupSteps: 0, finalSteps: 1 }) ?? expect.fail('no controller');
-  const values: Record<string, HostTensors> = {};
-  for (const [path, layer] of Object.entries(layers)) {
-    values[path] = { ...initialOf(layer), ...oriented(golden.start, path) };
-  }
+  const controller = controllerOf(adalora, layers, config, { totalSteps, warmupSteps: 0, finalSteps: 1 });
+  const values = mapValues(layers, (layer, path) => ({ ...initialOf(layer), ...oriented(golden.start, path) }));
   const courses = golden.steps.map(({ gradients }, index) => {
     const scalars = controller.scalars(index + 1, {});
     for (const [path, layer] of Object.entries(layers)) {
       values[path] = stepped(layer, tensorAt(values, path), oriented(gradients, path), scalars);
     }
-    const all = Object.fromEntries(
-      Object.entries(values).flatMap(([path, own]) =>
-        Object.entries(own).map(([name, value]) => [`${path}.${name}`, value] as const),
-      ),
-    );
+    const all = adapterValues(values);
     const reads = controller.reads(index + 1);
     const seen = Object.fromEntries(reads.map((name) => [name, tensorAt(all, name)]));
     const changes = reads.length > 0 ? controller.afterStep(index + 1, seen)?.values : undefined;

@@ -1,5 +1,5 @@
-import { attach, hostTensor, predict, train, withAdapter } from '@peftjs/core';
 import {
+  mapValues,
   tensorAt,
   tensorsAt,
   type AdapterLayers,
@@ -10,16 +10,7 @@ import {
 import { allocatedRanks } from '@peftjs/core/ranks';
 import { linearSite, withResized } from '@peftjs/core/model';
 
-import {
-  initialOf,
-  layersOf,
-  referenceExecutor,
-  resumedAroundResize,
-  relativeDistance,
-  toyEvaluationData,
-  toyModel,
-  toyTrainingData,
-} from '@peftjs/conformance';
+import { adapterValues, controllerOf, hostVector, initialOf, layersOf, resumedAroundResize } from '@peftjs/conformance';
 import { alora, type AloraConfig } from '@peftjs/alora';
 import { describe, expect, it } from 'vitest';
 
@@ -28,24 +19,16 @@ const plan: TrainPlan = { totalSteps: 100, warmupSteps: 5, finalSteps: 20 };
 const options: Partial<AloraConfig> = { r: 3, rounds: 2, firstRound: 0.1, roundInterval: 0.2, movedShare: 2 / 9 };
 
 function started(more: Partial<AloraConfig> = {}, layers = layersOf(alora, sites, { ...options, ...more })) {
-  const config = alora.parseConfig({ ...options, ...more });
-  return { layers, controller: alora.controller?.(layers, config, plan) ?? expect.fail('no controller') };
+  return { layers, controller: controllerOf(alora, layers, { ...options, ...more }, plan) };
 }
-
-const mapped = <T, R>(record: Readonly<Record<string, T>>, to: (value: T) => R): Record<string, R> =>
-  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, to(value)]));
 
 /** Returns the gates of all layers as a controller reads them. */
 const gatesOf = (layers: AdapterLayers): HostTensors =>
-  Object.fromEntries(
-    Object.entries(layers)
-      .filter(([, layer]) => allocatedRanks(layer) > 0)
-      .map(([path, layer]) => [`${path}.gate`, tensorAt(initialOf(layer), 'gate')]),
-  );
+  adapterValues(mapValues(layers, (layer) => (layer.state ? tensorsAt(initialOf(layer), 'gate') : {})));
 
 /** Returns each probe's loss if every rank lowers the loss by its value. */
 function additive(controller: Controller, step: number, gates: HostTensors, worth: Readonly<Record<string, number[]>>) {
-  return mapped(controller.probes?.(step, gates) ?? {}, (instead) => {
+  return mapValues(controller.probes?.(step, gates) ?? {}, (instead) => {
     let loss = 5;
     for (const [key, { data }] of Object.entries({ ...gates, ...instead })) {
       Array.from(data, (gate, rank) => (loss -= gate * (worth[key.slice(0, -'.gate'.length)]?.[rank] ?? NaN)));
@@ -54,7 +37,7 @@ function additive(controller: Controller, step: number, gates: HostTensors, wort
   });
 }
 
-const ranksOf = (layers: AdapterLayers): Record<string, number> => mapped(layers, allocatedRanks);
+const ranksOf = (layers: AdapterLayers): Record<string, number> => mapValues(layers, allocatedRanks);
 
 /** Runs a round after a step, with ranks of these values. */
 function round(controller: Controller, layers: AdapterLayers, step: number, worth: Readonly<Record<string, number[]>>) {
@@ -89,14 +72,14 @@ describe('the score of a rank', () => {
     const { controller, layers } = started();
     const after = round(controller, layers, 10, WORTH);
     expect(ranksOf(after.layers)).toEqual({ a: 2, b: 5, c: 2 });
-    const index = hostTensor(Float32Array.of(0, 1, 2), [3]);
+    const index = hostVector([0, 1, 2]);
     expect([...tensorAt(after.resized, 'a').carry('gate', index, 'value').data]).toEqual([0, 2]);
   });
 
   it('counts losses, not gains: of harmful ranks the worst goes first', () => {
     const { controller, layers } = started({ movedShare: 1 / 9 });
     const { resized } = round(controller, layers, 10, { a: [-1, -3, -2], b: [1, 1, 1], c: [2, 2, 2] });
-    const index = hostTensor(Float32Array.of(0, 1, 2), [3]);
+    const index = hostVector([0, 1, 2]);
     expect([...tensorAt(resized, 'a').carry('gate', index, 'value').data]).toEqual([0, 2]);
     expect(Object.keys(resized)).toEqual(['a', 'c']);
   });
@@ -104,7 +87,7 @@ describe('the score of a rank', () => {
 
 describe('a new rank', () => {
   const { controller, layers } = started();
-  const { layer, carry } = tensorAt(round(controller, layers, 10, WORTH).resized, 'b');
+  const { layer } = tensorAt(round(controller, layers, 10, WORTH).resized, 'b');
 
   it('starts like the initial ones: A random, B zero, gate one', () => {
     const { loraA, loraB, gate } = tensorsAt(initialOf(layer), 'loraA', 'loraB', 'gate');
@@ -112,42 +95,6 @@ describe('a new rank', () => {
     expect([...loraB.data].slice(3 * 6)).toEqual(Array(12).fill(0));
     const drawn = [...loraA.data].filter((_, index) => index % 5 > 2);
     expect(drawn.every((value) => value !== 0 && Math.abs(value) <= 0.5)).toBe(true); // 1 / sqrt(4)
-  });
-
-  it('has zero moments, and the others keep theirs bitwise', () => {
-    const loraB = hostTensor(
-      Float32Array.from({ length: 18 }, (_, index) => Math.sin(index)),
-      [3, 6],
-    );
-    for (const kind of ['gradient', 'squaredGradient'] as const) {
-      expect([...carry('loraB', loraB, kind).data]).toEqual([...loraB.data, ...Array<number>(12).fill(0)]);
-    }
-  });
-
-  it('does not change outputs by itself, whatever is pruned with it', async () => {
-    const executor = await referenceExecutor();
-    const peft = attach(toyModel(), alora({ ...options, r: 2, rounds: 0 }), { seed: 1 });
-    const { last } = await train(peft, toyTrainingData(), { executor, epochs: 1, learningRate: 0.05 });
-    const config = alora.parseConfig({ ...options, r: 2 });
-    const moving = alora.controller?.(last.layers, config, plan) ?? expect.fail('no controller');
-    const worth = Object.fromEntries(Object.keys(last.layers).map((path, index) => [path, [index, 3]]));
-    const { resized, layers } = round(moving, last.layers, 10, worth);
-    const [moved, pruned] = [{ ...last.values }, { ...last.values }];
-    for (const [path, { layer, carry }] of Object.entries(resized)) {
-      for (const name of ['loraA', 'loraB', 'gate']) {
-        const key = `${path}.${name}`;
-        if (allocatedRanks(layer) > 0) moved[key] = carry(name, tensorAt(last.values, key), 'value');
-      }
-      const kept =
-        allocatedRanks(layer) === 0 ? [] : [...carry('gate', hostTensor(Float32Array.of(2, 3), [2]), 'value').data];
-      pruned[`${path}.gate`] = hostTensor(Float32Array.of(Number(kept.includes(2)), Number(kept.includes(3))), [2]);
-    }
-    expect(new Set(Object.values(ranksOf(layers))).size).toBeGreaterThan(2);
-    const outputs = async (parts: Parameters<typeof withAdapter>[1]) =>
-      (await predict(withAdapter(peft, parts), toyEvaluationData().batches, { executor })).flatMap((row) => [...row]);
-    const grown = await outputs({ values: moved, layers });
-    expect(relativeDistance(grown, await outputs({ values: pruned }))).toBeLessThan(1e-6);
-    expect(relativeDistance(grown, await outputs({ values: last.values }))).toBeGreaterThan(1e-4);
   });
 });
 
@@ -158,24 +105,6 @@ describe('a run', () => {
     expect(ranksOf(first.layers)).toEqual({ a: 0, b: 4, c: 5 });
     const second = round(controller, first.layers, 30, { b: [0.1, 0.2, 0.3, 0.4], c: [1, 1, 1, 1, 1] });
     expect(ranksOf(second.layers)).toEqual({ a: 0, b: 1, c: 8 });
-  });
-
-  it.each([10, 30])('resumes from a snapshot after step %i with the same result', (step) => {
-    const { controller, layers } = started();
-    const worth = { a: [0, 1, 1, 1, 1], b: [2, 0, 2, 2, 2], c: [3, 3, 3, 3, 3] };
-    let held = round(controller, layers, 10, WORTH).layers;
-    if (step === 30) held = round(controller, held, 30, worth).layers;
-    const { controller: resumed } = started();
-    resumed.restore(JSON.parse(JSON.stringify(controller.snapshot())) as ReturnType<Controller['snapshot']>);
-    expect(resumed.snapshot()).toEqual(controller.snapshot());
-    for (let next = step + 1; next <= step + 10; next++) expect(resumed.scalars(next, {})).toEqual({});
-    if (step === 30) return;
-    const carried = (of: Controller) =>
-      Object.entries(round(of, held, 30, worth).resized).map(([path, { carry }]) => [
-        path,
-        carry('loraA', tensorAt(initialOf(tensorAt(held, path)), 'loraA'), 'value'),
-      ]);
-    expect(carried(resumed)).toEqual(carried(controller));
   });
 
   it('resumes right before and after a round as if it had not stopped', async () => {
@@ -191,11 +120,10 @@ describe('a run', () => {
     expect(resumed).toEqual([whole.values, whole.values]);
   });
 
-  it('throws after a skipped round, and for a budget that the initial ranks exceed', () => {
+  it('throws after a skipped round', () => {
     expect(() => started().controller.scalars(11, {})).toThrow(
       expect.objectContaining({ code: 'PEFT_TRAINING', message: expect.stringMatching(/step 11.*step 10/) as string }),
     );
-    expect(() => started({ budget: 80 })).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }));
   });
 
   it('holds its budget from the last round on', () => {

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { hostTensor } from '@peftjs/core';
 import { transposed } from '@peftjs/core/linalg';
-import { contextOf, layerOf, relativeDistance } from '@peftjs/conformance';
+import { contextOf, hostMatrix, hostVector, layerOf, referenceBackend, relativeDistance } from '@peftjs/conformance';
 import { bayesLora } from '@peftjs/bayes-lora';
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
@@ -18,8 +17,7 @@ const { divergence, modules } = JSON.parse(
 };
 
 it('the divergence of an entry equals that of the released code', async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
+  await referenceBackend();
   const layer = layerOf(bayesLora, { r: 1, klScale: 0.5 }, [1, 1]);
   divergence.mu.forEach((mu, index) => {
     const entry = tf.fill([1, 1], mu);
@@ -32,15 +30,13 @@ it('the divergence of an entry equals that of the released code', async () => {
 });
 
 describe('log alpha of ranks', () => {
-  const matrix = (rows: Matrix) => hostTensor(Float32Array.from(rows.flat()), [rows.length, rows[0]?.length ?? 0]);
-
   it.each(modules.map((module) => [module.A[0]?.length, module.B.length, module] as const))(
     'equals that of the released code in a module of %i inputs and %i outputs',
     (_inputs, _outputs, { A, B, logSigma2, logAlpha }) => {
       const values = {
-        loraA: transposed(matrix(A)), // [r, in] -> [in, r]
-        loraB: transposed(matrix(B)), // [out, r] -> [r, out]
-        logSigma2: hostTensor(Float32Array.from(logSigma2), [logSigma2.length]),
+        loraA: transposed(hostMatrix(A)), // [r, in] -> [in, r]
+        loraB: transposed(hostMatrix(B)), // [out, r] -> [r, out]
+        logSigma2: hostVector(logSigma2),
       };
       expect(relativeDistance(rankLogAlpha(values), logAlpha)).toBeLessThan(1e-6);
     },

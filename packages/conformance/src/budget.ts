@@ -4,7 +4,7 @@ import type { TargetConfig } from '@peftjs/core/method';
 import { rankUnit } from '@peftjs/core/ranks';
 import { adaptedSites, storedParameters } from '@peftjs/core/model';
 import { toyEvaluationData, toyModel } from './toy-model.js';
-import { attached, trainToy, type Suite } from './suite.js';
+import { attached, trainInSuite, type Suite } from './suite.js';
 
 /** The largest ratio of stored parameters to a budget that still meets it. */
 const MAX_SHARE = 1.02;
@@ -25,7 +25,7 @@ export function testBudget<C extends TargetConfig>(suite: Suite<C>): void {
       const fitted: Suite<C> = { ...suite, config: fitBudget(matched, budget, method.parseConfig(config)) };
       const peft = await attached(fitted, { model });
       const judged: number[] = [];
-      const { last } = await trainToy(peft, fitted, {
+      const { last } = await trainInSuite(peft, fitted, {
         epochs: method.controller ? 3 : 1, // without a controller, nothing changes during training
         selection: { data: toyEvaluationData(2, 1), evaluations: 5 },
         onEvaluation({ storedParameters: stored, best }) {

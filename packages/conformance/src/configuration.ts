@@ -9,7 +9,7 @@ import {
   expectClose,
   outputsOf,
   suiteOf,
-  trainToy,
+  trainInSuite,
   type ConformanceOptions,
   type Suite,
 } from './suite.js';
@@ -62,7 +62,7 @@ async function adaptsKind<C extends TargetConfig>(kind: SiteKind, suite: Suite<C
     .filter((site) => site.kind === kind && site.role !== 'head')
     .map(({ path }) => path);
   const peft = await attached({ ...suite, config: { ...suite.config, targetModules } }, { model });
-  await trainToy(peft, suite, { epochs: 1 });
+  await trainInSuite(peft, suite, { epochs: 1 });
   const adapted = await outputsOf(peft, suite);
   expect(adapted.every(Number.isFinite)).toBe(true);
   expectApart(adapted, await outputsOf(withAdapter(peft, { layers: {} }), suite));

@@ -12,6 +12,7 @@ import {
 import { ConfigError, UnsupportedError, type TargetConfig } from '@peftjs/core/method';
 import { canActTogether, twoAdapters } from './several.js';
 import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
+import { toyModel } from './toy-model.js';
 
 /** Tests merging and unmerging, or that a method that cannot be merged says so. */
 export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
@@ -43,13 +44,16 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     mergeAdapter(peft);
     const merged = await outputs(peft);
     expectClose(merged, adapted);
-    const restore = onWarning(() => undefined);
+    const warnings: string[] = [];
+    const restore = onWarning((message) => warnings.push(message));
     mergeAdapter(peft);
     restore();
+    expect(warnings).toEqual([expect.stringContaining('already merged')]);
     expect(await outputs(peft)).toEqual(merged);
     expect(await disableAdapter(peft, () => outputs(peft))).toEqual(await outputs(peft.model));
     unmergeAdapter(peft);
     expect(await outputs(peft)).toEqual(adapted);
+    expect(peft.model.weights).toEqual(toyModel().weights);
   });
   it('merges several at once as in turn, with the outputs of all acting together', async () => {
     const [atOnce, inTurn] = [await fresh(), await fresh()];

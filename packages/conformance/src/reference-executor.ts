@@ -9,8 +9,7 @@ import type { CompiledFunction, PureFunction } from '@peftjs/core/runtime';
  * others are compared with it.
  */
 export async function referenceExecutor(): Promise<Executor<Tensor>> {
-  tf.env().set('PROD', true); // keeps TensorFlow.js's start-up banner off stderr
-  await tf.setBackend('cpu');
+  await referenceBackend();
   return {
     info: { executor: 'reference', backend: 'cpu', threads: 1 },
     upload: ({ data, shape, dtype }) => tf.tensor(data, [...shape], dtype),
@@ -24,6 +23,12 @@ export async function referenceExecutor(): Promise<Executor<Tensor>> {
     },
     compile: (fn) => Promise.resolve(compiledOf(fn)),
   };
+}
+
+/** Starts TensorFlow.js's JavaScript backend, for a test of one layer: `beforeAll(referenceBackend)`. */
+export async function referenceBackend(): Promise<void> {
+  tf.env().set('PROD', true); // keeps TensorFlow.js's start-up banner off stderr
+  await tf.setBackend('cpu');
 }
 
 function compiledOf(fn: PureFunction): CompiledFunction<Tensor> {

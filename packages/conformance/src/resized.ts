@@ -1,8 +1,8 @@
-import { attach, train, type TrainOptions } from '@peftjs/core';
+import { attach, type TrainOptions } from '@peftjs/core';
 import { TrainingError, type ConfiguredMethod, type HostTensors, type TargetConfig } from '@peftjs/core/method';
 import type { TrainResult, TrainingSnapshot } from '@peftjs/core/runtime';
-import { referenceExecutor } from './reference-executor.js';
-import { toyModel, toyTrainingData } from './toy-model.js';
+import { toyModel } from './toy-model.js';
+import { trainToy } from './toy-runs.js';
 
 /**
  * Trains on the toy task, then resumes right before and right after the first step that changes the shape of a tensor.
@@ -13,11 +13,9 @@ export async function resumedAroundResize<C extends TargetConfig>(
   configured: ConfiguredMethod<C>,
   options: Partial<TrainOptions> = {},
 ): Promise<{ readonly whole: TrainResult['last']; readonly resumed: readonly HostTensors[] }> {
-  const executor = await referenceExecutor();
   const run = async (own: Partial<TrainOptions>): Promise<TrainResult['last']> => {
     const peft = attach(toyModel(), configured, { seed: 1 });
-    const shared = { executor, epochs: 4, learningRate: 0.02, ...options };
-    return (await train(peft, toyTrainingData(), { ...shared, ...own })).last;
+    return (await trainToy(peft, { epochs: 4, ...options, ...own })).last;
   };
   const snapshots: TrainingSnapshot[] = [];
   const whole = await run({ saveEvery: 1, onSnapshot: (at) => void snapshots.push(at) });

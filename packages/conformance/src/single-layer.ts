@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { hostTensor } from '@peftjs/core';
 import {
   ConfigError,
   createRng,
@@ -8,12 +9,15 @@ import {
   tensorAt,
   type AdapterLayer,
   type AdapterLayers,
+  type Controller,
+  type HostTensor,
   type HostTensors,
   type PeftMethod,
   type Site,
   type StepContext,
   type TargetConfig,
   type Tensors,
+  type TrainPlan,
 } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
 
@@ -42,9 +46,40 @@ export function layerOf<C extends TargetConfig>(
   return tensorAt(layersOf(method, [linearSite('m', inFeatures, outFeatures)], options), 'm');
 }
 
+/** Returns a method's controller of these layers. @throws ConfigError when it has none. */
+export function controllerOf<C extends TargetConfig>(
+  method: PeftMethod<C>,
+  layers: AdapterLayers,
+  options: Partial<C>,
+  plan: TrainPlan,
+): Controller {
+  const controller = method.controller?.(layers, method.parseConfig(options), plan);
+  if (controller) return controller;
+  throw new ConfigError(`${method.name} has no controller with these options`);
+}
+
 /** Returns the initial values of a layer, by their names within the layer. */
 export function initialOf(layer: AdapterLayer): HostTensors {
   return mapValues({ ...layer.params, ...layer.state }, ({ initial }) => initial);
+}
+
+/** Returns the tensors of several layers as an adapter holds them, by `<path>.<name>`. */
+export function adapterValues(layers: Readonly<Record<string, HostTensors>>): HostTensors {
+  return Object.fromEntries(
+    Object.entries(layers).flatMap(([path, own]) =>
+      Object.entries(own).map(([name, value]) => [`${path}.${name}`, value] as const),
+    ),
+  );
+}
+
+/** Makes a host tensor `[length]`. */
+export function hostVector(values: ArrayLike<number>): HostTensor {
+  return hostTensor(Float32Array.from(values), [values.length]);
+}
+
+/** Makes a host tensor `[rows, columns]`. */
+export function hostMatrix(rows: readonly (readonly number[])[]): HostTensor {
+  return hostTensor(Float32Array.from(rows.flat()), [rows.length, rows[0]?.length ?? 0]);
 }
 
 /** Converts host tensors to TensorFlow.js tensors. */

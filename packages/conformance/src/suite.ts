@@ -5,7 +5,6 @@ import {
   memoryStorage,
   predict,
   savePretrained,
-  train,
   withAdapter,
   type Executor,
   type InputBatch,
@@ -19,6 +18,7 @@ import type { TrainResult } from '@peftjs/core/runtime';
 import { relativeDistance } from '@peftjs/core/linalg';
 import { referenceExecutor } from './reference-executor.js';
 import { toyEvaluationData, toyModel, toyTrainingData } from './toy-model.js';
+import { trainToy } from './toy-runs.js';
 
 /** Options of the conformance suite for a method. */
 export interface ConformanceOptions<C extends TargetConfig> {
@@ -116,18 +116,13 @@ export async function attached<C extends TargetConfig>(
   return attach(model, configured, { seed, calibration });
 }
 
-/** Trains on the toy task. */
-export async function trainToy<C extends TargetConfig>(
+/** Trains on the toy task as the suite says. */
+export async function trainInSuite<C extends TargetConfig>(
   peft: PeftModel<C>,
-  suite: Suite<C>,
+  { learningRate, executor }: Suite<C>,
   options: Partial<TrainOptions> & Pick<TrainOptions, 'epochs'>,
 ): Promise<TrainResult> {
-  const { learningRate } = suite;
-  return train(peft, toyTrainingData(), {
-    executor: await suite.executor(),
-    learningRate,
-    ...options,
-  });
+  return trainToy(peft, { executor: await executor(), learningRate, ...options });
 }
 
 const trainedBefore = new WeakMap<object, Map<string, Promise<PeftModel>>>();
@@ -148,7 +143,7 @@ async function newlyTrained<C extends TargetConfig>(
   seed: number,
 ): Promise<PeftModel<C>> {
   const peft = await attached(suite, { seed });
-  await trainToy(peft, suite, { epochs });
+  await trainInSuite(peft, suite, { epochs });
   return peft;
 }
 

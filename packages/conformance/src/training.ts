@@ -5,7 +5,7 @@ import { allLayers, floats, mapValues, tensorAt, type TargetConfig } from '@peft
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from '@peftjs/core/runtime';
 import { relativeDistance } from '@peftjs/core/linalg';
 import { toyEvaluationData, toyModel, toyTrainingData } from './toy-model.js';
-import { attached, trained, trainToy, type Suite } from './suite.js';
+import { attached, trained, trainInSuite, type Suite } from './suite.js';
 
 /** Tests that training changes the right tensors, learns, is repeatable, resumes and leaks no memory. */
 export function testTraining<C extends TargetConfig>(suite: Suite<C>): void {
@@ -36,7 +36,7 @@ export function testTraining<C extends TargetConfig>(suite: Suite<C>): void {
     const { snapshots, end } = await whole();
     expect(snapshots.map(({ step }) => step)).toEqual([SNAPSHOT]);
     const resume = await readSnapshot(writeSnapshot(snapshots[0] as TrainingSnapshot));
-    const resumed = await trainToy(await attached(suite), suite, { ...judged(), resume });
+    const resumed = await trainInSuite(await attached(suite), suite, { ...judged(), resume });
     expect(resumed.last.values).toEqual(end.last.values);
     expect(resumed.selected.values).toEqual(end.selected.values);
     expect(resumed.meanParameters).toBe(end.meanParameters);
@@ -76,7 +76,13 @@ async function wholeRun<C extends TargetConfig>(suite: Suite<C>) {
   const steps: { loss: number; tensors: number }[] = [];
   const onStep = ({ loss }: { readonly loss: number }): void =>
     void steps.push({ loss, tensors: tf.memory().numTensors });
-  const end = await trainToy(peft, suite, { ...judged(), evaluateEvery: 5, saveEvery: SNAPSHOT, onSnapshot, onStep });
+  const end = await trainInSuite(peft, suite, {
+    ...judged(),
+    evaluateEvery: 5,
+    saveEvery: SNAPSHOT,
+    onSnapshot,
+    onStep,
+  });
   return { model, layers, start, snapshots, steps, end };
 }
 

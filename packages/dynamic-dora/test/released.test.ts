@@ -1,17 +1,22 @@
 import { readFileSync } from 'node:fs';
-import { hostTensor } from '@peftjs/core';
-import { hostZeros, tensorAt, type HostTensor } from '@peftjs/core/method';
+import { hostFilled, hostZeros, mapValues, tensorAt, type HostTensor } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
 import { transposed } from '@peftjs/core/linalg';
-import { contextOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
+import {
+  adapterValues,
+  contextOf,
+  controllerOf,
+  hostMatrix,
+  hostVector,
+  layersOf,
+  referenceBackend,
+  relativeDistance,
+  tensorsOf,
+} from '@peftjs/conformance';
 import { dynamicDora } from '@peftjs/dynamic-dora';
-import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, it } from 'vitest';
 
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 type Matrix = readonly (readonly number[])[];
 type ByModule<Of> = Readonly<Record<string, Of>>;
@@ -32,18 +37,16 @@ const sites = Object.entries(released.sizes).map(([path, [inputs, outputs]]) => 
 const options = { r, targetR, demWeight: 1, rankUpdateRatio: released.interval / totalSteps };
 const layers = layersOf(dynamicDora, sites, options);
 
-const vector = (values: readonly number[]): HostTensor => hostTensor(Float32Array.from(values), [values.length]);
-const turned = (rows: Matrix): HostTensor =>
-  transposed(hostTensor(Float32Array.from(rows.flat()), [rows.length, rows[0]?.length ?? 0]));
+const turned = (rows: Matrix): HostTensor => transposed(hostMatrix(rows));
 
 it('scores of five steps equal those of the released code', () => {
   for (const { path } of sites) {
     let importance: HostTensor = hostZeros([r]);
     for (const step of released.steps) {
       const { A, B, c, scores } = tensorAt(step, path);
-      const values = tensorsOf({ loraA: turned(A), gate: vector(c), loraB: turned(B) });
+      const values = tensorsOf({ loraA: turned(A), gate: hostVector(c), loraB: turned(B) });
       const at = { previous: tensorsOf({ importance }), gradient: {}, ctx: contextOf({ dem: 1 }) };
-      importance = vector([...(tensorAt(layers, path).update?.(values, at)['importance']?.dataSync() ?? [])]);
+      importance = hostVector([...(tensorAt(layers, path).update?.(values, at)['importance']?.dataSync() ?? [])]);
       expect(relativeDistance(importance.data, scores), path).toBeLessThan(1e-5);
     }
   }
@@ -65,21 +68,17 @@ it('the term of the loss equals that of the released code', () => {
 
 it('prunes the components that the released code prunes, after the same steps', () => {
   const plan = { totalSteps, warmupSteps: 0, finalSteps: 60 };
-  const controller =
-    dynamicDora.controller?.(layers, dynamicDora.parseConfig(options), plan) ?? expect.fail('no controller');
+  const controller = controllerOf(dynamicDora, layers, options, plan);
   const due = Array.from({ length: totalSteps }, (_, step) => step).filter((step) => controller.reads(step).length > 0);
   expect(due).toEqual(released.events.map(({ step }) => step));
   for (const { step, scores, zeros } of released.events) {
-    const values = Object.fromEntries(
-      sites.flatMap(({ path }) => [
-        [`${path}.importance`, vector(tensorAt(scores, path))],
-        [`${path}.gate`, vector(Array<number>(r).fill(1))],
-      ]),
+    const values = adapterValues(
+      mapValues(scores, (own) => ({ importance: hostVector(own), gate: hostFilled([r], 1) })),
     );
     const { values: masked = {}, resized = {} } = controller.afterStep(step, values) ?? {};
     const pruned = sites.map(({ path }) => {
       const gate = masked[`${path}.gate`];
-      const kept = resized[path]?.carry('gate', vector(Array.from({ length: r }, (_, rank) => rank)), 'value').data;
+      const kept = resized[path]?.carry('gate', hostVector(Array.from({ length: r }, (_, rank) => rank)), 'value').data;
       const isPruned = (rank: number): boolean => (kept ? !kept.includes(rank) : gate?.data[rank] === 0);
       return [path, Array.from({ length: r }, (_, rank) => rank).filter(isPruned)];
     });

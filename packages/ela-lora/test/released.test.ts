@@ -1,12 +1,21 @@
 import { readFileSync } from 'node:fs';
-import { hostTensor } from '@peftjs/core';
-import { tensorAt, type HostTensor } from '@peftjs/core/method';
+import { mapValues, tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core/method';
 import { allocatedRanks } from '@peftjs/core/ranks';
 import { linearSite, withResized } from '@peftjs/core/model';
 import { transposed } from '@peftjs/core/linalg';
-import { contextOf, layerOf, layersOf, tensorsOf } from '@peftjs/conformance';
+import {
+  adapterValues,
+  contextOf,
+  controllerOf,
+  hostMatrix,
+  hostVector,
+  initialOf,
+  layerOf,
+  layersOf,
+  referenceBackend,
+  tensorsOf,
+} from '@peftjs/conformance';
 import { elaLora } from '@peftjs/ela-lora';
-import * as tf from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
 
 type Matrix = readonly (readonly number[])[];
@@ -34,25 +43,22 @@ const rankPattern = Object.fromEntries(sizes.map(([path, [, , ranks]]) => [path,
 const plan = { totalSteps: 1000, warmupSteps: 0, finalSteps: 100 };
 const early = { startRatio: 0, rankUpdateRatio: 0.001 };
 
-const vector = (values: readonly number[]): HostTensor => hostTensor(Float32Array.from(values), [values.length]);
+/** Returns the values of untrained layers with these scores. */
+const valuesOf = (layers: AdapterLayers, scoresOf: (path: string) => readonly number[]): HostTensors =>
+  adapterValues(mapValues(layers, (layer, path) => ({ ...initialOf(layer), importance: hostVector(scoresOf(path)) })));
 
 it.each(released.moves.map((move) => [move.movedRanks, move.candidateRanks, move] as const))(
   'the move of %i ranks, with %i candidates per module, is that of the released code',
   (movedRanks, candidateRanks, { scores, kept, ranks }) => {
-    const config = elaLora.parseConfig({ rankPattern, movedRanks, candidateRanks, ...early });
+    const config = { rankPattern, movedRanks, candidateRanks, ...early };
     const layers = layersOf(elaLora, sites, config);
-    const controller = elaLora.controller?.(layers, config, plan) ?? expect.fail('no controller');
-    const values = Object.fromEntries(
-      Object.entries(layers).flatMap(([path, { params }]) => [
-        ...Object.entries(params).map(([name, { initial }]) => [`${path}.${name}`, initial] as const),
-        [`${path}.importance`, vector(tensorAt(scores, path))] as const,
-      ]),
-    );
+    const controller = controllerOf(elaLora, layers, config, plan);
+    const values = valuesOf(layers, (path) => tensorAt(scores, path));
     const { resized = {} } = controller.afterStep(1, values) ?? {};
     const counts = Object.entries(withResized(layers, resized)).map(([path, layer]) => [path, allocatedRanks(layer)]);
     expect(Object.fromEntries(counts)).toEqual(ranks);
     for (const [path, own] of Object.entries(kept)) {
-      const indices = vector(tensorAt(scores, path).map((_, rank) => rank + 1));
+      const indices = hostVector(tensorAt(scores, path).map((_, rank) => rank + 1));
       const carried = resized[path]?.carry('importance', indices, 'value').data ?? indices.data;
       const old = [...carried].flatMap((index) => (index > 0 ? [index - 1] : [])); // new ranks have score 0
       expect(old, path).toEqual(own);
@@ -64,15 +70,10 @@ it("the number of ranks that move falls over a run as in the released script's f
   const wide = [linearSite('a', 40, 50), linearSite('b', 40, 50)];
   const rte = { totalSteps: 1950, warmupSteps: 117, finalSteps: 500 };
   const moved = released.schedule.map(([step]) => {
-    const config = elaLora.parseConfig({ candidateRanks: 4 });
+    const config = { candidateRanks: 4 };
     const layers = layersOf(elaLora, wide, config);
-    const values = Object.fromEntries(
-      Object.entries(layers).flatMap(([path, { params }]) => [
-        ...Object.entries(params).map(([name, { initial }]) => [`${path}.${name}`, initial] as const),
-        [`${path}.importance`, vector(Array<number>(10).fill(path === 'a' ? 1 : 2))] as const,
-      ]),
-    );
-    const controller = elaLora.controller?.(layers, config, rte) ?? expect.fail('no controller');
+    const values = valuesOf(layers, (path) => Array<number>(10).fill(path === 'a' ? 1 : 2));
+    const controller = controllerOf(elaLora, layers, config, rte);
     const { resized = {} } = controller.afterStep(step, values) ?? {};
     return [step, allocatedRanks(withResized(layers, resized).b ?? expect.fail('no module')) - 10];
   });
@@ -80,14 +81,11 @@ it("the number of ranks that move falls over a run as in the released script's f
 });
 
 it('the orthogonality term equals that of the released code', async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-  const turned = (rows: Matrix): HostTensor =>
-    transposed(hostTensor(Float32Array.from(rows.flat()), [rows.length, rows[0]?.length ?? 0]));
+  await referenceBackend();
   const factors = Object.values(released.factors);
   const terms = factors.map(({ A, B }) => {
     const layer = layerOf(elaLora, { r: A.length, orthRegWeight: 0.1 }, [A[0]?.length ?? 0, B.length]);
-    const values = tensorsOf({ loraA: turned(A), loraB: turned(B) });
+    const values = tensorsOf({ loraA: transposed(hostMatrix(A)), loraB: transposed(hostMatrix(B)) });
     return layer.loss?.(values, contextOf({}, factors.length)).dataSync()[0] ?? NaN;
   });
   expect(terms.reduce((sum, term) => sum + term, 0) / released.orthogonality).toBeCloseTo(1, 5);

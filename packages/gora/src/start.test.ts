@@ -2,16 +2,13 @@ import { hostTensor } from '@peftjs/core';
 import { createRng, tensorAt, tensorsAt, type HostTensor } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
 import { loraDelta, normalValues, scaled } from '@peftjs/core/linalg';
-import { forwardOf, layersOf } from '@peftjs/conformance';
+import { forwardOf, layersOf, referenceBackend } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { gora } from './index.js';
 import { alongGradient, initialTensors } from './start.js';
 
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 const norm = (values: ArrayLike<number>): number => Math.sqrt(Array.from(values).reduce((sum, x) => sum + x * x, 0));
 

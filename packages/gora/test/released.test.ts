@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { hostTensor } from '@peftjs/core';
 import { createRng, type HostTensor, type Rng } from '@peftjs/core/method';
 import { rankCost } from '@peftjs/core/ranks';
 import { linearSite } from '@peftjs/core/model';
 import { transposed } from '@peftjs/core/linalg';
-import { relativeDistance } from '@peftjs/conformance';
+import { hostMatrix, relativeDistance } from '@peftjs/conformance';
 import { expect, it } from 'vitest';
 import { gora } from '@peftjs/gora';
 import { initialTensors } from '../src/start.js';
@@ -23,8 +22,7 @@ const released = JSON.parse(readFileSync(new URL('fixtures/released.json', impor
 };
 const modules = Object.entries(released.modules);
 
-const turned = (rows: Matrix): HostTensor =>
-  transposed(hostTensor(Float32Array.from(rows.flat()), [rows.length, rows[0]?.length ?? 0]));
+const turned = (rows: Matrix): HostTensor => transposed(hostMatrix(rows));
 
 const sites = modules.map(([path, { weight }]) => linearSite(path, weight[0]?.length ?? 0, weight.length));
 

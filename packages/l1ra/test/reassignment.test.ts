@@ -1,8 +1,17 @@
-import { activeRanks, hostTensor, onWarning } from '@peftjs/core';
-import { tensorAt, type ControllerChanges, type HostTensors, type Site, type TrainPlan } from '@peftjs/core/method';
+import { allocatedRanks } from '@peftjs/core/ranks';
+import { activeRanks, onWarning } from '@peftjs/core';
+import {
+  mapValues,
+  tensorAt,
+  type AdapterLayers,
+  type ControllerChanges,
+  type HostTensors,
+  type Site,
+  type TrainPlan,
+} from '@peftjs/core/method';
 import { linearSite, storedParameters, withResized } from '@peftjs/core/model';
 
-import { layersOf, resumedAroundResize } from '@peftjs/conformance';
+import { adapterValues, controllerOf, hostVector, initialOf, layersOf, resumedAroundResize } from '@peftjs/conformance';
 import { l1ra, type L1raConfig } from '@peftjs/l1ra';
 import { describe, expect, it } from 'vitest';
 
@@ -11,9 +20,7 @@ const plan: TrainPlan = { totalSteps: 100, warmupSteps: 5, finalSteps: 20 };
 
 /** Returns the gates of every module, by path, as a controller reads them. */
 function readOf(gates: Readonly<Record<string, number[]>>): HostTensors {
-  return Object.fromEntries(
-    Object.entries(gates).map(([path, gate]) => [`${path}.gate`, hostTensor(Float32Array.from(gate), [gate.length])]),
-  );
+  return adapterValues(mapValues(gates, (gate) => ({ gate: hostVector(gate) })));
 }
 
 /** Returns the decision for these gates, after 10 of 100 steps by default. */
@@ -22,9 +29,9 @@ function decided(
   options: Partial<L1raConfig> = {},
   { step = 10, of = sites }: { readonly step?: number; readonly of?: readonly Site[] } = {},
 ) {
-  const config = l1ra.parseConfig({ r: 3, ...options });
+  const config = { r: 3, ...options };
   const layers = layersOf(l1ra, of, config);
-  const controller = l1ra.controller?.(layers, config, plan) ?? expect.fail('no controller');
+  const controller = controllerOf(l1ra, layers, config, plan);
   const read = readOf(gates);
   expect(controller.reads(step)).toEqual(Object.keys(read));
   const changes: ControllerChanges = controller.afterStep(step, read) ?? {};
@@ -32,11 +39,7 @@ function decided(
 }
 
 /** Returns the numbers of ranks by path. */
-function ranksOf(layers: ReturnType<typeof layersOf>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(layers).map(([path, { params }]) => [path, params.gate?.initial.shape[0] ?? 0]),
-  );
-}
+const ranksOf = (layers: AdapterLayers): Record<string, number> => mapValues(layers, allocatedRanks);
 
 describe('ranks', () => {
   it('go from modules whose gates vanished to those that lost none, in turn, the largest smallest gate first', () => {
@@ -67,12 +70,9 @@ describe('ranks', () => {
   });
 
   it('are checked every tenth of the steps, after the warm-up', () => {
-    const controller = l1ra.controller?.(layersOf(l1ra, sites, { r: 3 }), l1ra.parseConfig({ r: 3 }), {
-      ...plan,
-      warmupSteps: 25,
-    });
+    const controller = controllerOf(l1ra, layersOf(l1ra, sites, { r: 3 }), { r: 3 }, { ...plan, warmupSteps: 25 });
     const steps = Array.from({ length: plan.totalSteps }, (_, index) => index + 1);
-    const looked = steps.filter((step) => (controller?.reads(step) ?? []).length > 0);
+    const looked = steps.filter((step) => controller.reads(step).length > 0);
     expect(looked).toEqual([30, 40, 50, 60, 70, 80, 90]);
   });
 });
@@ -82,13 +82,13 @@ describe('a run in which no rank moves', () => {
   function warningsOf(looks: Readonly<Record<number, number>>, options: Partial<L1raConfig> = {}): string[] {
     const warnings: string[] = [];
     const restore = onWarning((line) => warnings.push(line));
-    const config = l1ra.parseConfig({ r: 3, ...options });
+    const config = { r: 3, ...options };
     const layers = layersOf(l1ra, sites, config);
-    let controller = l1ra.controller?.(layers, config, plan) ?? expect.fail('no controller');
+    let controller = controllerOf(l1ra, layers, config, plan);
     for (const [step, least] of Object.entries(looks)) {
       controller.afterStep(Number(step), readOf({ a: [least, 1, 1], b: [1, 1, 1], c: [1, 1, 1] }));
       const state = controller.snapshot();
-      controller = l1ra.controller?.(layers, config, plan) ?? expect.fail('no controller');
+      controller = controllerOf(l1ra, layers, config, plan);
       controller.restore(state);
     }
     restore();
@@ -112,9 +112,8 @@ describe('a run in which no rank moves', () => {
 it('a run with one rank per module says that none can move', () => {
   const warnings: string[] = [];
   const restore = onWarning((line) => warnings.push(line));
-  const config = l1ra.parseConfig({ r: 1 });
-  const controller = l1ra.controller?.(layersOf(l1ra, sites, config), config, plan);
-  controller?.afterStep(90, readOf({ a: [0], b: [0.5], c: [1] }));
+  const controller = controllerOf(l1ra, layersOf(l1ra, sites, { r: 1 }), { r: 1 }, plan);
+  controller.afterStep(90, readOf({ a: [0], b: [0.5], c: [1] }));
   restore();
   expect(warnings).toEqual([
     'l1ra: every module has one rank, and the last rank of a module never moves; start with more',
@@ -123,7 +122,7 @@ it('a run with one rank per module says that none can move', () => {
 
 describe('a new rank', () => {
   const { changes } = decided({ a: [0, 0.5, 1], b: [1, 1, 1], c: [0.2, 1, 1] });
-  const { layer, carry } = tensorAt(changes.resized ?? {}, 'b');
+  const { layer } = tensorAt(changes.resized ?? {}, 'b');
 
   it('starts like the initial ones: A random with 1 / r, B zero, gate one', () => {
     const { loraA, loraB, gate } = layer.params;
@@ -132,19 +131,6 @@ describe('a new rank', () => {
     expect(gate?.initial.data[3]).toBe(1);
     const drawn = Array.from({ length: 4 }, (_, row) => loraA?.initial.data[4 * row + 3] ?? 0);
     expect(drawn.every((value) => value !== 0 && Math.abs(value) < 5 / 3)).toBe(true);
-  });
-
-  it('is appended to the values, and to moments as zero', () => {
-    const gate = hostTensor(Float32Array.of(0.1, 0.2, 0.3), [3]);
-    expect([...carry('gate', gate, 'value').data]).toEqual([...gate.data, 1]);
-    expect([...carry('gate', gate, 'gradient').data]).toEqual([...gate.data, 0]);
-    const loraA = hostTensor(
-      Float32Array.from({ length: 12 }, (_, index) => index),
-      [4, 3],
-    );
-    const carried = carry('loraA', loraA, 'squaredGradient');
-    expect(carried.shape).toEqual([4, 4]);
-    expect([...carried.data].slice(0, 8)).toEqual([0, 1, 2, 0, 3, 4, 5, 0]);
   });
 
   it('depends on the seed of the run only', () => {
@@ -173,9 +159,7 @@ describe('a budget', () => {
   it('is filled before the final phase, and holds from then on', () => {
     const gates = { small: [0, 0, 1], wide: [1, 1, 1] };
     const { layers, controller } = decided(gates, { budget: 120 }, { of: uneven, step: 80 });
-    const values: HostTensors = Object.fromEntries(
-      Object.entries(layers).map(([path, { params }]) => [`${path}.gate`, tensorAt(params, 'gate').initial]),
-    );
+    const values = adapterValues(mapValues(layers, initialOf));
     expect(ranksOf(layers)).toEqual({ small: 3, wide: 3 });
     expect(storedParameters(layers, values)).toBe(120);
     expect(activeRanks(layers, values)).toEqual({ small: 3, wide: 3 });
@@ -186,11 +170,10 @@ describe('a budget', () => {
   });
 
   it('throws if its filling was skipped, and if the initial ranks exceed it', () => {
-    const config = l1ra.parseConfig({ r: 3, budget: 120 });
-    const controller = l1ra.controller?.(layersOf(l1ra, uneven, config), config, plan);
-    expect(() => controller?.scalars(81, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
-    const less = l1ra.parseConfig({ r: 3, budget: 100 });
-    expect(() => l1ra.controller?.(layersOf(l1ra, uneven, less), less, plan)).toThrow(
+    const layers = layersOf(l1ra, uneven, { r: 3 });
+    const controller = controllerOf(l1ra, layers, { r: 3, budget: 120 }, plan);
+    expect(() => controller.scalars(81, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
+    expect(() => controllerOf(l1ra, layers, { r: 3, budget: 100 }, plan)).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
     );
   });

@@ -2,15 +2,21 @@ import { hostTensor } from '@peftjs/core';
 import { floats, tensorAt, type HostTensors, type Site } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
 import { loraDelta, transposed } from '@peftjs/core/linalg';
-import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
+import {
+  contextOf,
+  forwardOf,
+  initialOf,
+  layerOf,
+  layersOf,
+  referenceBackend,
+  relativeDistance,
+  tensorsOf,
+} from '@peftjs/conformance';
 import { loha } from '@peftjs/loha';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 /** A layer from [4] to [3] whose values are all nonzero. */
 const layer = layerOf(loha, { r: 2, alpha: 3, initWeights: false, rankDropout: 0.5, moduleDropout: 0.5 }, [4, 3]);

@@ -1,17 +1,13 @@
 import { activeAdapter, attach, countParameters, type PeftModel } from '@peftjs/core';
 import { floats, hostZeros, tensorAt, type HostTensor } from '@peftjs/core/method';
 import { embeddingSite } from '@peftjs/core/model';
-import { initialOf, relativeDistance, tensorsOf, toyModel } from '@peftjs/conformance';
+import { initialOf, referenceBackend, relativeDistance, tensorsOf, toyModel } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs-core';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { drawn, foldedWeight, matrix, moved, numbers, onModule, outputOn } from './harness.js';
 
-tf.env().set('PROD', true); // before the first tensor: it would print a banner
-
-beforeAll(async () => {
-  await tf.setBackend('cpu');
-});
+await referenceBackend(); // before the first tensor: it would print a banner
 
 const attached = (config: Partial<LoraConfig>): PeftModel<LoraConfig> =>
   attach(toyModel(), lora({ r: 2, targetModules: ['query', 'value'], ...config }), { seed: 4 });

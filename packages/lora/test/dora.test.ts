@@ -1,16 +1,12 @@
 import { hostTensor } from '@peftjs/core';
 import { floats, tensorAt, tensorsAt, type HostTensors, type Tensors } from '@peftjs/core/method';
 import { embeddingSite } from '@peftjs/core/model';
-import { contextOf, initialOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
+import { contextOf, initialOf, referenceBackend, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { drawn, foldedWeight, layersOn, matrix, moved, numbers, onModule, outputOn, type OnModule } from './harness.js';
 
-tf.env().set('PROD', true); // before the first tensor: it would print a banner
-
-beforeAll(async () => {
-  await tf.setBackend('cpu');
-});
+await referenceBackend(); // before the first tensor: it would print a banner
 
 const scaling = 1.5;
 const dora = { r: 2, loraAlpha: 3, useDora: true };

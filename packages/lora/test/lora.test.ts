@@ -11,7 +11,7 @@ import {
 import { rankUnit } from '@peftjs/core/ranks';
 import { linearSite } from '@peftjs/core/model';
 import { loraDelta, normalValues } from '@peftjs/core/linalg';
-import { forwardOf, initialOf, layerOf, layersOf, tensorsOf } from '@peftjs/conformance';
+import { forwardOf, initialOf, layerOf, layersOf, referenceBackend, tensorsOf } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -40,10 +40,7 @@ const failureOf = (act: () => unknown): PeftError => {
 const spread = (values: ArrayLike<number>): number =>
   Math.sqrt(Array.from(values).reduce((sum, value) => sum + value * value, 0) / values.length);
 
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 describe('the layer', () => {
   it('is x W0 + b + s (x A) B', () => {

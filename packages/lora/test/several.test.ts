@@ -1,21 +1,7 @@
-import {
-  addAdapter,
-  attach,
-  mergeAndUnload,
-  predict,
-  setAdapter,
-  train,
-  type Model,
-  type PeftModel,
-} from '@peftjs/core';
-import { referenceExecutor, relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
+import { addAdapter, attach, mergeAndUnload, setAdapter } from '@peftjs/core';
+import { relativeDistance, toyModel, toyOutputs, trainToy } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import { expect, it } from 'vitest';
-
-const outputsOf = async (model: PeftModel | Model): Promise<number[]> =>
-  (await predict(model, toyEvaluationData().batches, { executor: await referenceExecutor() })).flatMap((row) => [
-    ...row,
-  ]);
 
 const kinds: Readonly<Record<string, Partial<LoraConfig>>> = {
   'a trained bias': { bias: 'lora_only' },
@@ -28,12 +14,12 @@ it.each(Object.entries(kinds))(
   'gives the same output next to another adapter as when merged with it: %s',
   async (_, options) => {
     const peft = attach(toyModel(), lora({ r: 2, ...options }));
-    await train(peft, toyTrainingData(), { executor: await referenceExecutor(), epochs: 4, learningRate: 0.05 });
-    const alone = await outputsOf(peft);
+    await trainToy(peft, { epochs: 4, learningRate: 0.05 });
+    const alone = await toyOutputs(peft);
     addAdapter(peft, lora({ r: 2, initLoraWeights: false, useDora: true }), { adapterName: 'other' });
     setAdapter(peft, ['default', 'other']);
-    const together = await outputsOf(peft);
+    const together = await toyOutputs(peft);
     expect(relativeDistance(together, alone)).toBeGreaterThan(0.01);
-    expect(relativeDistance(together, await outputsOf(mergeAndUnload(peft)))).toBeLessThan(1e-5);
+    expect(relativeDistance(together, await toyOutputs(mergeAndUnload(peft)))).toBeLessThan(1e-5);
   },
 );

@@ -2,17 +2,13 @@ import { hostTensor } from '@peftjs/core';
 import { ConfigError, floats, tensorAt, type HostTensor } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
 import { loraDelta, truncatedSvd } from '@peftjs/core/linalg';
-import { contextOf, initialOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
+import { contextOf, initialOf, referenceBackend, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import type { LoraConfig, LoraGaConfig, LoraOptions } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs-core';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { contextAt, drawn, layersOn, matrix, numbers, onModule, outputOn, type OnModule } from './harness.js';
 
-tf.env().set('PROD', true); // before the first tensor: it would print a banner
-
-beforeAll(async () => {
-  await tf.setBackend('cpu');
-});
+await referenceBackend(); // before the first tensor: it would print a banner
 
 const gradient = drawn(9, [6, 10]);
 const partly: Readonly<Record<string, Partial<LoraConfig>>> = {

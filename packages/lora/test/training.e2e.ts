@@ -6,7 +6,6 @@ import {
   loadPretrained,
   memoryStorage,
   savePretrained,
-  train,
   type PeftModel,
 } from '@peftjs/core';
 import { ConfigError, floats, tensorAt, type HostTensors } from '@peftjs/core/method';
@@ -14,21 +13,18 @@ import { replaceAdapter } from '@peftjs/core/model';
 import {
   farthestTensor,
   initialOf,
-  referenceExecutor,
+  referenceBackend,
   tensorsOf,
   toyModel,
   toyTrainingData,
+  trainToy,
 } from '@peftjs/conformance';
 import { lora, type LoraConfig } from '@peftjs/lora';
 import * as tf from '@tensorflow/tfjs-core';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { drawn, matrix, numbers, onModule } from './harness.js';
 
-tf.env().set('PROD', true); // before the first tensor: it would print a banner
-
-beforeAll(async () => {
-  await tf.setBackend('cpu');
-});
+await referenceBackend(); // before the first tensor: it would print a banner
 
 const attached = (config: Partial<LoraConfig>): PeftModel<LoraConfig> =>
   attach(toyModel(), lora({ r: 2, ...config }), { seed: 4 });
@@ -37,15 +33,9 @@ const attached = (config: Partial<LoraConfig>): PeftModel<LoraConfig> =>
 async function stepOf(config: Partial<LoraConfig>, clipNorm: number | null = null): Promise<Record<string, number[]>> {
   const peft = attached(config);
   const before = activeAdapter(peft).values;
-  const { last } = await train(peft, toyTrainingData(1, 1), {
-    executor: await referenceExecutor(),
-    epochs: 1,
-    learningRate: 1e3,
-    schedule: 'constant',
-    warmupRatio: 0,
-    optimizer: adamW({ weightDecay: 0, beta1: 0, epsilon: 1e3 }),
-    clipNorm,
-  });
+  const optimizer = adamW({ weightDecay: 0, beta1: 0, epsilon: 1e3 });
+  const options = { epochs: 1, learningRate: 1e3, schedule: 'constant', warmupRatio: 0, optimizer, clipNorm } as const;
+  const { last } = await trainToy(peft, options, toyTrainingData(1, 1));
   return Object.fromEntries(
     Object.entries(last.values).map(([key, value]) => [key, differences(floats(value), floats(tensorAt(before, key)))]),
   );
@@ -89,10 +79,8 @@ describe('trap 29: LoRA+', () => {
   });
 });
 
-/** Trains on the toy task in place. */
-const trainToy = async (peft: PeftModel<LoraConfig>, epochs = 3): Promise<HostTensors> =>
-  (await train(peft, toyTrainingData(), { executor: await referenceExecutor(), epochs, learningRate: 0.02 })).last
-    .values;
+const trainedValues = async (peft: PeftModel<LoraConfig>): Promise<HostTensors> =>
+  (await trainToy(peft, { epochs: 3 })).last.values;
 
 describe('trap 29: LoRA-FA', () => {
   it('keeps A bitwise and trains r * out parameters', async () => {
@@ -100,7 +88,7 @@ describe('trap 29: LoRA-FA', () => {
     const before = activeAdapter(peft).values;
     const outputs = Object.values(activeAdapter(peft).layers).reduce((sum, { site }) => sum + site.outFeatures, 0);
     expect(countParameters(peft)).toMatchObject({ trainable: 2 * outputs });
-    const after = await trainToy(peft);
+    const after = await trainedValues(peft);
     expect(kindsOf(before, 'loraA').length).toBeGreaterThan(0);
     for (const key of kindsOf(before, 'loraA')) expect(after[key], key).toEqual(before[key]);
     for (const key of kindsOf(before, 'loraB')) expect(after[key], key).not.toEqual(before[key]);
@@ -129,7 +117,7 @@ describe('trap 29: LoRA-FA', () => {
 
   it('uses the A of a file: training continues as if the adapter had not been saved', async () => {
     const peft = attached({ loraFa: true, loraplusLrRatio: 2 });
-    replaceAdapter(peft, { values: await trainToy(peft) });
+    replaceAdapter(peft, { values: await trainedValues(peft) });
     const storage = memoryStorage();
     await savePretrained(peft, 'adapter', { storage, pruned: false });
     const loaded = await loadPretrained(toyModel(), 'adapter', { methods: [lora], storage });
@@ -138,7 +126,7 @@ describe('trap 29: LoRA-FA', () => {
     // The initial values before loading.
     const fresh = activeAdapter(attach(toyModel(), lora({ r: 2, loraFa: true }), { seed: 0 })).values;
     expect(farthestTensor(activeAdapter(loaded).values, fresh).distance).toBeGreaterThan(0.1);
-    const [goneOn, uninterrupted] = [await trainToy(loaded as PeftModel<LoraConfig>), await trainToy(peft)];
+    const [goneOn, uninterrupted] = [await trainedValues(loaded as PeftModel<LoraConfig>), await trainedValues(peft)];
     expect(farthestTensor(goneOn, uninterrupted).distance).toBeLessThan(1e-4);
   });
 
@@ -164,12 +152,12 @@ describe('resuming from a file', () => {
   };
   it.each(Object.entries(kinds))('gives the same result as uninterrupted training: %s', async (_, config) => {
     const peft = attached(config);
-    replaceAdapter(peft, { values: await trainToy(peft) });
+    replaceAdapter(peft, { values: await trainedValues(peft) });
     const storage = memoryStorage();
     await savePretrained(peft, 'adapter', { storage, pruned: false });
     const loaded = (await loadPretrained(toyModel(), 'adapter', { methods: [lora], storage })) as PeftModel<LoraConfig>;
     expect(farthestTensor(activeAdapter(loaded).values, activeAdapter(peft).values).distance).toBe(0);
     const again = { ...loaded, seed: peft.seed, adapter: activeAdapter(loaded) }; // the seed of dropout
-    expect(farthestTensor(await trainToy(again), await trainToy(peft)).distance).toBeLessThan(1e-4);
+    expect(farthestTensor(await trainedValues(again), await trainedValues(peft)).distance).toBeLessThan(1e-4);
   });
 });

@@ -5,24 +5,14 @@ import {
   loadPretrained,
   memoryStorage,
   onWarning,
-  predict,
   savePretrained,
-  train,
   withAdapter,
   type PeftModel,
-  type TrainOptions,
 } from '@peftjs/core';
 import { createRng, tensorAt, type HostTensors } from '@peftjs/core/method';
 import { storedParameters, withResized } from '@peftjs/core/model';
 import { normalValues } from '@peftjs/core/linalg';
-import {
-  referenceExecutor,
-  relativeDistance,
-  testMethod,
-  toyEvaluationData,
-  toyModel,
-  toyTrainingData,
-} from '@peftjs/conformance';
+import { controllerOf, relativeDistance, testMethod, toyModel, toyOutputs, trainToy } from '@peftjs/conformance';
 import { lora, truncatedLora, type TruncatedLoraConfig } from '@peftjs/lora';
 import { describe, expect, it } from 'vitest';
 
@@ -46,20 +36,12 @@ const budget = 400;
 const attached = (options: Partial<TruncatedLoraConfig> = {}): PeftModel<TruncatedLoraConfig> =>
   attach(toyModel(), truncatedLora({ r: 4, loraAlpha: 16, budget, ...options }), { seed: 1 });
 
-const trainToy = async (peft: PeftModel<TruncatedLoraConfig>, options: Partial<TrainOptions> = {}) =>
-  train(peft, toyTrainingData(), { executor: await referenceExecutor(), epochs: 8, learningRate: 0.02, ...options });
-
-const outputsOf = async (peft: PeftModel<TruncatedLoraConfig>): Promise<number[]> =>
-  (await predict(peft, toyEvaluationData().batches, { executor: await referenceExecutor() })).flatMap((row) => [
-    ...row,
-  ]);
-
 describe('the cut', () => {
   it('happens once, before the final phase, and stores the budget within 1 %', async () => {
     const stored: number[] = [];
     const peft = attached();
     // 32 steps, 9 of them final.
-    const { last } = await trainToy(peft, { onStep: ({ storedParameters: count }) => stored.push(count) });
+    const { last } = await trainToy(peft, { epochs: 8, onStep: ({ storedParameters: count }) => stored.push(count) });
     const full = stored[0] ?? NaN;
     expect(stored.slice(0, 22)).toEqual(Array.from({ length: 22 }, () => full));
     const left = stored[22] ?? NaN;
@@ -78,8 +60,8 @@ describe('the cut', () => {
       const { shape } = tensorAt(initial, `${path}.loraB`);
       values[`${path}.loraB`] = normalValues(createRng(5).fork(path), shape, 0.3);
     }
-    const controller = truncatedLora.controller?.(layers, config, { totalSteps: 3, warmupSteps: 0, finalSteps: 2 });
-    const { resized = {} } = controller?.afterStep(1, values) ?? {};
+    const controller = controllerOf(truncatedLora, layers, config, { totalSteps: 3, warmupSteps: 0, finalSteps: 2 });
+    const { resized = {} } = controller.afterStep(1, values) ?? {};
     const cut = { ...values };
     for (const [path, { carry }] of Object.entries(resized)) {
       for (const name of ['loraA', 'loraB']) {
@@ -94,16 +76,15 @@ describe('the cut', () => {
     const storage = memoryStorage();
     await savePretrained(after, 'cut', { storage });
     const read = await loadPretrained(toyModel(), 'cut', { storage, methods: [lora] });
-    expect(relativeDistance(await outputsOf(after), await outputsOf(read as never))).toBeLessThan(1e-5);
+    expect(relativeDistance(await toyOutputs(after), await toyOutputs(read))).toBeLessThan(1e-5);
     expect(activeRanks(activeAdapter(read).layers, activeAdapter(read).values)).toEqual(
       Object.fromEntries(Object.entries(ranks).filter(([, rank]) => rank > 0)),
     );
   });
 
   it('does not happen without a budget: the run equals that of LoRA', async () => {
-    const executor = await referenceExecutor();
     const plain = attach(toyModel(), lora({ r: 4, loraAlpha: 16 }), { seed: 1 });
-    await train(plain, toyTrainingData(), { executor, epochs: 2, learningRate: 0.02 });
+    await trainToy(plain, { epochs: 2 });
     const peft = attached({ budget: null });
     await trainToy(peft, { epochs: 2 });
     expect(activeAdapter(peft).values).toEqual(activeAdapter(plain).values);
@@ -111,21 +92,17 @@ describe('the cut', () => {
 
   it('is rejected if impossible, and reported as missed if afterStep is not called', () => {
     const { layers } = activeAdapter(attached());
-    const controllerOf = (options: Partial<TruncatedLoraConfig>, totalSteps = 10) =>
-      truncatedLora.controller?.(layers, truncatedLora.parseConfig({ r: 4, ...options }), {
-        totalSteps,
-        warmupSteps: 0,
-        finalSteps: 3,
-      });
+    const started = (options: Partial<TruncatedLoraConfig>, totalSteps = 10) =>
+      controllerOf(truncatedLora, layers, { r: 4, ...options }, { totalSteps, warmupSteps: 0, finalSteps: 3 });
     const refused: unknown = expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' });
-    expect(() => controllerOf({ budget: 15 })).toThrow(refused);
-    expect(() => controllerOf({ budget }, 3)).toThrow(refused);
-    const controller = controllerOf({ budget });
-    controller?.scalars(7, {});
-    expect(() => controller?.scalars(8, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
+    expect(() => started({ budget: 15 })).toThrow(refused);
+    expect(() => started({ budget }, 3)).toThrow(refused);
+    const controller = started({ budget });
+    controller.scalars(7, {});
+    expect(() => controller.scalars(8, {})).toThrow(expect.objectContaining({ code: 'PEFT_TRAINING' }));
     const warnings: string[] = [];
     const restore = onWarning((message) => warnings.push(message));
-    controllerOf({ budget: 1e6 });
+    started({ budget: 1e6 });
     restore();
     expect(warnings).toEqual([
       expect.stringMatching(/^budget is 1000000; these modules store only \d+ parameters, so nothing is pruned$/),

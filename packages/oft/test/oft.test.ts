@@ -1,7 +1,7 @@
 import { hostTensor, onWarning } from '@peftjs/core';
 import type { HostTensor, Site } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
-import { initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
+import { initialOf, layerOf, layersOf, referenceBackend, relativeDistance, tensorsOf } from '@peftjs/conformance';
 import { oft, type OftConfig } from '@peftjs/oft';
 import * as tf from '@tensorflow/tfjs-core';
 import { Matrix } from 'ml-matrix';
@@ -9,10 +9,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { blocksAt } from '../src/config.js';
 import { projected, rotations, rotationsOnHost } from '../src/rotation.js';
 
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 const options = oft.parseConfig({});
 

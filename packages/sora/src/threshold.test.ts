@@ -1,12 +1,10 @@
+import { referenceBackend } from '@peftjs/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { referenceThreshold, softThreshold } from './proximal.js';
 
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 type Operator = typeof softThreshold;
 const apply = (operator: Operator, values: readonly number[], threshold: number): number[] =>

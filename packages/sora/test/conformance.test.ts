@@ -4,10 +4,12 @@ import { sora } from '@peftjs/sora';
 testMethod(sora, {
   configs: {
     default: {},
-    compacted: { r: 4, sparseLambda: 1, compactEvery: 4, loraDropout: 0.2 },
-    'choosing, compacted': { r: 4, variant: 'choosing', sparseLambda: 1, compactEvery: 4 },
+    // These lambdas are high enough to remove ranks within 16 steps, and all ranks of some modules.
+    compacted: { r: 4, sparseLambda: 8, compactEvery: 4, loraDropout: 0.2 },
+    'choosing, compacted': { r: 4, variant: 'choosing', sparseLambda: 24, compactEvery: 4 },
     uneven: { r: 3, rankPattern: { value: 2 }, alphaPattern: { 'ffn.in': 4 }, gateInit: 'ones' },
   },
+  rewritten: ['r'],
   invalid: [
     { options: { r: 0 }, field: 'r' },
     { options: { sparseLambda: -1 }, field: 'sparseLambda' },

@@ -1,6 +1,8 @@
 import { hostTensor } from '@peftjs/core';
 import {
   createRng,
+  hostFilled,
+  mapValues,
   tensorAt,
   type AdapterLayers,
   type Controller,
@@ -10,7 +12,7 @@ import {
 import { rankCost } from '@peftjs/core/ranks';
 import { linearSite } from '@peftjs/core/model';
 import { normalValues } from '@peftjs/core/linalg';
-import { layersOf } from '@peftjs/conformance';
+import { adapterValues, controllerOf, hostVector, layersOf } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
 
@@ -24,8 +26,8 @@ const sites = [0, 1].flatMap((layer) => shapes.map(([i, o], index) => linearSite
 const r = 6;
 const full = sites.reduce((sum, each) => sum + r * rankCost(each), 0);
 
-const controllerOf = (layers: AdapterLayers, options: Partial<SoraConfig>, plan: TrainPlan): Controller =>
-  sora.controller?.(layers, sora.parseConfig({ r, ...options }), plan) ?? expect.fail('SoRA has no controller');
+const started = (layers: AdapterLayers, options: Partial<SoraConfig>, plan: TrainPlan): Controller =>
+  controllerOf(sora, layers, { r, ...options }, plan);
 
 const storedOf = (layers: AdapterLayers, values: HostTensors): number =>
   Object.entries(layers).reduce(
@@ -53,7 +55,7 @@ interface ToyRun {
 function run({ options, plan, seed, rate = 5e-3, pull = 1 }: Toy, restartAt = 0): ToyRun {
   const rng = createRng(seed);
   const layers = layersOf(sora, sites, { r, ...options });
-  let controller = controllerOf(layers, options, plan);
+  let controller = started(layers, options, plan);
   const values: HostTensors = {};
   for (const { path, inFeatures, outFeatures } of sites) {
     values[`${path}.gate`] = normalValues(rng, [r], 1);
@@ -91,7 +93,7 @@ function run({ options, plan, seed, rate = 5e-3, pull = 1 }: Toy, restartAt = 0)
     }
     if (step === restartAt) {
       const state = JSON.parse(JSON.stringify(controller.snapshot())) as ReturnType<Controller['snapshot']>;
-      controller = controllerOf(layers, options, plan);
+      controller = started(layers, options, plan);
       controller.restore(state);
     }
     stored.push(storedOf(layers, values));
@@ -104,14 +106,14 @@ const freeze = plan.totalSteps - plan.finalSteps;
 
 describe('a fixed threshold', () => {
   it('reads no gates, keeps only the numbers of ranks as state, and always holds the budget', () => {
-    const controller = controllerOf(layersOf(sora, sites, { r }), {}, plan);
+    const controller = started(layersOf(sora, sites, { r }), {}, plan);
     for (let step = 1; step <= plan.totalSteps; step++) expect(controller.reads(step)).toEqual([]);
     expect(controller.holdsBudget(1)).toBe(true);
     expect(controller.snapshot()).toEqual({ ranks: sites.map(() => r) });
   });
 
   it('reads the gates every compactEvery steps once the warm-up is over', () => {
-    const controller = controllerOf(layersOf(sora, sites, { r }), { compactEvery: 10 }, plan);
+    const controller = started(layersOf(sora, sites, { r }), { compactEvery: 10 }, plan);
     const steps = Array.from({ length: 45 }, (_, index) => index + 1);
     expect(steps.filter((step) => controller.reads(step).length > 0)).toEqual([20, 30, 40]);
     expect(controller.reads(20)).toEqual(sites.map(({ path }) => `${path}.gate`));
@@ -178,9 +180,8 @@ describe('a budget', () => {
   it('keeps the ranks with the largest change per stored parameter', () => {
     const pair = [linearSite('cheap', 10, 10), linearSite('dear', 30, 50)];
     const layers = layersOf(sora, pair, { r: 2 });
-    const controller = controllerOf(layers, { r: 2, budget: 100 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
-    const one = (rows: number, columns: number) =>
-      hostTensor(new Float32Array(rows * columns).fill(1), [rows, columns]);
+    const controller = started(layers, { r: 2, budget: 100 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+    const one = (rows: number, columns: number) => hostFilled([rows, columns], 1);
     const norm = (each: { inFeatures: number; outFeatures: number }) => Math.sqrt(each.inFeatures * each.outFeatures);
     const [cheap, dear] = [norm(pair[0] ?? expect.fail()), norm(pair[1] ?? expect.fail())];
     const values = {
@@ -201,22 +202,17 @@ describe('a budget', () => {
 
   it('fills the budget from equal ranks in the order of their indices', () => {
     const layers = layersOf(sora, [linearSite('a', 4, 4), linearSite('b', 4, 4)], { r: 3 });
-    const controller = controllerOf(layers, { r: 3, budget: 32 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
-    const equal = (...shape: number[]) => hostTensor(new Float32Array(shape.reduce((a, b) => a * b)).fill(0.5), shape);
-    const values = Object.fromEntries(
-      ['a', 'b'].flatMap((path) => [
-        [`${path}.gate`, equal(3)] as const,
-        [`${path}.loraA`, equal(4, 3)] as const,
-        [`${path}.loraB`, equal(3, 4)] as const,
-      ]),
-    );
+    const controller = started(layers, { r: 3, budget: 32 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+    const equal = (...shape: number[]) => hostFilled(shape, 0.5);
+    const own = { gate: equal(3), loraA: equal(4, 3), loraB: equal(3, 4) };
+    const values = adapterValues({ a: own, b: own });
     const changes = controller.afterStep(1, values)?.values ?? {};
     expect([...tensorAt(changes, 'a.mask').data, ...tensorAt(changes, 'b.mask').data]).toEqual([1, 1, 1, 1, 0, 0]);
   });
 
   it.each(['loraA', 'loraB'])('measures a rank by its gate and by the norm of its vector in %s', (factor) => {
     const layers = layersOf(sora, [linearSite('m', 2, 2)], { r: 2 });
-    const controller = controllerOf(layers, { r: 2, budget: 4 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+    const controller = started(layers, { r: 2, budget: 4 }, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
     const values = {
       'm.gate': hostTensor(Float32Array.of(0.5, -0.4), [2]),
       'm.loraA': hostTensor(Float32Array.of(1, 1, 1, 1), [2, 2]),
@@ -233,19 +229,13 @@ describe('a budget', () => {
   it('revives pruned gates if too few survive, too small to change the outputs noticeably, and counts them', () => {
     const layers = layersOf(sora, sites, { r });
     const budget = Math.round(full / 2);
-    const controller = controllerOf(layers, { budget }, plan);
-    const values: HostTensors = Object.fromEntries<HostTensors[string]>(
-      sites.flatMap(({ path, inFeatures, outFeatures }) => [
-        [
-          `${path}.gate`,
-          hostTensor(
-            Float32Array.from({ length: r }, (_, rank) => (rank === 0 ? -0.8 : 0)),
-            [r],
-          ),
-        ],
-        [`${path}.loraA`, normalValues(createRng(1), [inFeatures, r], 0.1)],
-        [`${path}.loraB`, normalValues(createRng(2), [r, outFeatures], 0.1)],
-      ]),
+    const controller = started(layers, { budget }, plan);
+    const values = adapterValues(
+      mapValues(layers, ({ site: { inFeatures, outFeatures } }) => ({
+        gate: hostVector([-0.8, 0, 0, 0, 0, 0]),
+        loraA: normalValues(createRng(1), [inFeatures, r], 0.1),
+        loraB: normalValues(createRng(2), [r, outFeatures], 0.1),
+      })),
     );
     const changes = controller.afterStep(freeze, values)?.values ?? {};
     const count = storedOf(layers, changes);
@@ -267,7 +257,7 @@ describe('a budget', () => {
   });
 
   it('throws when the step of its selection was skipped', () => {
-    const controller = controllerOf(layersOf(sora, sites, { r }), { budget: 0.5 * full }, plan);
+    const controller = started(layersOf(sora, sites, { r }), { budget: 0.5 * full }, plan);
     controller.scalars(freeze, { gate: 1 });
     expect(() => controller.scalars(freeze + 1, { gate: 1 })).toThrow(
       expect.objectContaining({ code: 'PEFT_TRAINING' }),
@@ -278,7 +268,7 @@ describe('a budget', () => {
     ['less than one rank', 63, plan],
     ['no step to prune in', 0.5 * full, { totalSteps: 5, warmupSteps: 0, finalSteps: 5 }],
   ])('refuses %s', (_, budget, course) => {
-    expect(() => controllerOf(layersOf(sora, sites, { r }), { budget }, course)).toThrow(
+    expect(() => started(layersOf(sora, sites, { r }), { budget }, course)).toThrow(
       expect.objectContaining({ code: 'PEFT_CONFIG', path: 'budget' }),
     );
   });

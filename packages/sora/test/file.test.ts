@@ -1,8 +1,8 @@
 import { onWarning } from '@peftjs/core';
-import { tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core/method';
+import { mapValues, tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
 import { loraDelta } from '@peftjs/core/linalg';
-import { layersOf, relativeDistance } from '@peftjs/conformance';
+import { adapterValues, layersOf, relativeDistance } from '@peftjs/conformance';
 import { sora } from '@peftjs/sora';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { trainedOf } from './harness.js';
@@ -11,11 +11,7 @@ const sites = [linearSite('enc.0.up', 3, 5), linearSite('enc.0.down', 5, 3), lin
 const config = sora.parseConfig({ r: 4, loraAlpha: 16, rankPattern: { 'enc.1.up': 2 }, budget: 40 });
 const layers = layersOf(sora, sites, config);
 const gates = { 'enc.0.up': [0, 1, 0, -2], 'enc.0.down': [0, 0, 0, 0], 'enc.1.up': [0.5, 0] };
-const values: HostTensors = Object.fromEntries(
-  Object.entries(gates).flatMap(([path, gate]) =>
-    Object.entries(trainedOf(tensorAt(layers, path), gate)).map(([name, value]) => [`${path}.${name}`, value] as const),
-  ),
-);
+const values = adapterValues(mapValues(gates, (gate, path) => trainedOf(tensorAt(layers, path), gate)));
 
 const deltaOf = (of: AdapterLayers, from: HostTensors, path: string): Float32Array => {
   const names = ['loraA', 'loraB', 'gate', 'mask'];

@@ -1,7 +1,7 @@
 import { hostTensor } from '@peftjs/core';
-import { tensorAt, type HostTensors } from '@peftjs/core/method';
+import { hostFilled, tensorAt, type HostTensors } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
-import { layersOf } from '@peftjs/conformance';
+import { adapterValues, controllerOf, hostVector, layersOf } from '@peftjs/conformance';
 import { rankSizes, sora } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
 
@@ -45,15 +45,13 @@ describe('rankSizes', () => {
   it('of modules with different scalings compete by the change of the weight', () => {
     const config = sora.parseConfig({ r: 1, loraAlpha: 1, alphaPattern: { b: 10 }, budget: 5 });
     const two = layersOf(sora, [linearSite('a', 2, 3), linearSite('b', 2, 3)], config);
-    const of = Object.fromEntries(
-      ['a', 'b'].flatMap((path) => [
-        [`${path}.gate`, hostTensor(Float32Array.of(path === 'a' ? 1 : 0.5), [1])],
-        [`${path}.loraA`, hostTensor(Float32Array.of(1, 1), [2, 1])],
-        [`${path}.loraB`, hostTensor(Float32Array.of(1, 1, 1), [1, 3])],
-      ]),
-    );
-    const controller = sora.controller?.(two, config, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
-    const chosen = controller?.afterStep(1, of)?.values ?? {};
+    const factors = { loraA: hostFilled([2, 1], 1), loraB: hostFilled([1, 3], 1) };
+    const of = adapterValues({
+      a: { ...factors, gate: hostVector([1]) },
+      b: { ...factors, gate: hostVector([0.5]) },
+    });
+    const controller = controllerOf(sora, two, config, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+    const chosen = controller.afterStep(1, of)?.values ?? {};
     expect(['a', 'b'].map((path) => tensorAt(chosen, `${path}.mask`).data[0])).toEqual([0, 1]);
   });
 });

@@ -1,7 +1,7 @@
+import { tensorAt } from '@peftjs/core/method';
 import { readFile } from 'node:fs/promises';
 import { adamW } from '@peftjs/core';
-import { tensorAt } from '@peftjs/core/method';
-import { contextOf, layerOf, relativeDistance } from '@peftjs/conformance';
+import { contextOf, controllerOf, layerOf, referenceBackend, relativeDistance } from '@peftjs/conformance';
 import { sora } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, it } from 'vitest';
@@ -16,10 +16,7 @@ interface Golden {
   readonly steps: { readonly learningRate: number; readonly gradient: number[]; readonly gate: number[] }[];
 }
 
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 it("follows the released code's optimizer for 50 steps, as 'reference' and 'constant'", async () => {
   const file = new URL('fixtures/released-optimizer.json', import.meta.url);
@@ -33,7 +30,7 @@ it("follows the released code's optimizer for 50 steps, as 'reference' and 'cons
   });
   const layer = layerOf(sora, config);
   const plan = { totalSteps: steps.length, warmupSteps: 3, finalSteps: 15 };
-  const controller = sora.controller?.({ m: layer }, config, plan) ?? expect.fail('SoRA has no controller');
+  const controller = controllerOf(sora, { m: layer }, config, plan);
 
   let state = { value: [...start], moment1: start.map(() => 0), moment2: start.map(() => 0) };
   expect(steps).toHaveLength(50);

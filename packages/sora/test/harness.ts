@@ -1,25 +1,8 @@
-import {
-  activeAdapter,
-  attach,
-  hostTensor,
-  predict,
-  train,
-  withAdapter,
-  type Model,
-  type PeftModel,
-  type TrainOptions,
-} from '@peftjs/core';
+import { activeAdapter, attach, withAdapter, type PeftModel, type TrainingData, type TrainOptions } from '@peftjs/core';
 import { createRng, tensorAt, type AdapterLayer, type HostTensors } from '@peftjs/core/method';
 import { normalValues } from '@peftjs/core/linalg';
 import type { TrainResult } from '@peftjs/core/runtime';
-import {
-  contextOf,
-  initialOf,
-  referenceExecutor,
-  toyEvaluationData,
-  toyModel,
-  toyTrainingData,
-} from '@peftjs/conformance';
+import { contextOf, hostVector, initialOf, toyModel, trainToy as trainOnToy } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -28,26 +11,15 @@ export const attached = (config: Partial<SoraConfig> = {}): PeftModel<SoraConfig
   attach(toyModel(), sora({ r: 4, ...config }), { seed: 1 });
 
 /** Trains on the toy task in place, with four steps per epoch. */
-export const trainToy = async (
+export const trainToy = (
   peft: PeftModel<SoraConfig>,
   options: Partial<TrainOptions> = {},
-): Promise<TrainResult> =>
-  train(peft, toyTrainingData(), {
-    executor: await referenceExecutor(),
-    epochs: 8,
-    learningRate: 0.02,
-    ...options,
-  });
+  data?: TrainingData,
+): Promise<TrainResult> => trainOnToy(peft, { epochs: 8, ...options }, data);
 
 /** Returns the model with other options for its controller only: its layers keep theirs. Does not change `peft`. */
 export const reconfigured = (peft: PeftModel<SoraConfig>, options: Partial<SoraConfig>): PeftModel<SoraConfig> =>
   withAdapter(peft, { config: { ...activeAdapter(peft).config, ...options } });
-
-/** The outputs on held-out rows. */
-export const outputsOf = async (model: PeftModel<SoraConfig> | Model): Promise<number[]> =>
-  (await predict(model, toyEvaluationData().batches, { executor: await referenceExecutor() })).flatMap((row) => [
-    ...row,
-  ]);
 
 /** The values of one tensor name, by module path. */
 export const valuesNamed = (values: HostTensors, name: string): Record<string, number[]> =>
@@ -61,7 +33,7 @@ export const valuesNamed = (values: HostTensors, name: string): Record<string, n
 export const trainedOf = (layer: AdapterLayer, gates: readonly number[]): HostTensors => {
   const initial = initialOf(layer);
   const loraB = normalValues(createRng(3), tensorAt(initial, 'loraB').shape, 1);
-  return { ...initial, loraB, gate: hostTensor(Float32Array.from(gates), [gates.length]) };
+  return { ...initial, loraB, gate: hostVector(gates) };
 };
 
 /** Applies the layer's `update` rule to gates proposed by an optimizer. */

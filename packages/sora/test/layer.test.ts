@@ -2,25 +2,27 @@ import { adamW } from '@peftjs/core';
 import { createRng, floats, tensorAt } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
 import { loraDelta, normalValues } from '@peftjs/core/linalg';
-import { contextOf, forwardOf, initialOf, layerOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
+import {
+  contextOf,
+  controllerOf,
+  forwardOf,
+  initialOf,
+  layerOf,
+  layersOf,
+  referenceBackend,
+  relativeDistance,
+  tensorsOf,
+} from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { trainedOf, updatedGates } from './harness.js';
 
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 const plan = { totalSteps: 100, warmupSteps: 6, finalSteps: 30 };
 const thresholdOf = (options: Partial<SoraConfig>, learningRates: Record<string, number>): number =>
-  tensorAt(
-    sora
-      .controller?.(layersOf(sora, [linearSite('m', 4, 4)]), sora.parseConfig(options), plan)
-      ?.scalars(1, learningRates) ?? {},
-    'threshold',
-  );
+  tensorAt(controllerOf(sora, { m: layerOf(sora) }, options, plan).scalars(1, learningRates), 'threshold');
 
 describe('the start', () => {
   it('has kaiming-uniform A, zero B and signed normal gates of their own group, without decay', () => {
@@ -78,18 +80,9 @@ describe('the threshold', () => {
 
   it('trap 6: changes gates only, and makes exact zeros without a sign', () => {
     const layer = layerOf(sora, { r: 4 });
-    const changed = tf.tidy(() => {
-      const proposed = tensorsOf(trainedOf(layer, [0.2, -0.2, 0.9, -0.9]));
-      const names = Object.keys(
-        layer.update?.(proposed, {
-          previous: proposed,
-          gradient: {},
-          ctx: contextOf({ threshold: 0.5 }),
-        }) ?? {},
-      );
-      return names;
-    });
-    expect(changed).toEqual(['gate']);
+    const proposed = tensorsOf(trainedOf(layer, [0.2, -0.2, 0.9, -0.9]));
+    const at = { previous: proposed, gradient: {}, ctx: contextOf({ threshold: 0.5 }) };
+    expect(Object.keys(layer.update?.(proposed, at) ?? {})).toEqual(['gate']);
     const gates = updatedGates(layer, [0.2, -0.2, 0.9, -0.9], 0.5);
     expect(gates.slice(0, 2).every((value) => Object.is(value, 0))).toBe(true);
     expect(gates[2]).toBeCloseTo(0.4, 6);

@@ -2,8 +2,9 @@ import { activeAdapter, hostTensor, loadPretrained, memoryStorage, savePretraine
 import {
   createRng,
   floats,
+  mapValues,
   tensorAt,
-  type AdapterLayers,
+  tensorsAt,
   type Controller,
   type HostTensor,
   type HostTensors,
@@ -12,16 +13,21 @@ import {
 import { linearSite, storedParameters } from '@peftjs/core/model';
 import { loraDelta, normalValues, rowNorms, transposed } from '@peftjs/core/linalg';
 import type { TrainingSnapshot } from '@peftjs/core/runtime';
-import { initialOf, layersOf, relativeDistance } from '@peftjs/conformance';
+import {
+  adapterValues,
+  controllerOf,
+  hostVector,
+  initialOf,
+  layersOf,
+  referenceBackend,
+  relativeDistance,
+  toyOutputs,
+} from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { beforeAll, describe, expect, it } from 'vitest';
-import * as tf from '@tensorflow/tfjs-core';
-import { attached, outputsOf, trainToy } from './harness.js';
+import { attached, trainToy } from './harness.js';
 
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 const sites = [linearSite('a', 6, 9), linearSite('b', 8, 3)];
 const r = 5;
@@ -30,7 +36,6 @@ const plan: TrainPlan = { totalSteps: 14, warmupSteps: 4, finalSteps: 4 };
 const AT = 7;
 const options = { r, variant: 'choosing', budget: 40 } as const;
 
-const vector = (values: readonly number[]): HostTensor => hostTensor(Float32Array.from(values), [values.length]);
 const normal = (name: string, ...shape: number[]): HostTensor => normalValues(createRng(5).fork(name), shape, 1);
 
 /** An adapter during training: A and B from N(0, 1), and these gates. */
@@ -39,14 +44,13 @@ function valuesOf(gates: Readonly<Record<string, readonly number[]>>): HostTenso
     sites.flatMap(({ path, inFeatures, outFeatures }) => [
       [`${path}.loraA`, normal(`${path}.A`, inFeatures, r)],
       [`${path}.loraB`, normal(`${path}.B`, r, outFeatures)],
-      [`${path}.gate`, vector(gates[path] as number[])],
+      [`${path}.gate`, hostVector(gates[path] as number[])],
     ]),
   );
 }
 
 function separated(values: HostTensors, given: Partial<SoraConfig> = options): HostTensors {
-  const config = sora.parseConfig(given);
-  const controller = sora.controller?.(layersOf(sora, sites, config), config, plan) ?? expect.fail('no controller');
+  const controller = controllerOf(sora, layersOf(sora, sites, given), given, plan);
   expect(new Set(controller.reads(AT))).toEqual(new Set(Object.keys(values)));
   const changes = controller.afterStep(AT, values);
   expect(changes?.restartsOptimizer).toBe(true);
@@ -148,26 +152,16 @@ describe('separated ranks', () => {
 
   it('stay unchanged while nothing is learned', () => {
     const layers = layersOf(sora, sites, options);
-    const initial = initialValues(layers);
+    const initial = adapterValues(mapValues(layers, (layer) => tensorsAt(initialOf(layer), 'gate', 'loraA', 'loraB')));
     expect(rowNorms(tensorAt(initial, 'a.loraB'))).toEqual([0, 0, 0, 0, 0]);
     expect(separated(initial)).toEqual(initial);
   });
 });
 
-function initialValues(layers: AdapterLayers): HostTensors {
-  return Object.fromEntries(
-    Object.entries(layers).flatMap(([path, layer]) =>
-      (['gate', 'loraA', 'loraB'] as const).map((name) => [`${path}.${name}`, tensorAt(initialOf(layer), name)]),
-    ),
-  );
-}
-
 describe('thresholds', () => {
   const values = valuesOf(uneven);
-  const controllerOf = (given: Partial<SoraConfig>, of: TrainPlan = plan): Controller => {
-    const config = sora.parseConfig({ r, ...given });
-    return sora.controller?.(layersOf(sora, sites, config), config, of) ?? expect.fail('no controller');
-  };
+  const started = (given: Partial<SoraConfig>, of: TrainPlan = plan): Controller =>
+    controllerOf(sora, layersOf(sora, sites, { r, ...given }), { r, ...given }, of);
   const thresholdsOf = (controller: Controller): number[] =>
     Array.from({ length: plan.totalSteps }, (_, index) => {
       const { threshold = NaN } = controller.scalars(index + 1, { gate: 0.1 });
@@ -177,30 +171,30 @@ describe('thresholds', () => {
   const begun = (controller: Controller): number => 1 + thresholdsOf(controller).findIndex((each) => each > 0);
 
   it('begin after the separation with a budget, and end with the choice', () => {
-    expect(begun(controllerOf(options))).toBe(AT + 1);
-    expect(begun(controllerOf({ ...options, separation: false }))).toBeLessThan(AT);
-    expect(thresholdsOf(controllerOf(options)).slice(10)).toEqual([0, 0, 0, 0]);
+    expect(begun(started(options))).toBe(AT + 1);
+    expect(begun(started({ ...options, separation: false }))).toBeLessThan(AT);
+    expect(thresholdsOf(started(options)).slice(10)).toEqual([0, 0, 0, 0]);
   });
 
   it('begin halfway between the warm-up and the end without a budget', () => {
-    expect(begun(controllerOf({ variant: 'choosing' }))).toBe(9 + 1);
-    expect(begun(controllerOf({}))).toBe(1);
+    expect(begun(started({ variant: 'choosing' }))).toBe(9 + 1);
+    expect(begun(started({}))).toBe(1);
   });
 
   it('begin at once if there is no step after which to separate ranks', () => {
-    const controller = controllerOf(options, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
+    const controller = started(options, { totalSteps: 2, warmupSteps: 0, finalSteps: 1 });
     const chosen = Object.keys(controller.afterStep(1, values)?.values ?? {});
     expect(chosen.sort((a, b) => a.localeCompare(b))).toEqual(['a.gate', 'a.mask', 'b.gate', 'b.mask']);
   });
 
   it.each([true, false])('give back what they took to the live gates that stay, with separation %s', (separation) => {
-    const controller = controllerOf({ ...options, budget: 100, separation });
+    const controller = started({ ...options, budget: 100, separation });
     let taken = 0;
     for (let step = 1; step <= 10; step++) {
       taken += controller.scalars(step, { gate: 0.1 }).threshold ?? NaN;
       if (step < 10 && controller.reads(step).length > 0) controller.afterStep(step, values);
     }
-    const dying = { ...values, 'b.gate': vector([0, 0, 0, 0, -4]) };
+    const dying = { ...values, 'b.gate': hostVector([0, 0, 0, 0, -4]) };
     const after = { ...dying, ...controller.afterStep(10, dying)?.values };
     const kept = [...gateOf(after, 'a'), ...gateOf(after, 'b')].flatMap((gate, rank) =>
       gate === 0 ? [] : [{ gate, rank }],
@@ -255,11 +249,11 @@ describe('a run that separates ranks', () => {
     const storage = memoryStorage();
     await savePretrained(peft, 'adapter', { storage, pruned: false });
     const loaded = (await loadPretrained(peft.model, 'adapter', { storage, methods: [sora] })) as PeftModel<SoraConfig>;
-    const outputs = await outputsOf(loaded);
-    expect(outputs).toEqual(await outputsOf(peft));
+    const outputs = await toyOutputs(loaded);
+    expect(outputs).toEqual(await toyOutputs(peft));
     await trainToy(loaded, { ...steps, learningRate: 1e-6 });
     const { layers, values } = activeAdapter(loaded);
     expect(storedParameters(layers, values)).toBeLessThanOrEqual(budget);
-    expect(relativeDistance(await outputsOf(loaded), outputs)).toBeLessThan(1e-2);
+    expect(relativeDistance(await toyOutputs(loaded), outputs)).toBeLessThan(1e-2);
   });
 });

@@ -16,10 +16,10 @@ import {
   type StepEvent,
   type TrainingSnapshot,
 } from '@peftjs/core/runtime';
-import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
+import { referenceExecutor, toyEvaluationData, toyModel, toyOutputs, toyTrainingData } from '@peftjs/conformance';
 import { sora, type SoraConfig } from '@peftjs/sora';
 import { expect, it } from 'vitest';
-import { attached, outputsOf, trainToy } from './harness.js';
+import { attached, trainToy } from './harness.js';
 
 const selection = { data: toyEvaluationData(2), evaluations: 1, trainSubset: toyEvaluationData(1) };
 const auto = (): PeftModel<SoraConfig> => attached({ budget: 'auto', r: 2, targetModules: ['query', 'in'] });
@@ -61,10 +61,8 @@ it('an adapter that chooses its size is trained in stages and ends as the chosen
   const storage = memoryStorage();
   await savePretrained(peft, 'auto', { storage });
   const again = await loadPretrained(toyModel(), 'auto', { methods: [sora], storage });
-  const before = await outputsOf(peft);
-  (await outputsOf(again as PeftModel<SoraConfig>)).forEach((value, at) =>
-    expect(value).toBeCloseTo(before[at] ?? NaN, 5),
-  );
+  const before = await toyOutputs(peft);
+  (await toyOutputs(again)).forEach((value, at) => expect(value).toBeCloseTo(before[at] ?? NaN, 5));
 
   await savePretrained(peft, 'unpruned', { storage, pruned: false });
   const toTrain = await loadPretrained(toyModel(), 'unpruned', { methods: [sora], storage });

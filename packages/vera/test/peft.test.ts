@@ -3,7 +3,17 @@ import { hostTensor } from '@peftjs/core';
 import { tensorAt, type HostTensor, type HostTensors } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
 import { loraDelta, transposed } from '@peftjs/core/linalg';
-import { contextOf, forwardOf, initialOf, layersOf, relativeDistance, tensorsOf } from '@peftjs/conformance';
+import {
+  contextOf,
+  forwardOf,
+  hostMatrix,
+  hostVector,
+  initialOf,
+  layersOf,
+  referenceBackend,
+  relativeDistance,
+  tensorsOf,
+} from '@peftjs/conformance';
 import { vera } from '@peftjs/vera';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -25,20 +35,13 @@ const golden = JSON.parse(await readFile(new URL('fixtures/peft.json', import.me
 const sites = [linearSite('up', 4, 6), linearSite('down', 5, 2)];
 const layers = layersOf(vera, sites, { r: golden.r, projectionPrngKey: golden.key });
 
-/** Returns a matrix in torch's layout. */
-const matrix = (rows: Matrix): HostTensor =>
-  hostTensor(Float32Array.from(rows.flat()), [rows.length, rows[0]?.length ?? 0]);
-
-beforeAll(async () => {
-  tf.env().set('PROD', true);
-  await tf.setBackend('cpu');
-});
+beforeAll(referenceBackend);
 
 it("draws PEFT's A and B from the same seed, bit for bit, once for all modules", () => {
   for (const layer of Object.values(layers)) {
     const { veraA, veraB } = initialOf(layer);
-    expect(transposed(veraA as HostTensor)).toEqual(matrix(golden.veraA));
-    expect(transposed(veraB as HostTensor)).toEqual(matrix(golden.veraB));
+    expect(transposed(veraA as HostTensor)).toEqual(hostMatrix(golden.veraA));
+    expect(transposed(veraB as HostTensor)).toEqual(hostMatrix(golden.veraB));
   }
   expect(layers.up?.state?.veraA?.initial).toBe(layers.down?.state?.veraA?.initial);
 });
@@ -47,8 +50,8 @@ describe.each(Object.entries(golden.modules))("module '%s', smaller than the sha
   const layer = tensorAt(layers, path);
   const values: HostTensors = {
     ...initialOf(layer),
-    veraLambdaD: hostTensor(Float32Array.from(module.d), [module.d.length]),
-    veraLambdaB: hostTensor(Float32Array.from(module.b), [module.b.length]),
+    veraLambdaD: hostVector(module.d),
+    veraLambdaB: hostVector(module.b),
   };
 
   it("has PEFT's output", () => {

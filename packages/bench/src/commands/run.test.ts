@@ -1,7 +1,12 @@
-import { availableParallelism } from 'node:os';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { studyFromFlags } from '@peftjs/cli';
-import { expect, it } from 'vitest';
-import { defaultWorkers, runStudyFromFlags } from './run.js';
+import { writeResult } from '@peftjs/cli/results';
+import { Command } from 'commander';
+import { expect, it, onTestFinished, vi } from 'vitest';
+import { syntheticResults } from '../../../cli/test/synthetic-results.js';
+import { addReportCommand, defaultWorkers, runStudyFromFlags } from './run.js';
 
 it('starts one process per core, or one in all for a device, which processes would share', () => {
   const workers = (executor: string, backend: string): number =>
@@ -25,4 +30,21 @@ it("the reference is that of --reference, else the preset's", async () => {
   };
   expect(await referenceOf({})).toBe('lora');
   expect(await referenceOf({ reference: 'head' })).toBe('head');
+});
+
+it('a report shows its table on a terminal that does not know its size', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'peft-bench-report-'));
+  const { isTTY, columns } = process.stderr;
+  const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  onTestFinished(async () => {
+    write.mockRestore();
+    Object.assign(process.stderr, { isTTY, columns });
+    await rm(folder, { recursive: true });
+  });
+  for (const result of syntheticResults({ tasks: ['uci-sentiment'], seeds: 1 })) await writeResult(folder, result);
+  Object.assign(process.stderr, { isTTY: true, columns: 0 });
+  const program = new Command();
+  addReportCommand(program);
+  await program.parseAsync(['report', folder], { from: 'user' });
+  expect(write.mock.calls.join('')).toMatch(/^method +accuracy/m);
 });

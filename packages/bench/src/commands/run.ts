@@ -298,7 +298,7 @@ async function report(
     ...(against !== undefined && other && { against: compareRuns(results, other, against) }),
   };
   await writeReport(folder, results, whole);
-  const table = renderTable(whole, { columns: process.stderr.isTTY ? process.stderr.columns : 140 });
+  const table = renderTable(whole, { columns: process.stderr.columns || 140 });
   process.stderr.write(`\n${[table, ...exclusionNotes(pooled), `report: ${folder}/report.html`].join('\n\n')}\n`);
 }
 

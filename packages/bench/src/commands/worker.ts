@@ -65,7 +65,6 @@ async function claimScratch(folder: string): Promise<void> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     await diskStorage().write(join(folder, '.writable'), new Uint8Array());
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new CheckpointError(`--scratch ${folder} cannot be written: ${reason}`, folder, cause);
+    throw new CheckpointError(`--scratch ${folder} cannot be written: ${(cause as Error).message}`, folder, cause);
   }
 }

@@ -71,7 +71,7 @@ export interface Named {
  * next colour, and a shape that no arm of this colour has.
  */
 export function looksOf(arms: readonly Named[]): Map<string, Look> {
-  const looks = new Map(arms.flatMap(({ label }) => knownLook(label) ?? []));
+  const looks = new Map(arms.flatMap(({ label }) => knownLook(label)));
   const strangers = arms.filter(({ label }) => !looks.has(label)).sort((a, b) => (a.label < b.label ? -1 : 1));
   for (const { label, method } of strangers) {
     const hue = hueOf(method) ?? 1 + (looks.size % (HUES.length - 1));
@@ -80,10 +80,9 @@ export function looksOf(arms: readonly Named[]): Map<string, Look> {
   return looks;
 }
 
-function knownLook(label: string): [string, Look][] | undefined {
+function knownLook(label: string): [string, Look][] {
   const hue = hueOf(label);
-  if (hue === undefined) return undefined;
-  return [[label, { hue, shape: shapeAt(hue, KNOWN[hue]?.indexOf(label) ?? 0) }]];
+  return hue === undefined ? [] : [[label, { hue, shape: shapeAt(hue, KNOWN[hue]?.indexOf(label) ?? 0) }]];
 }
 
 function hueOf(name: string): number | undefined {

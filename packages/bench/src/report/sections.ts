@@ -64,6 +64,10 @@ function scopeOf(summary: Summary, model: string, task: string | null): Scope {
   };
 }
 
+/** Explains a chart of scores by size for several budgets. */
+const FRONT =
+  'The steps join the best mean at each size, significant or not; arms that are reliably worse than the best at their budget are faint.';
+
 /** The section of one task: its table and its charts. */
 function taskBlocks(panel: Panel, summary: Summary): Block[] {
   const scope = scopeOf(summary, panel.model, panel.task);
@@ -112,7 +116,7 @@ function overallBlocks(summary: Summary): Block[] {
     };
     const size = figure(
       'Mean quality against size',
-      'Mean over the tasks with its 95 % interval. The steps join the best mean at each size, significant or not; arms that are reliably worse than the best at their budget are faint.',
+      `Mean over the tasks with its 95 % interval. ${FRONT}`,
       (each) => scoreChart(rows, about, each),
       { size: WIDE },
     );
@@ -204,9 +208,7 @@ function scoreCaption(panel: Panel): string {
   const several = budgets.filter(({ requested }) => requested !== null).length > 1;
   return [
     `The mean and its 95 % interval${showsSeeds(panel.entries.map(({ row }) => row)) ? '; small: single seeds' : ''}.`,
-    several
-      ? 'The steps join the best mean at each size, significant or not; arms that are reliably worse than the best at their budget are faint.'
-      : 'With one budget, the arms are drawn side by side.',
+    several ? FRONT : 'With one budget, the arms are drawn side by side.',
     baseline
       ? `Dotted: the frozen model${baseline.row.parameters.trainableAtStart > 0 ? ' with a trained head' : ''}.`
       : '',

@@ -3,39 +3,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { NUMERICS } from '@peftjs/core/runtime';
+import { contextOf, smallStudy } from '../../../cli/test/studies.js';
 import { syntheticTrial } from '../../../cli/test/synthetic-results.js';
 import {
   type LoadedTask,
-  composeStudy,
   describeCircumstances,
   planTrials,
   trialOf,
   type Trial,
-  type TrialContext,
   type TrialEvents,
   type TrialRunner,
 } from '@peftjs/cli/trials';
 import { openResults, type DoneTrial } from '@peftjs/cli/results';
 import { runTrials, tune, withoutRetuned } from './run-trials.js';
 
-const study = composeStudy([
-  { model: 'any', tasks: ['mine'], methods: ['lora'], budgets: ['r=1'], seeds: 1, protocol: {} },
-]);
-const context: TrialContext = {
-  study,
-  data: { kind: 'embedded' },
-  engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
-  versions: { numerics: NUMERICS },
-  methodVersions: new Map(),
-  fingerprints: { model: '', data: {} },
-  lengths: { mine: { maxTokens: 24, epochs: 2 } },
-  budgeted: new Set(['lora']),
-  headOnly: new Set(),
-};
+const study = smallStudy();
 const settings = study.methods['lora'];
 if (!settings) throw new RangeError('the study has no arm');
 const [first, second] = [1, 2].map((seed) =>
-  trialOf(context, { arm: 'lora', settings, task: 'mine', budget: 'r=1', seed }),
+  trialOf(contextOf(study), { arm: 'lora', settings, task: 'mine', budget: 'r=1', seed }),
 ) as [Trial, Trial];
 const mine = { source: 'made up', licence: 'none' } as LoadedTask;
 const tasks = new Map([['mine', mine]]);
@@ -106,20 +92,7 @@ describe('runTrials', () => {
 });
 
 describe('tune', () => {
-  const plan = {
-    ...context,
-    study: composeStudy([
-      {
-        model: 'any',
-        tasks: ['mine'],
-        methods: ['lora'],
-        budgets: ['r=1'],
-        seeds: 1,
-        protocol: {},
-        tuning: { learningRates: [0.01, 0.02], extensions: 1 },
-      },
-    ]),
-  };
+  const plan = contextOf(smallStudy({ tuning: { learningRates: [0.01, 0.02], extensions: 1 } }));
   const started: (number | null)[][] = [];
   const runner: TrialRunner = {
     async run(trials, events) {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '@peftjs/core/method';
+import { contextOf } from '../../../cli/test/studies.js';
 import { failedTrial, syntheticTrial } from '../../../cli/test/synthetic-results.js';
 import type { TrialResult } from '@peftjs/cli/results';
 import { composeStudy, planTrials, type StudyInput, type TrialContext, type TunedArm } from '@peftjs/cli/trials';
@@ -13,17 +14,7 @@ const study: StudyInput = {
   seeds: 2,
   tuning: { learningRates: [0.01, 0.02], budget: 'r=4' },
 };
-const context = (above: StudyInput = {}): TrialContext => ({
-  study: composeStudy([study, above]),
-  data: { kind: 'embedded' },
-  engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
-  versions: { numerics: 1 },
-  methodVersions: new Map(),
-  fingerprints: { model: 'm', data: { a: 'a', b: 'b' } },
-  lengths: { a: { maxTokens: 16, epochs: 3 }, b: { maxTokens: 24, epochs: 3 } },
-  budgeted: new Set(['lora', 'sora']),
-  headOnly: new Set(['head']),
-});
+const context = (above: StudyInput = {}): TrialContext => contextOf(composeStudy([study, above]));
 
 /** The tuning candidates of an arm on a task. */
 function candidatesFor(of: TrialContext, arm: string, task: string): Candidates {

@@ -1,4 +1,5 @@
 import type { EntityGroup, LabelScore } from '@peftjs/pipelines';
+import stringWidth from 'string-width';
 import { fitted, padded, printable, printableLines } from '../format.js';
 import type { GivenText } from './texts.js';
 
@@ -29,7 +30,7 @@ export function table(columns: number): AnswerWriter {
   let width = MIN_WIDTH;
   return (answers) => {
     const firsts = answers.map(firstColumn);
-    width = Math.max(width, ...firsts.map((first) => first?.length ?? 0));
+    width = Math.max(width, ...firsts.map((first) => stringWidth(first ?? '')));
     return answers.map((answer, index) => lines(answer, firsts[index], { width, columns })).join('');
   };
 }

@@ -1,6 +1,6 @@
 import type { BackendReport } from '@peftjs/engine';
 import { expect, it } from 'vitest';
-import { verdictOf } from './doctor.js';
+import { engineLines, verdictOf } from './doctor.js';
 
 const yes = (executor: 'compiled' | 'eager', backend: string): BackendReport => ({
   executor,
@@ -29,4 +29,9 @@ it.each([
   const verdict = verdictOf(backends, methods);
   expect(verdict.isReady).toBe(isReady);
   expect(verdict.line).toContain(command);
+});
+
+it('the list of engines names the backend that the eager one chooses by itself, if any works', () => {
+  expect(engineLines([yes('eager', 'wasm'), yes('eager', 'cpu')]).at(-1)).toBe('yes  eager on auto (wasm)');
+  expect(engineLines([broken])).toEqual([expect.stringMatching(/^no {3}compiled on cpu: /)]);
 });

@@ -56,11 +56,10 @@ async function diagnose({ json }: DoctorFlags): Promise<void> {
   const { isReady, line } = verdictOf(backends, methods.length);
   if (!isReady) process.exitCode = NOT_READY;
   const { node: _node, ...packages } = await numericVersions();
-  const auto = backends.find(({ executor, available }) => executor === 'eager' && available);
   const sections = {
     machine: [machineLine()],
     packages: Object.entries(packages).map(([name, version]) => `${name} ${version}`),
-    engines: [...backends.map(engineLine), `yes  eager on auto (${String(auto?.backend)})`],
+    engines: engineLines(backends),
     methods: methods.map(({ name, packageName, version }) => `${name} (${packageName} ${version})`),
   };
   const texts = Object.entries(sections).map(([title, lines]) => section(title, lines));
@@ -110,6 +109,12 @@ async function offeredBackends(): Promise<BackendReport[]> {
     return { executor, backend, gpu, available: reason === undefined, ...(reason !== undefined && { reason }) };
   };
   return Promise.all((await listBackends()).filter(isSelectable).map(started));
+}
+
+/** A line for each backend, and one for that which the eager engine chooses by itself, if any of them works. */
+export function engineLines(backends: readonly BackendReport[]): string[] {
+  const auto = backends.find(({ executor, available }) => executor === 'eager' && available);
+  return [...backends.map(engineLine), ...(auto ? [`yes  eager on auto (${auto.backend})`] : [])];
 }
 
 function engineLine({ available, executor, backend, ...missing }: BackendReport): string {

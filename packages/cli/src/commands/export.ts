@@ -25,10 +25,13 @@ import { choice, count, withExample } from './flags.js';
 import { checkOut, withOutFlags, type OutFlags } from './folders.js';
 import { pipelineOf, taskOfAdapter } from './subject.js';
 
+/** A value of `--format`. */
+type Format = 'peft' | 'merged' | 'onnx' | 'gguf' | 'gguf-merged';
+
 /** The flags of `peftjs export`. */
 interface ExportFlags extends OutFlags {
   readonly model?: string;
-  readonly format: keyof typeof WRITERS;
+  readonly format: Format;
   readonly labels?: string;
   readonly dtype?: string;
   readonly rank?: number;
@@ -37,7 +40,7 @@ interface ExportFlags extends OutFlags {
 }
 
 /** The values of `--dtype` by format, the default first. */
-const DTYPES: Readonly<Partial<Record<keyof typeof WRITERS, readonly string[]>>> = {
+const DTYPES: Readonly<Partial<Record<Format, readonly string[]>>> = {
   onnx: ['fp32', 'q8', 'both'],
   'gguf-merged': ['fp16', 'q8', 'fp32'],
 };
@@ -80,9 +83,6 @@ interface Exported {
   readonly dtype?: string | undefined;
   readonly rank?: number | undefined;
 }
-
-/** A value of `--format`. */
-type Format = 'peft' | 'merged' | 'onnx' | 'gguf' | 'gguf-merged';
 
 const WRITERS: Readonly<Record<Format, (exported: Exported) => Promise<string>>> = {
   async peft({ peft, out }) {
@@ -130,7 +130,7 @@ const GGUF_ADAPTER = 'adapter.gguf';
 const GGUF_MODEL = 'model.gguf';
 
 /** What to do with what has been written. */
-const NEXT: Readonly<Record<keyof typeof WRITERS, (out: string, task: string) => string>> = {
+const NEXT: Readonly<Record<Format, (out: string, task: string) => string>> = {
   peft: (out) =>
     `${commandName} predict ${quoted(out)} "a text", or PeftModel.from_pretrained(model, '${out}') in PEFT`,
   merged: (out, task) =>

@@ -1,3 +1,4 @@
+import { formatMilliseconds } from '../format.js';
 import { ENCODERS, type EncoderName, type MethodCheck, type Timing } from '../run/check-engine.js';
 import type { GpuCheck, GpuFindings } from '../run/check-gpus.js';
 import type { Tolerance } from '../run/parity.js';
@@ -98,11 +99,7 @@ function size(distance: number): string {
 
 function timeLine(name: string, step: Timing): string {
   if ('error' in step) return `  ${name}: not timed: ${oneLine(step.error)}`;
-  return `  ${name}: ${milliseconds(step.medianMs)} (timed: ${step.steps}; the first step: ${milliseconds(step.firstStepMs)})`;
-}
-
-function milliseconds(ms: number): string {
-  return `${ms.toFixed(ms < 10 ? 1 : 0)} ms`;
+  return `  ${name}: ${formatMilliseconds(step.medianMs)} (timed: ${step.steps}; the first step: ${formatMilliseconds(step.firstStepMs)})`;
 }
 
 function nameOf({ executor, backend }: GpuCheck): string {

@@ -87,9 +87,9 @@ function titleOf(type: string, method: string | undefined): string {
 async function inspectResult(path: string): Promise<void> {
   const result = await readResult(resolve(path));
   const { arm, model, task, seed, budget } = result;
-  say(printableLines(`${arm} on ${task}, ${model}, seed ${seed}, budget ${budget.spec}\n`));
+  say(`${arm} on ${task}, ${model}, seed ${seed}, budget ${budget.spec}\n`);
   if (result.status === 'failed') {
-    say(printableLines(`failed: ${result.error.message}\n`));
+    say(`failed: ${result.error.message}\n`);
     return;
   }
   const scores = Object.entries(result.metrics).map(([metric, value]) => [metric, formatMetric(value)]);

@@ -9,7 +9,7 @@ import { dependencies, findPackage, packageEntry, packageRoot, readManifest } fr
 import { printable, printableLines, quoted } from '../format.js';
 import { showWarning } from '../run/progress.js';
 import { remedyFor } from '../results/remedies.js';
-import { failureOf } from '../run/runner.js';
+import { failureOf, UNEXPECTED } from '../run/runner.js';
 import { addDoctorCommand } from './doctor.js';
 import { addExportCommand } from './export.js';
 import { addInspectCommand } from './inspect.js';
@@ -39,7 +39,8 @@ function exitCodeOf(error: unknown): number {
   const line = message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
   const remedy = remedyFor(error);
   process.stderr.write(`${commandName}: ${printable(line)}${remedy ? `. ${remedy}` : ''}\n`);
-  if (!remedy && !code.startsWith('PEFT_') && !code.startsWith('commander.') && error instanceof Error) {
+  const isExpected = code !== UNEXPECTED && /^(?:PEFT_|commander\.)/.test(code);
+  if (!remedy && !isExpected && error instanceof Error) {
     process.stderr.write(`${printableLines(error.stack ?? '')}\n`);
   }
   return BAD_INPUT;

@@ -62,9 +62,7 @@ async function predict(source: string, texts: readonly string[], flags: PredictF
   const subject = await subjectOf(source, flags);
   checkFlags(flags, subject);
   const predictor = await openPredictor(subject.task, ANSWERS[subject.task], subject, flags);
-  const written: AnswerWriter = flags.json
-    ? jsonLines
-    : table(process.stdout.isTTY ? process.stdout.columns : Infinity);
+  const written: AnswerWriter = flags.json ? jsonLines : table(process.stdout.columns || Infinity);
   try {
     for await (const portion of textBatches(given, subject.task === 'text-generation' ? 1 : PORTION)) {
       const asked = portion.filter(({ text }) => text !== '');

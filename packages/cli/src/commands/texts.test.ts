@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import stringWidth from 'string-width';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { table } from './answers.js';
 import { textBatches } from './texts.js';
@@ -33,4 +34,14 @@ it('the table has a blank line for an empty text', () => {
   expect(table(80)([{ text: 'a', labels }, { text: '' }, { text: 'b', labels }])).toBe(
     'good 1.000    a\n\ngood 1.000    b\n',
   );
+});
+
+it('the table keeps to the width of the terminal, with wide characters too', () => {
+  const answered = ['very good indeed', '非常に満足しています'].map((label) => ({
+    text: 'x'.repeat(80),
+    labels: [{ label, score: 1 }],
+  }));
+  const lines = table(60)(answered).trimEnd().split('\n');
+  expect(lines.map((line) => stringWidth(line))).toEqual([60, 60]);
+  expect(lines.map((line) => stringWidth(line.replace(/x.*/, '')))).toEqual([28, 28]);
 });

@@ -7,7 +7,7 @@ import { onWarning } from '@peftjs/core';
 import { CheckpointError } from '@peftjs/core/method';
 import { lora } from '@peftjs/lora';
 import { numericVersions } from '../study/trials.js';
-import { program } from '../commands/main.js';
+import { main, program } from '../commands/main.js';
 import { everyMethod, resolveMethod } from './methods.js';
 import { packageFolder } from './packages.js';
 
@@ -40,7 +40,8 @@ beforeAll(async () => {
   await install('thrown-method', { peft: { methods: { thrown: 'a' } } }, "throw new Error('not yet\\n  written');");
   await install('entryless-method', { main: 'gone.js', peft: { methods: { gone: 'a' } }, exports: {} });
   const exports = { './commands': './index.js' };
-  const add = "export const addTheirs = (program) => program.command('theirs'); export const addNothing = 1;";
+  const action = "() => { throw new TypeError('a mistake'); }";
+  const add = `export const addTheirs = (program) => program.command('theirs').action(${action}); export const addNothing = 1;`;
   await install('their-commands', { exports, peft: { commands: { theirs: 'addTheirs' } } }, add);
   await install('same-commands', { exports, peft: { commands: { report: 'addTheirs' } } }, add);
   await install('no-commands', { exports, peft: { commands: { none: 'addNothing' } } }, add);
@@ -111,6 +112,21 @@ it('a package is found where the program is installed, before where the command 
   vi.unstubAllEnvs();
 });
 
+describe('the package.json of the project', () => {
+  const path = (): string => join(folder, 'package.json');
+  afterAll(() => writeFile(path(), manifestOn('their-commands')));
+
+  it('may start with a byte order mark, as for npm', async () => {
+    await writeFile(path(), `\ufeff${manifestOn('their-method')}`);
+    expect((await resolveMethod('theirs')).offer.packageName).toBe('their-method');
+  });
+
+  it('is named if it is broken', async () => {
+    await writeFile(path(), '{"name": "a",}');
+    await expect(everyMethod()).rejects.toThrow(`${path()} cannot be read: `);
+  });
+});
+
 describe('a name that is not a package', () => {
   it.each(['.', '..', '../..', './node_modules/their-method', 'a/b'])('%s is not a method', async (name) => {
     await expect(resolveMethod(name)).rejects.toThrow(/is unknown/);
@@ -135,6 +151,16 @@ describe('the commands of packages', () => {
 
   it('are not loaded for a command of the program itself', async () => {
     expect((await program('train')).commands.map((command) => command.name())).not.toContain('theirs');
+  });
+
+  it('end with the stack of an error that was not thrown on purpose', async () => {
+    const { exitCode } = process;
+    const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    await main(['node', 'peftjs', 'theirs']);
+    const said = write.mock.calls.join('');
+    write.mockRestore();
+    process.exitCode = exitCode;
+    expect(said).toMatch(/^\S+: a mistake\nTypeError: a mistake\n +at .*their-commands/);
   });
 
   it('have different names', async () => {

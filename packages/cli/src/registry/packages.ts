@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CheckpointError } from '@peftjs/core/method';
+import { CheckpointError, ConfigError } from '@peftjs/core/method';
 
 /**
  * The origins of package look-ups: where this package is installed, then where the program that started it is, which
@@ -88,10 +88,15 @@ export async function readPackageFile(name: string, path: string): Promise<Uint8
   return readFile(join(await packageFolder(name), path));
 }
 
-/** Reads the package.json in a folder; undefined if there is none. */
+/** Reads the package.json in a folder; undefined if there is none. @throws ConfigError if it is not JSON. */
 export async function readManifest(folder: string): Promise<PackageManifest | undefined> {
   const path = join(folder, 'package.json');
-  return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as PackageManifest) : undefined;
+  if (!existsSync(path)) return undefined;
+  try {
+    return JSON.parse(new TextDecoder().decode(await readFile(path))) as PackageManifest; // without a byte order mark, as npm
+  } catch (error) {
+    throw new ConfigError(`${path} cannot be read: ${(error as Error).message}`, path);
+  }
 }
 
 /**

@@ -1,7 +1,9 @@
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { memoryStorage } from '@peftjs/core';
-import { loadTask, taskName } from './tasks.js';
+import { loadTask, publishedTasksIn, taskName } from './tasks.js';
 
 describe('the name of a task', () => {
   it.each([
@@ -36,4 +38,17 @@ it('the selection rows of a published task come from the file that its split tak
     (await loadTask('rte', { kind: 'folder', folder: 'glue' }, split, storage)).selectionFrom;
   expect(await selectionFrom('half-dev')).toBe('dev');
   expect(await selectionFrom('official')).toBeUndefined();
+});
+
+it('the published tasks in a folder are those of its folders, and of links to folders elsewhere', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'peftjs-tasks-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  for (const task of ['glue/RTE', 'elsewhere', 'glue/CoLA']) {
+    await mkdir(join(folder, task), { recursive: true });
+    for (const file of task === 'glue/CoLA' ? ['train.tsv'] : ['train.tsv', 'dev.tsv'])
+      await writeFile(join(folder, task, file), '');
+  }
+  await symlink(join(folder, 'elsewhere'), join(folder, 'glue/MRPC'), 'junction');
+  await writeFile(join(folder, 'glue/SST-2'), '');
+  expect(await publishedTasksIn(join(folder, 'glue'))).toEqual(['mrpc', 'rte']);
 });

@@ -1,4 +1,4 @@
-import { createReadStream, existsSync } from 'node:fs';
+import { createReadStream, existsSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve, sep } from 'node:path';
 import { buffer } from 'node:stream/consumers';
@@ -218,12 +218,11 @@ function isTrec(name: string): boolean {
 
 /** The GLUE tasks in a folder that are complete, each in its own subfolder, sorted by name. */
 export async function publishedTasksIn(folder: string): Promise<string[]> {
-  const entries = existsSync(folder) ? await readdir(folder, { withFileTypes: true }) : [];
   const tasks: string[] = [];
-  for (const { name } of entries.filter((entry) => entry.isDirectory())) {
-    const task = glueName(name);
-    if (task === undefined) continue;
-    const files = await readdir(join(folder, name)); // named as on the GLUE site or on the hub
+  for (const name of existsSync(folder) ? await readdir(folder) : []) {
+    const [task, path] = [glueName(name), join(folder, name)];
+    if (task === undefined || !statSync(path, { throwIfNoEntry: false })?.isDirectory()) continue; // follows links
+    const files = await readdir(path); // named as on the GLUE site or on the hub
     if ([/^train/, /^(dev|validation)/].every((start) => files.some((file) => start.test(file)))) tasks.push(task);
   }
   return [...new Set(tasks)].sort();

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { CheckpointError, DataError, UnsupportedError } from '@peftjs/core/method';
 import type { PretrainedModel } from '@peftjs/models';
 import { isChatSet } from '@peftjs/tasks';
@@ -6,7 +5,7 @@ import { commandName } from '../registry/command-name.js';
 import { resolveEngine } from '../registry/executors.js';
 import { resolveMethod } from '../registry/methods.js';
 import { isForLanguage, type DataSource, type LoadedTask } from '../registry/tasks.js';
-import { canonical } from '../results/json.js';
+import { canonical, sha256 } from '../results/json.js';
 import { numericVersions, type Trial, type Versions } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
 
@@ -116,10 +115,6 @@ export function dataFingerprint(
   const pixels = 'imagesIn' in task ? [sha256(canonical(model.preprocessor ?? null))] : [];
   const rates = dropout === 'config' ? [canonical(model.dropouts ?? {})] : [];
   return [rowsFingerprint(task, model), ...pixels, ...rates].join(' ');
-}
-
-function sha256(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }
 
 function rowsFingerprint(task: LoadedTask, { tokenizer }: PretrainedModel): string {

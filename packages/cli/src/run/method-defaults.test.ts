@@ -1,12 +1,11 @@
 import { expect, it } from 'vitest';
+import { smallStudy } from '../../test/studies.js';
 import { resolveMethod } from '../registry/methods.js';
-import { composeStudy } from '../study/study.js';
 import { withMethodDefaults } from './plan-run.js';
 
 /** The given arms' rates and options in a study with the given rate for all. */
 async function filled(learningRate: number | null, kind: 'embedded' | 'folder', methods: Record<string, unknown>) {
-  const parts = { model: 'm', tasks: ['t'], budgets: ['r=4'], seeds: 1, protocol: { learningRate } };
-  const study = composeStudy([{ ...parts, methods }]);
+  const study = smallStudy({ methods, protocol: { learningRate } });
   const names = [...new Set(Object.values(study.methods).map(({ method }) => method))];
   const resolved = new Map(await Promise.all(names.map(async (name) => [name, await resolveMethod(name)] as const)));
   const arms = Object.entries(withMethodDefaults(study, { kind }, resolved).methods);

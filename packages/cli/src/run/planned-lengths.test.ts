@@ -2,8 +2,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { onWarning } from '@peftjs/core';
 import type { PretrainedModel } from '@peftjs/models';
 import { createDataSet, languageSet, metricsFor, type DataSet, type LanguageSet, type LabelKind } from '@peftjs/tasks';
+import { smallStudy } from '../../test/studies.js';
 import type { LabelledTask, LoadedLanguageTask } from '../registry/tasks.js';
-import { composeStudy, type StudyProtocol } from '../study/study.js';
+import type { StudyProtocol } from '../study/study.js';
 import { plannedLengths } from './plan-run.js';
 
 let warnings: string[] = [];
@@ -29,9 +30,7 @@ const reader = (maxTokens: number): Pick<PretrainedModel, 'tokenizer' | 'maxToke
   } as unknown as PretrainedModel['tokenizer'],
 });
 
-const protocol = (changed: Partial<StudyProtocol> = {}): StudyProtocol =>
-  composeStudy([{ model: 'm', tasks: ['t'], methods: ['head'], budgets: ['r=1'], seeds: 1, protocol: changed }])
-    .protocol;
+const protocol = (changed: Partial<StudyProtocol> = {}): StudyProtocol => smallStudy({ protocol: changed }).protocol;
 
 /** Rows with the given numbers of tokens. */
 const rowsOf = (lengths: readonly number[]): DataSet<LabelKind>['rows'] =>

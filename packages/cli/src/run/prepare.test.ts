@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createDataSet, metricsFor } from '@peftjs/tasks';
+import { smallStudy } from '../../test/studies.js';
 import type { LabelledTask } from '../registry/tasks.js';
-import { composeStudy, type StudyProtocol } from '../study/study.js';
+import type { StudyProtocol } from '../study/study.js';
 import { splitRows } from './prepare.js';
 
 const rowsOf = (count: number) => Array.from({ length: count }, (_, row) => ({ text: `text ${row}`, label: row % 2 }));
@@ -14,10 +15,7 @@ const task = async (): Promise<LabelledTask> => {
   return { name: 'mine', kind, classes, train, dev, metrics, primaryMetric: metrics.primary, ...origin };
 };
 const origin = { source: 'made up', licence: 'none' };
-const split = async (protocol: Partial<StudyProtocol>) => {
-  const study = { model: 'any', tasks: ['mine'], methods: ['lora'], budgets: ['r=1'], seeds: 1, protocol };
-  return splitRows(await task(), composeStudy([study]).protocol);
-};
+const split = async (protocol: Partial<StudyProtocol>) => splitRows(await task(), smallStudy({ protocol }).protocol);
 const sizes = async (protocol: Partial<StudyProtocol>) => {
   const { train, selection, dev } = await split(protocol);
   return [train.rows.length, selection.rows.length, dev.rows.length];

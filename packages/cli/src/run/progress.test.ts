@@ -1,7 +1,7 @@
-import { Writable } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
 import stringWidth from 'string-width';
 import { describe, expect, it } from 'vitest';
+import { kept } from '../../test/streams.js';
 import {
   advance,
   initialProgress,
@@ -205,20 +205,12 @@ describe('plainDisplay', () => {
 
 describe('openProgress', () => {
   it('redraws on a terminal, and keeps finished trials above', () => {
-    let written = '';
-    const stream = Object.assign(
-      new Writable({
-        write(chunk, _, done) {
-          written += String(chunk);
-          done();
-        },
-      }),
-      { isTTY: true, columns: 60, rows: 24, hasColors: () => false },
-    );
-    const display = openProgress(2, stream as unknown as NodeJS.WriteStream);
+    const { stream, text } = kept(true, 60);
+    const display = openProgress(2, stream);
     display.emit({ type: 'trial-start', id: 'a', label });
     display.emit({ type: 'trial-done', id: 'a', metrics: { accuracy: 0.9 }, seconds: 25 });
     display.close();
+    const written = text();
     expect(written).toContain('✓  sora r=4 uci-sentiment seed 1  accuracy 0.900');
     expect(written).toContain('1/2 done');
     expect(written.indexOf('✓')).toBeLessThan(written.lastIndexOf('1/2 done'));

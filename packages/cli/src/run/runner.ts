@@ -83,11 +83,14 @@ export const WORKER_DIED = 'PEFT_WORKER';
 /** Why a trial has no result, or an engine does not start: an error code, such as `PEFT_DATA`, and a message. */
 export type WorkerFailure = Readonly<FailedTrial['error']>;
 
+/** The code of an error that has none: it was not thrown on purpose. */
+export const UNEXPECTED = 'PEFT_UNEXPECTED';
+
 /** Converts an error to the form that result files store. */
 export function failureOf(error: unknown): WorkerFailure {
   const { code, message } = error as { code?: unknown; message?: unknown };
   return {
-    code: typeof code === 'string' ? code : 'PEFT_UNEXPECTED',
+    code: typeof code === 'string' ? code : UNEXPECTED,
     message: typeof message === 'string' ? message : String(error),
   };
 }

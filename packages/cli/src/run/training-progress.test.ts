@@ -1,21 +1,8 @@
-import { Writable } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
 import type { EvaluationEvent, StepEvent } from '@peftjs/core/runtime';
 import { describe, expect, it } from 'vitest';
+import { kept } from '../../test/streams.js';
 import { trainingProgress } from './training-progress.js';
-
-/** A stream that records its input. */
-function kept(isTTY: boolean, rows = 24) {
-  let text = '';
-  const stream = new Writable({
-    write(chunk, _, done) {
-      text += String(chunk);
-      done();
-    },
-  });
-  const terminal = { isTTY, columns: 120, rows, hasColors: () => false };
-  return { stream: Object.assign(stream, terminal) as unknown as NodeJS.WriteStream, text: () => text };
-}
 
 const step = (at: number, more: Partial<StepEvent> = {}): StepEvent => ({
   ...{ step: at, totalSteps: 10, epoch: at > 5 ? 1 : 0, epochs: 2, loss: 0.4321, objective: 0.5, learningRate: 1e-3 },
@@ -56,7 +43,7 @@ describe('trainingProgress', () => {
     ['to other streams', false, 24],
     ['on a terminal of unknown size', true, 0],
   ])('writes plain lines %s: one for each evaluation and the last step', (_, isTTY, rows) => {
-    const { stream, text } = kept(isTTY, rows);
+    const { stream, text } = kept(isTTY, 120, rows);
     const { onStep, onEvaluation } = trainingProgress({ stream });
     for (let at = 1; at <= 10; at++) {
       onStep(step(at, at === 9 ? { ranks: { query: 1, value: 1 } } : {}));

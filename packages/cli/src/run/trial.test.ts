@@ -1,26 +1,13 @@
 import { expect, it } from 'vitest';
+import { contextOf, smallStudy } from '../../test/studies.js';
 import type { LoadedTask } from '../registry/tasks.js';
-import { composeStudy, type ArmSettings } from '../study/study.js';
+import type { ArmSettings } from '../study/study.js';
 import { trialOf } from '../study/trials.js';
 import { describeCircumstances } from './trial.js';
 
-const study = composeStudy([
-  { model: 'any', tasks: ['rte'], methods: ['lora'], budgets: ['r=1'], seeds: 1, protocol: {} },
-]);
-const trial = trialOf(
-  {
-    study,
-    data: { kind: 'folder', folder: 'glue' },
-    engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
-    versions: { numerics: 1 },
-    methodVersions: new Map(),
-    fingerprints: { model: '', data: {} },
-    lengths: { rte: { maxTokens: 24, epochs: 2 } },
-    budgeted: new Set(['lora']),
-    headOnly: new Set(),
-  },
-  { arm: 'lora', settings: study.methods['lora'] as ArmSettings, task: 'rte', budget: 'r=1', seed: 1 },
-);
+const study = smallStudy();
+const settings = study.methods['lora'] as ArmSettings;
+const trial = trialOf(contextOf(study), { arm: 'lora', settings, task: 'mine', budget: 'r=1', seed: 1 });
 
 it.each([
   [undefined, '138 rows set aside from the training file, among 3 checkpoints of the last 34 % of the steps'],

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { mean } from 'simple-statistics';
 import {
   activeAdapter,
@@ -24,6 +23,7 @@ import {
 import { openExecutor } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
 import { isHeadOnly, resolveMethod } from '../registry/methods.js';
+import { sha256 } from '../results/json.js';
 import {
   RESULT_FORMAT,
   storablePredictions,
@@ -278,7 +278,6 @@ export function describeCircumstances(
 ): Circumstances {
   const { arm, method, model, task, seed, judgedOn, tuning, engine, versions, settings, protocol, fingerprints } =
     trial;
-  const content = JSON.stringify([fingerprints.model, fingerprints.data]);
   return {
     format: RESULT_FORMAT,
     arm,
@@ -290,7 +289,7 @@ export function describeCircumstances(
     tuning,
     engine,
     versions: { ...versions },
-    content: createHash('sha256').update(content).digest('hex').slice(0, 16),
+    content: sha256(JSON.stringify([fingerprints.model, fingerprints.data])).slice(0, 16),
     learningRate: settings.learningRate ?? protocol.learningRate,
     ...(Object.keys(settings.learningRates).length > 0 && { learningRates: settings.learningRates }),
     protocol: protocolOf(trial, prepared),

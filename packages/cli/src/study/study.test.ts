@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '@peftjs/core/method';
+import { contextOf } from '../../test/studies.js';
 import { parseBudget } from './budgets.js';
 import { presetNamed } from './presets.js';
 import { composeStudy } from './study.js';
@@ -94,20 +95,11 @@ describe('parseBudget', () => {
 });
 
 describe('planTrials', () => {
-  const context: TrialContext = {
-    study: composeStudy([preset, { budgets: ['r=2', 'r=4'] }]),
-    data: { kind: 'embedded' },
-    engine: { executor: 'compiled', backend: 'cpu', threads: 1, dtype: 'fp32' },
+  const context = contextOf(composeStudy([preset, { budgets: ['r=2', 'r=4'] }]), {
     versions: { numerics: 1, node: '20' },
     methodVersions: new Map([['sora', { '@peftjs/sora': '1.0.0' }]]),
     fingerprints: { model: 'm', data: { 'uci-sentiment': 'a', 'wordnet-supersense': 'b' } },
-    lengths: {
-      'uci-sentiment': { maxTokens: 40, epochs: 2 },
-      'wordnet-supersense': { maxTokens: 24, epochs: 2 },
-    },
-    budgeted: new Set(['lora', 'adalora', 'sora']),
-    headOnly: new Set(['head']),
-  };
+  });
   const idsOf = (changed: Partial<TrialContext>): string[] =>
     planTrials({ ...context, ...changed }).map(({ id }) => id);
   const shared = (changed: Partial<TrialContext>): number =>

@@ -1,11 +1,10 @@
-import { createHash } from 'node:crypto';
 import { adamW } from '@peftjs/core';
 import { ConfigError } from '@peftjs/core/method';
 import { HEAD_LEARNING_RATE, NUMERICS, nameAndSettings, resolveSchedule, type Optimizer } from '@peftjs/core/runtime';
 import type { EnginePlan } from '../registry/executors.js';
 import { findPackage, readManifest } from '../registry/packages.js';
 import type { DataSource } from '../registry/tasks.js';
-import { canonical } from '../results/json.js';
+import { canonical, sha256 } from '../results/json.js';
 import type { TrialTuning } from '../results/schema.js';
 import { epochsBefore } from './stages.js';
 import { budgetsOf, type ArmSettings, type Study, type StudyProtocol } from './study.js';
@@ -166,9 +165,7 @@ function withId(trial: Omit<Trial, 'id'>): Trial {
     optimizer: nameAndSettings(optimizerOf(trial.protocol)),
     schedule: nameAndSettings(resolveSchedule(trial.protocol.schedule)),
   };
-  const digest = createHash('sha256')
-    .update(canonical({ ...content, training }))
-    .digest('hex');
+  const digest = sha256(canonical({ ...content, training }));
   const arm = plain(trial.arm) || 'arm'; // an id starts with a letter or a digit
   const prefix = [arm, ...[trial.task, trial.budget ?? 'any', `s${trial.seed}`].map(plain)].join('-');
   return { id: `${prefix.slice(0, 120)}-${digest.slice(0, 12)}`, ...trial };

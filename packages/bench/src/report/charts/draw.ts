@@ -54,18 +54,17 @@ export function plain(field: string, type: 'nominal' | 'quantitative' = 'nominal
 
 /** An encoding by colour, from the field `series`. */
 export function colorBy(series: readonly Series[]): object {
-  const range = series.map(({ look }) => drawnAs(look).color);
-  return { field: 'series', type: 'nominal', scale: { domain: labelsOf(series), range }, legend: null };
+  return bySeries(series, 'color');
 }
 
 /** An encoding by dashes, from the field `series`. */
 export function dashBy(series: readonly Series[]): object {
-  const range = series.map(({ look }) => drawnAs(look).dash);
-  return { field: 'series', type: 'nominal', scale: { domain: labelsOf(series), range }, legend: null };
+  return bySeries(series, 'dash');
 }
 
-function labelsOf(series: readonly Series[]): string[] {
-  return series.map(({ label }) => label);
+function bySeries(series: readonly Series[], trait: 'color' | 'dash'): object {
+  const scale = { domain: series.map(({ label }) => label), range: series.map(({ look }) => drawnAs(look)[trait]) };
+  return { field: 'series', type: 'nominal', scale, legend: null };
 }
 
 /** A number to 0.01 px. */

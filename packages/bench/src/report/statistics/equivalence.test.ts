@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { meanWithError, testEquivalence, type MeanWithError } from './equivalence.js';
 import { holm, holmOfGroups, ROW_RESAMPLES } from './estimates.js';
+import { ofValues } from './resampling.js';
 import { studentQuantile, studentTail } from './student.js';
 
 interface Golden {
@@ -23,7 +24,7 @@ const golden = JSON.parse(
 ) as Golden;
 
 const meanOf = (byTask: readonly (readonly number[])[]): MeanWithError =>
-  meanWithError(byTask.map((values) => ({ values, onRows: null, rows: 0 }))) as MeanWithError;
+  meanWithError(byTask.map(ofValues)) as MeanWithError;
 
 describe("Student's t", () => {
   it('has the tails of scipy', () => {

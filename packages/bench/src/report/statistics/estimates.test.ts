@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { pairedDifference } from './comparisons.js';
 import { bootstrapInterval, holm, jackknifeInterval, seedsToReach, signFlipTest } from './estimates.js';
-import { estimateOf, type Sample } from './resampling.js';
+import { estimateOf, ofValues, type Sample } from './resampling.js';
 
 interface Golden {
   readonly signFlip: readonly { differences: number[]; p: number }[];
@@ -16,8 +16,7 @@ const golden = JSON.parse(
   readFileSync(new URL('../../../test/fixtures/statistics.json', import.meta.url), 'utf8'),
 ) as Golden;
 /** Differences on tasks whose rows are unknown. */
-const samples = (byTask: readonly (readonly number[])[]): Sample[] =>
-  byTask.map((values) => ({ values, onRows: null, rows: 0 }));
+const samples = (byTask: readonly (readonly number[])[]): Sample[] => byTask.map(ofValues);
 
 /** Accuracies on 300 rows: multiples of 1/300, so that ties are common. */
 const scores = (atLeast: number): fc.Arbitrary<number[]> =>

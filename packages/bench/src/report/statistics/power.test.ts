@@ -6,6 +6,7 @@ import { pairsOf } from './comparisons.js';
 import { meanWithError, pooledError, testEquivalence, type MeanWithError } from './equivalence.js';
 import { holm, signFlipTestOverTasks } from './estimates.js';
 import { POWER, reachOf, spreadsOf, type Design, type Spread } from './power.js';
+import { ofValues } from './resampling.js';
 import { studentQuantile } from './student.js';
 
 const alike = (tasks: number, spread: Spread): Design['spreads'] => Array.from({ length: tasks }, () => spread);
@@ -36,8 +37,7 @@ const differences = (a: number[][], b: number[][]): number[][] =>
 const adjustedPs = (scores: number[][][]): number[] =>
   holm(pairsOf(scores).map(([a, b]) => signFlipTestOverTasks(differences(a, b))));
 
-const meanOf = (byTask: number[][]): MeanWithError =>
-  meanWithError(byTask.map((values) => ({ values, onRows: null, rows: 0 }))) as MeanWithError;
+const meanOf = (byTask: number[][]): MeanWithError => meanWithError(byTask.map(ofValues)) as MeanWithError;
 
 /** Counts the tables in which something happens. */
 function howOften(label: string, happens: (rng: Rng) => boolean): number {

@@ -123,18 +123,15 @@ interface AverageOverTasksOptions {
 type UnrankedRow = OverallRow & { readonly isRanked: boolean };
 
 /** Averages over tasks the arms that were trained on all of them, in the order of budgets, best first. */
-export function averageOverTasks(
-  rows: readonly SummaryRow[],
-  { comparisons, reference, scores }: AverageOverTasksOptions,
-): OverallRow[] {
+export function averageOverTasks(rows: readonly SummaryRow[], options: AverageOverTasksOptions): OverallRow[] {
   return grouped(rows, ({ model }) => model).flatMap((ofModel) => {
     const tasks = new Set(ofModel.map(({ task }) => task)).size;
     const directions = new Set(ofModel.map(({ lowerIsBetter }) => lowerIsBetter)).size;
     if (tasks < 2 || directions > 1) return [];
     const unrankedRows = grouped(ofModel, ({ label, budget }) => [label, budget.spec])
       .filter((byTask) => byTask.length === tasks)
-      .map((byTask) => overallRow(byTask, ofModel, { comparisons, reference, scores }));
-    return unrankedRows.map((row) => withRank(row, unrankedRows, comparisons)).sort(inReadingOrder);
+      .map((byTask) => overallRow(byTask, ofModel, options));
+    return unrankedRows.map((row) => withRank(row, unrankedRows, options.comparisons)).sort(inReadingOrder);
   });
 }
 

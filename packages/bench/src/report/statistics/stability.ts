@@ -1,6 +1,6 @@
 import { mean, sampleCorrelation } from 'simple-statistics';
 import type { DoneTrial } from '@peftjs/cli/results';
-import { by, grouped, type Arm } from './comparisons.js';
+import { by, grouped, pairsOf, type Arm } from './comparisons.js';
 import { jackknifeInterval, type Interval } from './estimates.js';
 
 /*
@@ -130,14 +130,12 @@ interface Pair {
 }
 
 function pairsWithin(trials: readonly Pick<DoneTrial, 'seed' | 'ranks'>[], group: number): Pair[] {
-  return trials.flatMap((a, index) =>
-    trials.slice(index + 1).map((b) => ({
-      group,
-      seeds: [a.seed, b.seed],
-      correlation: rankCorrelation(a.ranks, b.ranks),
-      jaccard: rankJaccard(a.ranks, b.ranks),
-    })),
-  );
+  return pairsOf(trials).map(([a, b]) => ({
+    group,
+    seeds: [a.seed, b.seed],
+    correlation: rankCorrelation(a.ranks, b.ranks),
+    jaccard: rankJaccard(a.ranks, b.ranks),
+  }));
 }
 
 function agreementOf(pairs: readonly Pair[]): Agreement {

@@ -3,14 +3,12 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { onWarning } from '@peftjs/core';
-import { composeStudy } from '@peftjs/cli/trials';
+import { smallStudy } from '../../../../cli/test/studies.js';
 import type { Trial } from '@peftjs/cli/trials';
 import { readJob } from './contract.js';
 import { dataFolders, packData, removeUnused } from './data.js';
 
-const { protocol } = composeStudy([
-  { model: 'any', tasks: ['any'], methods: ['any'], budgets: ['r=1'], seeds: 1, protocol: {} },
-]);
+const { protocol } = smallStudy();
 const rows = 'text\tlabel\nso good\t1\nso bad\t0\nfine\t1\nno\t0\n';
 const whole = `text\tlabel\n${Array.from({ length: 20 }, (_, row) => `text ${row}\t${row % 2}\n`).join('')}`;
 
