@@ -69,10 +69,18 @@ export function hostZeros(shape: readonly number[]): HostTensor {
 
 /** Stacks rows of equal width: `[width]` each -> `[rows, width]`. */
 export function hostRows(rows: readonly Float32Array[]): HostTensor {
-  const width = rows[0]?.length ?? 0;
-  const data = new Float32Array(rows.length * width);
-  rows.forEach((row, index) => data.set(row, index * width));
-  return hostTensor(data, [rows.length, width]);
+  return hostTensor(joinedFloats(rows), [rows.length, rows[0]?.length ?? 0]);
+}
+
+/** Joins arrays, one after the other. */
+export function joinedFloats(arrays: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(sumOf(arrays, ({ length }) => length));
+  let end = 0;
+  for (const values of arrays) {
+    all.set(values, end);
+    end += values.length;
+  }
+  return all;
 }
 
 /** Makes a float32 host tensor of one value. */
@@ -140,6 +148,11 @@ function checked(tensor: HostTensor): HostTensor {
     );
   }
   return tensor;
+}
+
+/** Adds up a number of each item, in their order. */
+export function sumOf<T>(items: readonly T[], numberOf: (item: T) => number): number {
+  return items.reduce((sum, item) => sum + numberOf(item), 0);
 }
 
 /** Groups items by key; keys and items keep their order. */

@@ -1,3 +1,4 @@
+import { mapValues } from '@peftjs/core/method';
 import type { TensorSpec } from '@peftjs/core/model';
 import type { Axis, InputSpec } from '@peftjs/core/runtime';
 
@@ -31,12 +32,7 @@ export function axisNames(specs: Specs): string[] {
 
 /** Returns the specs with every named axis replaced by its size. */
 export function sizedSpecs(specs: Specs, sizes: Sizes): Record<string, TensorSpec> {
-  return Object.fromEntries(
-    Object.entries(specs).map(([key, { dtype, shape }]) => [
-      key,
-      { dtype, shape: shape.map((axis) => sizeOfAxis(axis, sizes)) },
-    ]),
-  );
+  return mapValues(specs, ({ dtype, shape }) => ({ dtype, shape: shape.map((axis) => sizeOfAxis(axis, sizes)) }));
 }
 
 function sizeOfAxis(axis: Axis, sizes: Sizes): number {

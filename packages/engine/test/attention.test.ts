@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { onWarning } from '@peftjs/core';
 import type { HostTensors, Tensors } from '@peftjs/core/method';
 import { attention, maskBias } from '@peftjs/core/nn';
@@ -62,7 +62,7 @@ describe('compiled attention gives the eager numbers and gradients in one graph 
     ['of all tokens, with shared keys', { heads: 2, keyHeads: 1, causal: false }, [1, 1100]],
   ] as const)('%s', async (_, kind, long) => {
     const warnings: string[] = [];
-    const restore = onWarning((message) => warnings.push(message)); // of a graph for each size
+    onTestFinished(onWarning((message) => warnings.push(message))); // of a graph for each size
     const executor = compiled({ threads: 1 });
     const fn = (t: Tensors): Tensors => attended(kind, t);
     const graph = await executor.compile(fn, specs(kind));
@@ -75,7 +75,6 @@ describe('compiled attention gives the eager numbers and gradients in one graph 
       for (const [key, own] of Object.entries(expected)) expect(distance(found[key], own), key).toBeLessThan(2e-6);
     }
     await graph.dispose();
-    restore();
     expect(warnings).toEqual([]);
   });
 });

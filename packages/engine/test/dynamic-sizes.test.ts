@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as ort from 'onnxruntime-node';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { hostTensor, onWarning, type Executor } from '@peftjs/core';
 import { hostIntegers, ShapeError, type HostTensors, type Tensors } from '@peftjs/core/method';
 import { softmaxCrossEntropy } from '@peftjs/core/nn';
@@ -16,13 +16,9 @@ const at = (t: Tensors, name: string): Tensor => t[name] as Tensor;
 const dim = (x: Tensor, axis: number): number => x.shape[axis] as number;
 
 let warnings: string[] = [];
-let restore = (): void => undefined;
 beforeEach(() => {
   warnings = [];
-  restore = onWarning((message) => warnings.push(message));
-});
-afterEach(() => {
-  restore();
+  return onWarning((message) => warnings.push(message));
 });
 
 type Specs = Readonly<Record<string, InputSpec>>;

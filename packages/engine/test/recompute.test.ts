@@ -4,7 +4,7 @@ import { hostTensor, onWarning } from '@peftjs/core';
 import type { HostTensors, Tensors } from '@peftjs/core/method';
 import type { CompileOptions, PureFunction } from '@peftjs/core/runtime';
 import { compiled, eager } from '@peftjs/engine';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { sizedSpecs, type Sizes, type Specs } from '../src/axes.js';
 import { keptBytesAt } from '../src/compiled/forward-pass.js';
 import type { ModelGraph } from '../src/compiled/onnx.js';
@@ -113,12 +113,8 @@ it.each([
 describe('by default', () => {
   const warningsFor = async (options: CompileOptions): Promise<string[]> => {
     const warnings: string[] = [];
-    const restore = onWarning((message) => warnings.push(message));
-    try {
-      await outputsOf(options);
-    } finally {
-      restore();
-    }
+    onTestFinished(onWarning((message) => warnings.push(message)));
+    await outputsOf(options);
     return warnings;
   };
 
@@ -138,12 +134,8 @@ describe('by default', () => {
 
 it('has no effect on an eager executor, which says so', async () => {
   const warnings: string[] = [];
-  const restore = onWarning((message) => warnings.push(message));
-  try {
-    const slow = await eager({ backend: 'cpu' });
-    await slow.compile(gradients, specs, {}, { gradientCheckpointing: true });
-  } finally {
-    restore();
-  }
+  onTestFinished(onWarning((message) => warnings.push(message)));
+  const slow = await eager({ backend: 'cpu' });
+  await slow.compile(gradients, specs, {}, { gradientCheckpointing: true });
   expect(warnings).toEqual([expect.stringMatching(/^gradientCheckpointing has no effect with eager\(\)/)]);
 });

@@ -1,15 +1,11 @@
 import { onWarning } from '@peftjs/core';
 import { encodeLanguage, languageSet, type CausalTokenizer, type ChatTemplate } from '@peftjs/tasks';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 
 let told: string[] = [];
-let restore = (): void => undefined;
 beforeEach(() => {
   told = [];
-  restore = onWarning((line) => told.push(line));
-});
-afterEach(() => {
-  restore();
+  return onWarning((line) => told.push(line));
 });
 
 /** The format of Llama 2: a question between marks, an answer with an end, and nothing to open the answer. */

@@ -1,7 +1,7 @@
 import { onWarning } from '@peftjs/core';
 import { DataError } from '@peftjs/core/method';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { readTable, type DataSet, type LabelKind, type ReadTableOptions, type TableFormat } from '@peftjs/tasks';
 import { bytesOf, expectDataError } from './files.js';
 
@@ -277,9 +277,8 @@ describe('faulty rows', () => {
 
   it('without a label are left out if asked, with a warning', async () => {
     const warnings: string[] = [];
-    const restore = onWarning((message) => warnings.push(message));
+    onTestFinished(onWarning((message) => warnings.push(message)));
     const skipped = await read(holes, 'holes.csv', { skipUnlabelled: true });
-    restore();
     expect(skipped.rows.map(({ text, label }) => [text, label])).toEqual(
       [0, 4, 8, 12, 16].map((row) => [`row ${row}`, (row % 8) / 4]),
     );

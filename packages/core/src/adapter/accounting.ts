@@ -2,7 +2,7 @@ import { assertArgument } from '../config.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import type { AdapterContents } from '../contracts/method.js';
 import type { Model } from '../contracts/model.js';
-import { sizeOf, type HostTensors } from '../tensors.js';
+import { sizeOf, sumOf, type HostTensors } from '../tensors.js';
 import { isInHead } from '../head.js';
 import { aRecord, namedTensors } from '../kinds.js';
 import { activeAdapter, valuesOf, type PeftModel } from './peft-model.js';
@@ -37,7 +37,7 @@ export function countParameters(peft: PeftModel): ParameterCount {
 /** Returns the number of parameters of a model, head excluded. */
 export function baseParameters(model: Model): number {
   const outsideHead = Object.entries(model.weights).filter(([name]) => !isInHead(model, name));
-  return sum(outsideHead, ([, { shape }]) => sizeOf(shape));
+  return sumOf(outsideHead, ([, { shape }]) => sizeOf(shape));
 }
 
 /**
@@ -57,7 +57,7 @@ export function describeParameters(peft: PeftModel): string {
  */
 export function storedParameters(layers: AdapterLayers, values: HostTensors): number {
   const all = Object.values(layers);
-  const own = sum(all, (layer) => layer.storedParameters(valuesOf(layer, values)));
+  const own = sumOf(all, (layer) => layer.storedParameters(valuesOf(layer, values)));
   const [first] = all;
   return own === 0 && first ? rankCost(first.site) : own + sharedParameters(all);
 }
@@ -65,7 +65,9 @@ export function storedParameters(layers: AdapterLayers, values: HostTensors): nu
 /** Returns how many numbers the layers' files hold once for all modules. */
 function sharedParameters(layers: readonly AdapterLayer[]): number {
   const states = layers.flatMap(({ state = {} }) => Object.values(state)).filter(({ inFile }) => inFile);
-  return sum([...new Map(states.map((spec) => [spec.shared, spec])).values()], ({ initial }) => sizeOf(initial.shape));
+  return sumOf([...new Map(states.map((spec) => [spec.shared, spec])).values()], ({ initial }) =>
+    sizeOf(initial.shape),
+  );
 }
 
 /** Returns the number of ranks alive by module path, for layers that have ranks. */
@@ -86,16 +88,8 @@ export function optimizerStateBytes({ layers }: Pick<AdapterContents, 'layers'>)
 }
 
 function trainableOf(layers: AdapterLayers): number {
-  return sum(Object.values(layers), (layer: AdapterLayer) =>
-    sum(
-      Object.values(layer.params).filter((spec) => spec.trainable),
-      (spec) => sizeOf(spec.initial.shape),
-    ),
-  );
-}
-
-function sum<T>(items: readonly T[], value: (item: T) => number): number {
-  return items.reduce((total, item) => total + value(item), 0);
+  const specs = Object.values(layers).flatMap(({ params }) => Object.values(params));
+  return sumOf(specs, ({ trainable, initial }) => (trainable ? sizeOf(initial.shape) : 0));
 }
 
 function thousands(count: number): string {

@@ -1,6 +1,6 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { onWarning, parseOptions } from '../config.js';
 import { attach, defineMethod, frozenModule } from './attach.js';
 import type { AdapterLayer } from '../contracts/layer.js';
@@ -49,13 +49,9 @@ const configured = { method, config: method.parseConfig({ targetModules: ['query
 const attached = (model = toyModel()) => attach(model, configured, { adapterName: 'a' });
 
 const warnings: string[] = [];
-let restore: () => void;
 beforeEach(() => {
   warnings.length = 0;
-  restore = onWarning((message) => warnings.push(message));
-});
-afterEach(() => {
-  restore();
+  return onWarning((message) => warnings.push(message));
 });
 
 describe('setAdapter', () => {

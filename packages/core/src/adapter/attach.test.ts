@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { activeAdapter } from './peft-model.js';
 import { onWarning, parseOptions } from '../config.js';
 import { attach, defineMethod } from './attach.js';
@@ -26,13 +26,9 @@ const attached = (options: object, how: Parameters<typeof attach>[2] = {}) =>
 
 describe('attach', () => {
   const warnings: string[] = [];
-  let restore: () => void;
   beforeEach(() => {
     warnings.length = 0;
-    restore = onWarning((message) => warnings.push(message));
-  });
-  afterEach(() => {
-    restore();
+    return onWarning((message) => warnings.push(message));
   });
 
   it('warns about targets and exclusions that match nothing, with the nearest paths', () => {

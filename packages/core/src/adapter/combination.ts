@@ -1,8 +1,8 @@
 import { ShapeError } from '../errors.js';
 import type { LoraFactors } from '../contracts/layer.js';
 import type { Rng } from '../rng.js';
-import { floats, hostTensor, mapTensor, type HostTensor } from '../tensors.js';
-import { joinFactors, loraDelta, nearestFactors, scaled } from '../ranks/factors.js';
+import { floats, joinedFloats, mapTensor, type HostTensor } from '../tensors.js';
+import { joinFactors, matrixProduct, nearestFactors, scaled } from '../ranks/factors.js';
 
 /*
  * Several changes of one weight, s_i A_i B_i with weights w_i, combined into one change A B, as in PEFT:
@@ -119,8 +119,8 @@ function wholeMerged(parts: readonly WeightedFactors[], rule: Rule, options: Com
 }
 
 /** Returns s A B `[in, out]`, summed in double precision. */
-function wholeChange(factors: LoraFactors): HostTensor {
-  return hostTensor(loraDelta(factors), [factors.loraA.shape[0] as number, factors.loraB.shape[1] as number]);
+function wholeChange({ loraA, loraB, scaling }: LoraFactors): HostTensor {
+  return matrixProduct(loraA, loraB, scaling);
 }
 
 function ofEachFactor(parts: readonly WeightedFactors[], rule: Rule, options: CombinationOptions): LoraFactors {
@@ -179,10 +179,7 @@ function drawnEntries(tensor: HostTensor, density: number, rng: Rng): HostTensor
 function clamped(factors: LoraFactors, { clamp }: CombinationOptions): LoraFactors {
   if (clamp === undefined) return factors;
   const { loraA, loraB } = factors;
-  const all = new Float32Array(loraA.data.length + loraB.data.length);
-  all.set(floats(loraA));
-  all.set(floats(loraB), loraA.data.length);
-  const most = quantile(all, clamp);
+  const most = quantile(joinedFloats([floats(loraA), floats(loraB)]), clamp);
   const limited = (tensor: HostTensor): HostTensor =>
     mapTensor(tensor, (value) => Math.min(Math.max(value, -most), most));
   return { ...factors, loraA: limited(loraA), loraB: limited(loraB) };

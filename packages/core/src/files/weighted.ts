@@ -1,5 +1,5 @@
 import { assertFreeName, insertAdapter } from '../adapter/adapters.js';
-import { adapterNamed, allLayers, valuesOf, type Adapter, type PeftModel } from '../adapter/peft-model.js';
+import { adapterNamed, valuesOf, type Adapter, type PeftModel } from '../adapter/peft-model.js';
 import * as v from 'valibot';
 import {
   combinationTypes,
@@ -142,9 +142,8 @@ function factorsOf({ name, layers, values }: Adapter): Map<string, LoraFactors> 
 function sharedModules(adapters: readonly Adapter[]): Adapter {
   const [first, ...others] = adapters as [Adapter, ...Adapter[]];
   for (const other of others) {
-    const differing = Object.values(allLayers({ layers: {}, saved: { ...first.saved, ...other.saved } })).find(
-      (layer) => !sameValues(layer, first, other),
-    );
+    const saved = Object.values({ ...first.saved, ...other.saved });
+    const differing = saved.find((layer) => !sameValues(layer, first, other));
     if (!differing) continue;
     throw new ConfigError(
       `'${differing.site.path}' is trained in full by '${first.name}' and '${other.name}' and cannot be combined: choose one with modulesFrom`,

@@ -2,7 +2,7 @@ import { ConfigError } from '../errors.js';
 import type { MatchOn, TargetConfig } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import { narrowTargets, patternValue } from '../adapter/targets.js';
-import { mapValues } from '../tensors.js';
+import { mapValues, sumOf } from '../tensors.js';
 import { isNearBudget, NEAR_SHARE, selectWithinBudget } from './within-budget.js';
 
 /** Returns the number of parameters of one rank of a module: a column of A and a row of B. */
@@ -17,7 +17,7 @@ export function fullRank({ inFeatures, outFeatures }: Site): number {
 
 /** Returns the number of parameters of one rank in every module. */
 export function rankUnit(sites: readonly Site[]): number {
-  return total(sites, rankCost);
+  return sumOf(sites, rankCost);
 }
 
 /** The number of starting ranks per rank kept, for a method that chooses its ranks. */
@@ -64,7 +64,7 @@ export function startAbove(
  * @throws ConfigError naming the largest budget, for one above it.
  */
 export function assertWithinModules(sites: readonly Site[], budget: number): void {
-  const most = total(sites, (site) => fullRank(site) * rankCost(site));
+  const most = sumOf(sites, (site) => fullRank(site) * rankCost(site));
   if (sites.length === 0 || !(budget > most)) return;
   const modules = sites.length === 1 ? 'this module holds' : `these ${sites.length} modules hold`;
   throw new ConfigError(
@@ -109,7 +109,7 @@ export function sitesForBudget(
   budget: number,
   leastCost: (site: Site) => number,
 ): readonly Site[] {
-  if (sites.length > 0 && total(sites, leastCost) <= (1 + NEAR_SHARE) * budget) return sites;
+  if (sites.length > 0 && sumOf(sites, leastCost) <= (1 + NEAR_SHARE) * budget) return sites;
   const fromAbove = [...sites].reverse().map((site) => ({ site, value: 1, cost: leastCost(site) }));
   const selected = selectWithinBudget(fromAbove, budget || 0, { atLeast: (1 - NEAR_SHARE) * budget });
   const kept = selected.map(({ site }) => site).reverse();
@@ -140,7 +140,7 @@ export function ranksForBudget(
   if (within && above) return above.cost - budget < budget - within.cost ? above : within;
   if (above) return above;
   throw new ConfigError(
-    `budget is ${budget}; rank 1 on ${sites.length} modules takes ${total(sites, unitCost)} parameters, ask for at least that or target fewer modules`,
+    `budget is ${budget}; rank 1 on ${sites.length} modules takes ${sumOf(sites, unitCost)} parameters, ask for at least that or target fewer modules`,
     'budget',
   );
 }
@@ -149,7 +149,7 @@ export function ranksForBudget(
  * Returns ranks of at least one that use as much of `budget` as possible; undefined where rank 1 everywhere costs more.
  */
 function ranksWithin(sites: readonly Site[], budget: number, unitCost: (site: Site) => number): RankTable | undefined {
-  const unit = total(sites, unitCost);
+  const unit = sumOf(sites, unitCost);
   if (!(budget >= unit) || sites.length === 0) return undefined;
   const r = Math.floor(budget / unit);
   const extra = extraRanks(sites, budget, r, unitCost);
@@ -171,12 +171,8 @@ export function withRanksForBudget<C extends TargetConfig>(
   unitCost: (site: Site) => number = rankCost,
 ): C & Pick<RankTable, 'r' | 'rankPattern'> {
   const kept = sitesForBudget(sites, budget, unitCost);
-  const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, total(kept, unitCost)), unitCost);
+  const { r, rankPattern } = ranksForBudget(kept, Math.max(budget, sumOf(kept, unitCost)), unitCost);
   return { ...narrowTargets(kept, config, sites), r, rankPattern };
-}
-
-function total(sites: readonly Site[], cost: (site: Site) => number): number {
-  return sites.reduce((sum, site) => sum + cost(site), 0);
 }
 
 /**
@@ -253,7 +249,7 @@ function extraRanks(
   r: number,
   unitCost: (site: Site) => number,
 ): readonly number[] {
-  const left = budget - r * total(sites, unitCost);
+  const left = budget - r * sumOf(sites, unitCost);
   const room = sites.map((site) => {
     const useful = Math.max(1, fullRank(site) - r);
     return Math.min(useful, Math.floor(left / unitCost(site)));

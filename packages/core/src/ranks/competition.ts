@@ -2,7 +2,7 @@ import type { TrainPlan } from '../contracts/controller.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import { warnOnce } from '../config.js';
 import { ConfigError } from '../errors.js';
-import { tensorAt } from '../tensors.js';
+import { sumOf, tensorAt } from '../tensors.js';
 import { rankCost } from './budget.js';
 import { allocatedRanks, rankedPaths } from './changes.js';
 import { isNearBudget, NEAR_SHARE, selectWithinBudget, type BudgetItem } from './within-budget.js';
@@ -32,7 +32,7 @@ export function rankCostIn(layers: AdapterLayers): RankCost {
 
 /** Returns the number of parameters of all ranks that the layers have tensors for. */
 export function allocatedCost(layers: AdapterLayers): number {
-  return Object.values(layers).reduce((sum, layer) => sum + allocatedRanks(layer) * rankCost(layer.site), 0);
+  return sumOf(Object.values(layers), (layer) => allocatedRanks(layer) * rankCost(layer.site));
 }
 
 /** Returns all ranks, in the order of modules and ranks. */
@@ -96,10 +96,7 @@ export interface RankDeal {
 type Ranks = Readonly<Record<string, number | readonly number[]>>;
 
 function costOf(ranks: Ranks, cost: RankCost): number {
-  const counts = Object.entries(ranks).map(
-    ([path, own]) => [path, typeof own === 'number' ? own : own.length] as const,
-  );
-  return counts.reduce((sum, [path, count]) => sum + count * cost(path), 0);
+  return sumOf(Object.entries(ranks), ([path, own]) => (typeof own === 'number' ? own : own.length) * cost(path));
 }
 
 /**

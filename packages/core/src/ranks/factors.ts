@@ -1,7 +1,7 @@
 import { ConfigError, ShapeError } from '../errors.js';
 import type { LoraFactors } from '../contracts/layer.js';
 import type { Rng } from '../rng.js';
-import { floats, hostTensor, mapTensor, sizeOf, transposed, type HostTensor } from '../tensors.js';
+import { floats, hostTensor, joinedFloats, mapTensor, sizeOf, transposed, type HostTensor } from '../tensors.js';
 import { checkRank } from '../linalg/matrix.js';
 import { qr } from '../linalg/qr.js';
 import { truncatedSvd, type TruncatedSvd } from '../linalg/truncated-svd.js';
@@ -156,10 +156,7 @@ export function stackRows(above: HostTensor, below: HostTensor): HostTensor {
   const [rows, columns] = matrixShape(above);
   const [more, width] = matrixShape(below);
   if (columns !== width) throw new ShapeError(`cannot stack rows of ${columns} and ${width} numbers`, 'rows');
-  const stacked = new Float32Array((rows + more) * columns);
-  stacked.set(floats(above));
-  stacked.set(floats(below), rows * columns);
-  return hostTensor(stacked, [rows + more, columns]);
+  return hostTensor(joinedFloats([floats(above), floats(below)]), [rows + more, columns]);
 }
 
 function matrixShape({ shape }: HostTensor, name = 'matrix'): [number, number] {

@@ -6,7 +6,7 @@ import type { CallableMethod, PeftMethod } from '../contracts/method.js';
 import type { Site } from '../contracts/site.js';
 import { rankFiles } from '../files/lora-ranks.js';
 import { createRng } from '../rng.js';
-import { tensorAt, type HostTensors } from '../tensors.js';
+import { sumOf, tensorAt, type HostTensors } from '../tensors.js';
 import {
   alphasFor,
   assertOneRank,
@@ -51,26 +51,26 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
   const entries = { ...rankEntries(defaults), ...options };
   const scalingAt = (site: Site, config: C, r = startingRank(site, config)): number =>
     (patternValue(config.alphaPattern, site.path) ?? config.loraAlpha) / divisor(r);
-  const layerOf = (site: Site, config: C, initial: HostTensors, all: number, r?: number): AdapterLayer =>
+  const layerOf = (site: Site, config: C, initial: HostTensors, starts: readonly number[], r?: number): AdapterLayer =>
     rankLayer(site, {
       initial,
       scaling: scalingAt(site, config, r),
       dropout: config.loraDropout,
       train: train?.(config),
-      loss: loss?.(config, { ranks: all }),
+      loss: loss?.(config, { ranks: sumOf(starts, (count) => count) }),
       update: update && ((proposed, at) => update(proposed, at, config)),
     });
   const maker = (layers: AdapterLayers, config: C): RankMaker => ({
     name,
     newRanks: (path, count, rng) => start(tensorAt(layers, path).site, count, config, rng),
     withRanks(counts) {
-      const all = total(Object.values(layers).map(({ site }) => startingRank(site, config)));
+      const starts = Object.values(layers).map(({ site }) => startingRank(site, config));
       const grown = Object.entries(layers).map(([path, layer], index): [string, AdapterLayer] => {
         const { site } = layer;
         const count = counts[index] ?? 0;
         // Only shapes matter for what is drawn here: the run's values replace it.
         if (budget !== 'moves' || count <= allocatedRanks(layer)) return [path, layer];
-        return [path, layerOf(site, config, start(site, count, config, createRng(0)), all)];
+        return [path, layerOf(site, config, start(site, count, config, createRng(0)), starts)];
       });
       return withRankCounts(Object.fromEntries(grown), counts);
     },
@@ -92,7 +92,7 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
       const layers = sites.map((site, index) => {
         const r = counts[index] as number;
         const initial = start(site, r, config, init.rng.fork(site.path), init);
-        return [site.path, layerOf(site, config, initial, total(counts), r)] as const;
+        return [site.path, layerOf(site, config, initial, counts, r)] as const;
       });
       return Object.fromEntries(layers);
     },
@@ -113,10 +113,6 @@ export function rankMethod<C extends RankConfig>(given: RankMethod<C>): Callable
     }),
     ...rankFiles({ options, fromLora, unsaved, file }, scalingAt),
   });
-}
-
-function total(counts: readonly number[]): number {
-  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 /**

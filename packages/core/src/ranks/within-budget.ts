@@ -1,5 +1,5 @@
 import { ConfigError } from '../errors.js';
-import { grouped } from '../tensors.js';
+import { grouped, sumOf } from '../tensors.js';
 
 /** How close a total should come to a budget, as a share of it. */
 export const NEAR_SHARE = 0.02;
@@ -65,6 +65,7 @@ export function firstWithinBudget<Item extends Pick<BudgetItem, 'cost'>>(
   budget: number,
   held = 0,
 ): Item[] {
+  const costOf = (items: readonly Item[]): number => sumOf(items, ({ cost }) => cost);
   const fitting: Item[] = [];
   for (const item of order) if (item.cost <= budget - held - costOf(fitting)) fitting.push(item);
   for (let count = fitting.length; count >= 0; count--) {
@@ -76,11 +77,6 @@ export function firstWithinBudget<Item extends Pick<BudgetItem, 'cost'>>(
     if (isNearBudget(held + costOf(chosen), budget)) return chosen;
   }
   return fitting;
-}
-
-/** Returns the total cost of some items. */
-function costOf(items: readonly Pick<BudgetItem, 'cost'>[]): number {
-  return items.reduce((sum, { cost }) => sum + cost, 0);
 }
 
 /** The items of one cost, best first. */

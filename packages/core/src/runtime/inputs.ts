@@ -2,7 +2,7 @@ import { ShapeError } from '../errors.js';
 import type { Axis, InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, InputBatch, Model } from '../contracts/model.js';
-import { tensorsOf } from '../adapter/peft-model.js';
+import { initialValues } from '../adapter/peft-model.js';
 import { rowOf } from '../quantized.js';
 import {
   hostTensor,
@@ -131,11 +131,9 @@ export function sizesOf({ inputs, rowWeights, columns }: Omit<InputBatch, 'rows'
   return { rows: rowWeights.shape[0] as number, tokens: inputs.attentionMask?.shape[1], columns };
 }
 
-/** Returns the specs of the tensors of layers, by `<path>.<name>`: all of them, and the trained ones. */
-export function layerSpecs(layers: AdapterLayers): Record<'all' | 'trained', Record<string, TensorSpec>> {
-  const tensors = tensorsOf(layers);
-  const specs = (of: typeof tensors) => Object.fromEntries(of.map(({ key, spec }) => [key, specOf(spec.initial)]));
-  return { all: specs(tensors), trained: specs(tensors.filter(({ spec }) => 'trainable' in spec && spec.trainable)) };
+/** Returns the specs of the tensors of layers, by `<path>.<name>`. */
+export function layerSpecs(layers: AdapterLayers): Record<string, TensorSpec> {
+  return mapValues(initialValues(layers), specOf);
 }
 
 /** Gathers rows of an embedding table: ids `[..]` -> `[.., dim]`. @throws ShapeError for a row that does not exist. */

@@ -156,7 +156,7 @@ function makeShared(model: Model, executor: Executor): Shared {
           const scope = peftScope(model, layers, { ...tensors, inputs: all }, stepContext(rows, 0, false));
           return pass.compute(scope, all);
         },
-        { ...open, frozen: held.specs, adapter: layerSpecs(layers).all },
+        { ...open, frozen: held.specs, adapter: layerSpecs(layers) },
         pass.holdsFrozen ? { frozen: held.values } : {},
       );
       return {

@@ -193,7 +193,7 @@ async function summed(
         openProgram(executor, measure, {
           batch: specs,
           frozen: frozen.specs,
-          adapter: layerSpecs(saved).all,
+          adapter: layerSpecs(saved),
         }),
       );
       const result = await program.run({ batch: fed }, { frozen: frozen.values, adapter });

@@ -15,7 +15,7 @@ import { identityOf } from '../runtime/leases.js';
 import { nextTask, releaseAll, uploadAll, type Values } from '../runtime/program.js';
 import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.js';
 import { describeNamed } from '../settings.js';
-import { floats, hostTensor, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
+import { floats, hostTensor, joinedFloats, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
 import { blockedSurprise, lossOn, tokenSurprise } from './word-blocks.js';
 
@@ -180,10 +180,7 @@ function outputsOfRow(outputs: HostTensor, { rowWeights, columns = 1 }: InputBat
     const start = (column * rows + index) * width;
     return floats(outputs).subarray(start, start + width);
   };
-  if (columns === 1) return ofText(0);
-  const own = new Float32Array(columns * width);
-  for (let column = 0; column < columns; column++) own.set(ofText(column), column * width);
-  return own;
+  return columns === 1 ? ofText(0) : joinedFloats(Array.from({ length: columns }, (_, column) => ofText(column)));
 }
 
 interface OutputOptions extends Pick<ForwardPass, 'holdsFrozen'> {

@@ -194,7 +194,7 @@ async function probeLosses(
 ): Promise<Readonly<Record<string, number>>> {
   const { runtime, steps, settings } = run;
   const layers = allLayers(steps.adapter);
-  assertMeasurable(probes, layerSpecs(layers).all, run.heldOut);
+  assertMeasurable(probes, layerSpecs(layers), run.heldOut);
   const heldOut = await run.read(run.heldOut);
   const losses: Record<string, number> = {};
   for (const [name, overrides] of Object.entries(probes)) {

@@ -27,6 +27,7 @@ import {
   mapValues,
   specOf,
   tensorAt,
+  tensorsAt,
   type HostTensor,
   type HostTensors,
   type TensorSpec,
@@ -197,8 +198,9 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
   const { gradientCheckpointing, largestBatch } = settings;
   const definition: StepDefinition = { model, layers, adapted, ...settings };
   const frozen = runtime.frozen(layers);
-  const { all, trained } = layerSpecs(layers);
+  const all = layerSpecs(layers);
   const tensors = trainedTensors(layers);
+  const trained = tensorsAt(all, ...tensors.map(({ key }) => key));
   const groups = updateGroups(settings.optimizer, tensors);
   const state = { adapter: all, slots: slotSpecs(settings.optimizer, groups) };
   const sums = { loss: SCALAR, objective: SCALAR, gradients: trained };

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { onWarning } from '../config.js';
 import { activeAdapter, replaceAdapter, withAdapter } from '../adapter/peft-model.js';
 import { attach, defineMethod } from '../adapter/attach.js';
@@ -59,9 +59,8 @@ describe('train', () => {
 
   it('warns of optimizer groups that the adapter does not have', async () => {
     const warnings: string[] = [];
-    const restore = onWarning((line) => warnings.push(line));
+    onTestFinished(onWarning((line) => warnings.push(line)));
     await run(toy(wholeModules()), { learningRates: { head: 0.1, heads: 0.1 }, unclippedGroups: ['gate', 'default'] });
-    restore();
     const ending = 'which whole does not have: it has no effect; the groups are default, head';
     expect(warnings).toEqual([
       `learningRates names the group 'heads' (did you mean 'head'?), ${ending}`,
@@ -71,7 +70,7 @@ describe('train', () => {
 
   it('warns of a rate for a group whose rate the method sets', async () => {
     const warnings: string[] = [];
-    const restore = onWarning((line) => warnings.push(line));
+    onTestFinished(onWarning((line) => warnings.push(line)));
     const adapter = toy(wholeModules());
     const { layers } = activeAdapter(adapter);
     const ruled = mapValues(layers, (layer) => ({
@@ -79,7 +78,6 @@ describe('train', () => {
       params: mapValues(layer.params, (param) => ({ ...param, group: 'gate', learningRate: 0.1 })),
     }));
     await run(withAdapter(adapter, { layers: ruled }), { learningRates: { gate: 0.2 } });
-    restore();
     expect(warnings).toEqual([
       "learningRates names the group 'gate', whose rate is an option of whole: it has no effect",
     ]);

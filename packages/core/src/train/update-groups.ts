@@ -6,8 +6,10 @@ import {
   floats,
   grouped,
   hostTensor,
+  joinedFloats,
   mapValues,
   sizeOf,
+  sumOf,
   tensorAt,
   type HostTensors,
   type Tensors,
@@ -101,7 +103,7 @@ export function slotSpecs(
     const specs: Record<string, TensorSpec> = {};
     for (const { name, tensors } of groups) {
       const [{ shape }, ...others] = tensors;
-      const total = tensors.reduce((sum, tensor) => sum + sizeOf(tensor.shape), 0);
+      const total = sumOf(tensors, (tensor) => sizeOf(tensor.shape));
       const own = others.length > 0 ? [total] : shapeOf ? shapeOf(shape) : shape;
       if (own) specs[name] = { dtype: 'float32', shape: own };
     }
@@ -115,13 +117,8 @@ export function heldSlot(groups: readonly UpdateGroup[], slot: HostTensors): Hos
     const [first, ...others] = tensors;
     if (others.length === 0) return slot[first.key] ? [[name, tensorAt(slot, first.key)] as const] : [];
     const all = tensors.map(({ key }) => floats(tensorAt(slot, key), key));
-    const data = new Float32Array(all.reduce((sum, { length }) => sum + length, 0));
-    let end = 0;
-    for (const values of all) {
-      data.set(values, end);
-      end += values.length;
-    }
-    return [[name, hostTensor(data, [end])] as const];
+    const data = joinedFloats(all);
+    return [[name, hostTensor(data, [data.length])] as const];
   });
   return Object.fromEntries(entries);
 }

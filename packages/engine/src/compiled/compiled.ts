@@ -234,11 +234,8 @@ async function withConstants(graph: RunGraph, constants: Values, Tensor: OrtRunt
 function checkConstants(specs: Specs, constants: Values): void {
   const [unknown] = Object.keys(constants).filter((name) => !(name in specs));
   if (unknown !== undefined) throw new EngineError(`constant '${unknown}' is not an input of the function`, unknown);
-  checkInputs(
-    Object.fromEntries(Object.keys(constants).map((name) => [name, specs[name] as InputSpec])),
-    constants,
-    specOf,
-  );
+  const own = Object.keys(constants).map((name) => [name, specs[name] as InputSpec] as const);
+  checkInputs(Object.fromEntries(own), constants, specOf);
 }
 
 /** @throws EngineError when a run passes another value than the function was compiled with. */

@@ -1,4 +1,4 @@
-import { EngineError } from '@peftjs/core/method';
+import { EngineError, sizeOf } from '@peftjs/core/method';
 import { namedAxes, type Sizes, type Specs } from '../axes.js';
 import { ELEMENT_NUMBERS, equalNumbers, GraphParts } from './parts.js';
 import type { ElementType, GraphConstant, GraphNode } from './parts.js';
@@ -213,7 +213,7 @@ function linear(graph: DynamicGraph, held: readonly GraphConstant[]): Made | und
 
 /** The start and the step along each axis (0 for an axis of length 1); undefined for numbers of another form. */
 function linearForm({ data, shape }: GraphConstant): number[] | undefined {
-  const strides = stridesOf(shape);
+  const strides = shape.map((_, axis) => sizeOf(shape.slice(axis + 1)));
   const start = Number(data[0]);
   const steps = shape.map((dim, axis) => (dim > 1 ? Number(data[strides[axis] as number]) - start : 0));
   if (data.length === 0 || ![start, ...steps].every(Number.isInteger)) return undefined;
@@ -228,10 +228,6 @@ function linearForm({ data, shape }: GraphConstant): number[] | undefined {
     if (Number(data[at]) !== value) return undefined;
   }
   return [start, ...steps];
-}
-
-function stridesOf(shape: readonly number[]): number[] {
-  return shape.map((_, axis) => shape.slice(axis + 1).reduce((product, dim) => product * dim, 1));
 }
 
 /** [.., rows, columns] of three numbers: one below the diagonal, one on it and one above it. */

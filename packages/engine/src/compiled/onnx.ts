@@ -1,5 +1,5 @@
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { ELEMENT_NUMBERS } from './parts.js';
+import { ELEMENT_NUMBERS, renamedNode } from './parts.js';
 import type { Attribute, GraphConstant, GraphNode, GraphPort, Subgraph, SubgraphPort } from './parts.js';
 
 /** A graph, as traced, as it runs, or in a file: these differ in what is known of its inputs and outputs. */
@@ -234,11 +234,7 @@ function within(node: GraphNode, attribute: string, graph: Subgraph): WrittenGra
   const ports = (all: readonly SubgraphPort[]): WrittenPort[] =>
     all.map(({ name, dtype, rank }) => ({ name: named(name), dtype, shape: Array<undefined>(rank).fill(undefined) }));
   return {
-    nodes: graph.nodes.map((inner) => ({
-      ...inner,
-      inputs: inner.inputs.map(named),
-      outputs: inner.outputs.map(named),
-    })),
+    nodes: graph.nodes.map((inner) => renamedNode(inner, named)),
     constants: graph.constants.map(renamed),
     inputs: ports(graph.inputs.slice(0, own)),
     outputs: ports(graph.outputs),

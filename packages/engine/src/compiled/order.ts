@@ -8,7 +8,7 @@
  * pass, which would keep all that the gradients of other weights read.
  */
 import type { GraphConstant } from './parts.js';
-import { ELEMENT_NUMBERS, standardNode } from './parts.js';
+import { ELEMENT_NUMBERS, renamedNode, standardNode } from './parts.js';
 import type { ModelGraph, ModelPort } from './onnx.js';
 
 /** Adds nodes that read all results of the backward pass, and writes all nodes in reverse. Numbers stay the same. */
@@ -23,7 +23,7 @@ export function ordered<Port extends ModelPort>(graph: ModelGraph<Port>): ModelG
   return {
     ...graph,
     nodes: [
-      ...nodes.map((own) => ({ ...own, inputs: own.inputs.map(renamed), outputs: own.outputs.map(renamed) })),
+      ...nodes.map((own) => renamedNode(own, renamed)),
       standardNode('Add', [before, 'order:zero'], port.name),
       standardNode('Mul', ['order:number', NONE.name], 'order:zero'),
       standardNode('Cast', ['order:largest'], 'order:number', { to: ELEMENT_NUMBERS.float32 }),

@@ -194,6 +194,11 @@ export function equalNumbers(a: ConstantData, b: ConstantData): boolean {
   return a.length === b.length && (a as Float32Array).every((value, index) => Object.is(value, b[index]));
 }
 
+/** Returns a node whose values have other names. */
+export function renamedNode(node: GraphNode, nameOf: (name: string) => string): GraphNode {
+  return { ...node, inputs: node.inputs.map(nameOf), outputs: node.outputs.map(nameOf) };
+}
+
 /** Returns a standard operator with one output. */
 export function standardNode(
   op: string,

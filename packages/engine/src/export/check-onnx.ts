@@ -9,6 +9,7 @@ import {
   integerFrom,
   sizeOf,
   type HostTensor,
+  type HostTensors,
 } from '@peftjs/core/method';
 import { anyModel, assertArgument } from '@peftjs/core/model';
 import { releaseRuntimes } from '@peftjs/core/runtime';
@@ -78,7 +79,8 @@ export async function checkOnnx(
   try {
     let worst = 0;
     for (const [rows, tokens] of SHAPES.filter(([, tokens]) => tokens <= longest)) {
-      const batch = imageSize ? randomImages(rows, imageSize) : randomBatch(source, rows, tokens);
+      const inputs = imageSize ? randomImages(rows, imageSize) : randomTexts(source, rows, tokens);
+      const batch = { inputs, rowWeights: hostFilled([rows], 1), rows: [...Array(rows).keys()] };
       const expected = (await predict(unpooled(source), [batch], { executor })).flatMap((row) => [...row]);
       const halves = takesPast(session) && tokens > 1 ? [[tokens], [Math.ceil(tokens / 2), tokens]] : [[tokens]];
       for (const ends of halves)
@@ -120,7 +122,7 @@ async function outputsOf(
   session: Session,
   batch: InputBatch,
   ends: readonly number[],
-): Promise<Float32Array> {
+): Promise<number[]> {
   const rows = batch.rows.length;
   const parts: Float32Array[] = [];
   let past: Record<string, OrtTensor> = takesPast(session) ? emptyPast(ort, session, rows) : {};
@@ -135,10 +137,7 @@ async function outputsOf(
   }
   const ofRow = (part: Float32Array, row: number): Float32Array =>
     part.subarray((row * part.length) / rows, ((row + 1) * part.length) / rows);
-  const pieces = batch.rows.flatMap((_, row) => parts.map((part) => ofRow(part, row)));
-  const all = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  pieces.reduce((end, piece) => (all.set(piece, end), end + piece.length), 0);
-  return all;
+  return batch.rows.flatMap((_, row) => parts.flatMap((part) => [...ofRow(part, row)]));
 }
 
 /** Keys and values of zero tokens. */
@@ -163,7 +162,7 @@ function unpooled(source: PeftModel | Model): PeftModel | Model {
 }
 
 /** Rows of random ids, each shorter than the one before. */
-function randomBatch(source: PeftModel | Model, rows: number, tokens: number): InputBatch {
+function randomTexts(source: PeftModel | Model, rows: number, tokens: number): HostTensors {
   const { sites } = baseOf(source);
   const words = sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 1;
   const rng = createRng(0);
@@ -172,29 +171,17 @@ function randomBatch(source: PeftModel | Model, rows: number, tokens: number): I
   const numbers = (draw: (place: number) => number): number[] =>
     Array.from({ length: rows * tokens }, (_, place) => (isToken(place) ? draw(place) : 0));
   return {
-    inputs: {
-      inputIds: hostIntegers(Int32Array.from(numbers(() => rng.integer(words))), shape),
-      attentionMask: hostTensor(Float32Array.from(numbers(() => 1)), shape),
-      tokenTypeIds: hostIntegers(new Int32Array(rows * tokens), shape),
-    },
-    rowWeights: hostFilled([rows], 1),
-    rows: Array.from({ length: rows }, (_, row) => row),
+    inputIds: hostIntegers(Int32Array.from(numbers(() => rng.integer(words))), shape),
+    attentionMask: hostTensor(Float32Array.from(numbers(() => 1)), shape),
+    tokenTypeIds: hostIntegers(new Int32Array(rows * tokens), shape),
   };
 }
 
-function randomImages(rows: number, [height, width]: readonly [height: number, width: number]): InputBatch {
+function randomImages(rows: number, [height, width]: readonly [height: number, width: number]): HostTensors {
   const shape = [rows, 3, height, width];
   const rng = createRng(0);
-  return {
-    inputs: {
-      pixelValues: hostTensor(
-        Float32Array.from({ length: sizeOf(shape) }, () => rng.normal()),
-        shape,
-      ),
-    },
-    rowWeights: hostFilled([rows], 1),
-    rows: Array.from({ length: rows }, (_, row) => row),
-  };
+  const pixels = Float32Array.from({ length: sizeOf(shape) }, () => rng.normal());
+  return { pixelValues: hostTensor(pixels, shape) };
 }
 
 /** The tokens of a batch in a range of positions; the mask also covers all tokens before them. */

@@ -23,7 +23,7 @@ import {
 import * as v from 'valibot';
 import type { GraphNode } from '../compiled/parts.js';
 import { standardTable } from '../compiled/kernels/table.js';
-import { ELEMENT_NUMBERS, standardNode } from '../compiled/parts.js';
+import { ELEMENT_NUMBERS, renamedNode, standardNode } from '../compiled/parts.js';
 import { NotDynamic } from '../compiled/dynamic-graph.js';
 import { writeExternally, writeModel, type ModelGraph } from '../compiled/onnx.js';
 import { prepare } from '../compiled/prepare.js';
@@ -266,11 +266,7 @@ async function functionGraph({ fn, inputs, weights }: DynamicFunction): Promise<
       ...readInputs.flatMap(({ name, dtype, value, isFloat }) =>
         isFloat ? [] : [cast(name, value, ELEMENT_NUMBERS[dtype])],
       ),
-      ...graph.nodes.map((node) => ({
-        ...node,
-        inputs: node.inputs.map(nameOf),
-        outputs: node.outputs.map(nameOf),
-      })),
+      ...graph.nodes.map((node) => renamedNode(node, nameOf)),
     ],
     constants: [...stored.map(({ key, tensor }) => ({ ...tensor, name: key })), ...graph.constants],
     inputs: readInputs.map(({ name, dtype, shape = AXES, isFloat }) => ({

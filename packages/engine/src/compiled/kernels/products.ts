@@ -8,13 +8,13 @@ import type { Binary, KernelTable } from './kernel.js';
 
 /** Matrix products. */
 export const products: KernelTable = {
-  BatchMatMul: (g, { a, b }: Binary, { transposeA, transposeB }: BatchMatMulAttrs) =>
-    matMul(g, transposeA ? swapped(g, a) : a, transposeB ? swapped(g, b) : b),
+  BatchMatMul: matMul,
   _FusedMatMul: fusedMatMul,
 };
 
-/** `[.., rows, inner]` x `[.., inner, columns]`; the leading axes broadcast. */
-function matMul(g: GraphBuilder, a: Value, b: Value): Value {
+/** `[.., rows, inner]` x `[.., inner, columns]`, each transposed on request; the leading axes broadcast. */
+function matMul(g: GraphBuilder, inputs: Binary, { transposeA, transposeB }: BatchMatMulAttrs): Value {
+  const [a, b] = [transposeA ? swapped(g, inputs.a) : inputs.a, transposeB ? swapped(g, inputs.b) : inputs.b];
   const batch = broadcast([a.shape.slice(0, -2), b.shape.slice(0, -2)]);
   return g.node('MatMul', [a, b], [...batch, ...a.shape.slice(-2, -1), ...b.shape.slice(-1)]);
 }
@@ -31,8 +31,8 @@ interface FusedMatMulInputs extends Binary {
 }
 
 function fusedMatMul(g: GraphBuilder, inputs: FusedMatMulInputs, at: _FusedMatMulAttrs): Value {
-  const { a, b, bias, preluActivationWeights } = inputs;
-  const product = matMul(g, at.transposeA ? swapped(g, a) : a, at.transposeB ? swapped(g, b) : b);
+  const { bias, preluActivationWeights } = inputs;
+  const product = matMul(g, inputs, at);
   const y = bias === undefined ? product : g.zip('Add', product, bias);
   switch (at.activation) {
     case 'linear':
