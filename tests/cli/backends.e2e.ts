@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { relativeDistance } from '@peftjs/conformance';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { tensorFlow } from '../executors/built-tensorflow.js';
 import { findExecutor } from '../parity/executors.js';
@@ -22,17 +22,15 @@ const hasNvidia = existsSync('/dev/nvidiactl');
 /** A path where the Vulkan loader finds no driver. */
 const withoutVulkan = { VK_DRIVER_FILES: '/none.json', VK_ICD_FILENAMES: '/none.json' };
 
-let folder = '';
+const folder = temporaryFolder();
 let small: string[] = [];
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-'));
   const rows = Array.from({ length: 40 }, (_, row) => (row % 2 === 0 ? `good\tgreat ${row}` : `bad\tawful ${row}`));
   const [train, dev] = [join(folder, 'few.tsv'), join(folder, 'few-dev.tsv')];
   for (const file of [train, dev]) await writeFile(file, ['label\ttext', ...rows].join('\n'));
   const data = ['--train', train, '--dev', dev, '--epochs', '1', '--max-tokens', '8'];
   small = ['--model', bertFolder, ...data, '--method', 'lora', '--budget', 'r=2'];
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 /** The results of a run in a folder of its own. */
 async function resultOf(run: typeof peftBench, ...flags: string[]): Promise<Result> {

@@ -1,19 +1,17 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { writeDecoder } from './decoder.js';
 import { peftBench } from './in-process.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const at = (name: string): string => join(folder, name);
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-chat-'));
   await writeFile(at('talk.jsonl'), talk(20));
   await writeFile(at('talk-dev.jsonl'), talk(5));
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 function talk(rows: number): string {
   const messages = (row: number): object[] => [

@@ -1,7 +1,6 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { memoryStorage, onWarning } from '@peftjs/core';
 import { planRun } from '../../packages/cli/src/run/plan-run.js';
 import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
@@ -11,6 +10,7 @@ import { checkpointPath } from '../../packages/cli/src/results/folder.js';
 import { noCheckpoints, trialCheckpoints, type TrialCheckpoints } from '../../packages/cli/src/run/recorder.js';
 import { trialPreparer } from '../../packages/cli/src/run/prepare.js';
 import { runTrial } from '../../packages/cli/src/run/trial.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { numbersOf } from './results.js';
 
@@ -23,7 +23,7 @@ const methods = {
 /** Initial values that are computed from data or weights, and computed again on resuming. */
 const starts = ['eva', 'lora_ga', 'pissa'];
 
-let folder = '';
+const folder = temporaryFolder();
 let trials: readonly Trial[] = [];
 let lora: Trial;
 /** An uninterrupted run of `lora`, and the content of two of its checkpoints. */
@@ -35,7 +35,6 @@ const prepare = trialPreparer();
 
 beforeAll(() => onWarning((message) => warnings.push(message)));
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-checkpoints-'));
   const row = (index: number): string =>
     `${index % 2 ? 'good' : 'bad'}\ta ${index % 2 ? 'cat' : 'dog'} is number ${index}`;
   const file = async (name: string, count: number): Promise<string> => {
@@ -66,7 +65,6 @@ beforeAll(async () => {
   undisturbed = await run(lora, checkpoints);
   [atStep2, good] = [...kept.values()] as [Uint8Array, Uint8Array];
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 async function run(trial: Trial, checkpoints?: TrialCheckpoints): Promise<DoneTrial> {
   return (await runTrial(trial, await prepare(trial), checkpoints && { checkpoints })).result;

@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { fixture } from '../pipelines/tiny.js';
 import { BIN, peftBench } from './command.js';
 import { peftBench as peftBenchHere } from './in-process.js';
@@ -18,12 +18,8 @@ interface Result {
   readonly metrics: { readonly accuracy: number };
 }
 
-let folder = '';
+const folder = temporaryFolder();
 const at = (name: string): string => join(folder, name);
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-command-'));
-});
-afterAll(() => rm(folder, { recursive: true }));
 
 describe('peft-bench in a separate process, with trials in others', () => {
   it('trains the methods of the smoke preset on its model, meets their budgets and exits with 0', async () => {

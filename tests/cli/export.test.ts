@@ -1,5 +1,4 @@
-import { access, copyFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { access, copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { houlsby } from '@peftjs/baselines';
@@ -9,7 +8,8 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { oft } from '@peftjs/oft';
 import { InferenceSession } from 'onnxruntime-node';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { folder as tinyFolder, tiny } from '../models/tiny.js';
 import { drawnValues } from '../peft/adapters.js';
 import { peftBench } from './in-process.js';
@@ -18,11 +18,10 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const bert = join(root, 'tests/models/fixtures/bert-tiny');
 const pruned = join(root, 'tests/peft/fixtures/from-peftjs/sora');
 
-let folder = '';
+const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-export-'));
   const model = await fromPretrained(bert);
   await savePretrained(attach(model, houlsby({ bottleneck: 4 })), path('houlsby'));
   await copyFile(join(root, 'tests/models/fixtures/gguf/llama.gguf'), path('llama.gguf'));
@@ -33,7 +32,6 @@ beforeAll(async () => {
   const gone = { ...model, name: 'bert-that-is-elsewhere' };
   await savePretrained(attach(gone, lora({ r: 2 })), path('elsewhere'));
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 async function json(file: string): Promise<unknown> {
   return JSON.parse(await readFile(path(file), 'utf8'));

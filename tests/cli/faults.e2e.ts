@@ -7,18 +7,17 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { BIN, peftBench } from './command.js';
 import { tinyTask } from './tiny-task.js';
 
-let folder = '';
+const folder = temporaryFolder();
 let task: readonly string[] = [];
 let flags: readonly string[] = [];
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-faults-'));
   task = await tinyTask(folder, 60);
   flags = ['run', ...task, '--method', 'head,lora', '--workers', '1', '--json', '--out'];
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? '';
 

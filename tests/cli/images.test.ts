@@ -1,15 +1,15 @@
 // A folder of images, a vision network in ONNX, and what the commands make of them.
-import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskStorage } from '@peftjs/core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { loadTask } from '../../packages/cli/src/registry/tasks.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { visionFolder } from '../models/vision.js';
 import { peftBench } from './in-process.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
 
 /** Copies pictures into a folder for each class. */
@@ -22,12 +22,10 @@ async function images(name: string, count: number): Promise<void> {
 }
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peftjs-images-'));
   await images('photos/train', 16);
   await images('photos/dev', 4);
   for (const [file, bytes] of visionFolder(path('vit'))) await diskStorage().write(file, bytes);
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 const train = (...flags: readonly string[]) =>
   peftBench(['train', '--preset', 'smoke', '--method', 'lora', '--budget', 'r=2', '--batch-size', '8', ...flags]);

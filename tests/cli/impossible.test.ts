@@ -1,16 +1,15 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { peftBench } from './in-process.js';
 import { tinyTask } from './tiny-task.js';
 
-let folder = '';
+const folder = temporaryFolder();
 let task: string[] = [];
 const path = (name: string): string => join(folder, name);
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-impossible-'));
   task = await tinyTask(folder, 32);
   await mkdir(path('adapter'));
   await writeFile(path('adapter/adapter_config.json'), '{"peft_type": "LORA"}');
@@ -24,7 +23,6 @@ beforeAll(async () => {
   await writeFile(path('field.json'), '{"protocols": {}}');
   await writeFile(path('options.json'), '{"methods": {"lora": {"options": {"lora_alpah": 1}}}}');
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 /** The one line that a rejected command prints. */
 async function refusal(line: string): Promise<string> {

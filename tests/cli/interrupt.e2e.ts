@@ -1,25 +1,24 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { BIN, peftBench } from './command.js';
 import { tinyTask } from './tiny-task.js';
 import { numbersOf, resultsIn } from './results.js';
 
-let folder = '';
+const folder = temporaryFolder();
 let task: readonly string[] = [];
 /** The results of an uninterrupted run of three arms. */
 let undisturbed: object[] = [];
 /** Those of the two arms that most tests run. */
 let ofTwoArms: object[] = [];
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-stop-'));
   task = await tinyTask(folder, 160);
   const out = join(folder, 'undisturbed');
   expect((await peftBench(runInto(out, 'head,lora,sora'))).code).toBe(0);
@@ -27,7 +26,6 @@ beforeAll(async () => {
   undisturbed = await numbers(out);
   ofTwoArms = (await resultsIn<Result>(out)).filter(({ arm }) => arm !== 'sora').map(numbersOf);
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 /** A command with enough epochs for a trial to be still running when a test has seen it and sent its signal. */
 const runInto = (out: string, arms = 'head,lora'): string[] => {

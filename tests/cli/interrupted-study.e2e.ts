@@ -1,24 +1,22 @@
 import { watch } from 'node:fs';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createRng } from '@peftjs/core/method';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import { comparable, differences, startBench, succeeded } from '../../tools/faults/bench.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { peftBench } from './in-process.js';
 import { tinyTask } from './tiny-task.js';
 
 const REPORTS = ['report.html', 'report.md', 'summary.json', 'summary.csv', 'results.csv'];
 const SEED = 7;
 
-let folder = '';
+const folder = temporaryFolder();
 let command: readonly string[] = [];
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-interrupted-'));
   const study = ['--method', 'lora,sora', '--seeds', '4', '--epochs', '10', '--checkpoint-every', '1'];
   command = ['run', ...(await tinyTask(folder, 64)), ...study];
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 /**
  * Runs the study until this many checkpoints were written, then sends a signal.

@@ -1,7 +1,7 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { writeDecoder } from './decoder.js';
 import { peftBench } from './in-process.js';
@@ -15,7 +15,7 @@ interface Result {
   readonly protocol: { readonly loss?: string; readonly data: { readonly source: string; readonly rows: object } };
 }
 
-let folder = '';
+const folder = temporaryFolder();
 const file = (name: string): string => join(folder, name);
 const rows = (count: number, row: (index: number) => string): string =>
   Array.from({ length: count }, (_, index) => row(index)).join('\n');
@@ -47,14 +47,12 @@ const FILES: Readonly<Record<string, string>> = {
 };
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-kinds-'));
   for (const [name, content] of Object.entries(FILES)) {
     await mkdir(join(file(name), '..'), { recursive: true });
     await writeFile(file(name), content);
   }
   await writeDecoder(file('gpt2'), 'gpt2');
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 const common = ['--preset', 'smoke', '--model', bertFolder, '--batch-size', '8', '--budget', 'r=2', '--epochs', '1'];
 const trained = (args: readonly string[], out: string) =>

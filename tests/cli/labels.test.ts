@@ -1,21 +1,20 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { adalora } from '@peftjs/adalora';
 import { attach, savePretrained } from '@peftjs/core';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
 import { sora } from '@peftjs/sora';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
 import { tinyTask } from './tiny-task.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-labels-'));
   const task = await tinyTask(folder, 32);
   const trained = await peftBench(['train', '--method', 'lora', ...task, '--out', path('trained')]);
   expect(trained).toMatchObject({ code: 0 });
@@ -24,7 +23,6 @@ beforeAll(async () => {
   await savePretrained(attach(model, sora({ r: 2 })), path('pruned'));
   await savePretrained(attach(model, adalora({ initR: 2, targetR: 1 })), path('singular'));
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 async function labelsOf(file: string): Promise<unknown> {
   return (JSON.parse(await readFile(path(file), 'utf8')) as { id2label?: unknown }).id2label;

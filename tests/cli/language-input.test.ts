@@ -1,15 +1,15 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attach, savePretrained } from '@peftjs/core';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
 import { counting, writeDecoder } from './decoder.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const file = (name: string): string => (name === 'bert' ? bertFolder : join(folder, name));
 
 /** Files, by name. */
@@ -32,7 +32,6 @@ const FILES: Readonly<Record<string, string>> = {
 };
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-language-bad-'));
   for (const [name, content] of Object.entries(FILES)) {
     await mkdir(join(file(name), '..'), { recursive: true });
     await writeFile(file(name), content);
@@ -42,7 +41,6 @@ beforeAll(async () => {
   const model = await fromPretrained(file('gpt2'), { task: 'causal-lm' });
   await savePretrained(attach(model, lora({ r: 2 })), file('adapter'));
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 /** Arguments with file names in angle brackets, and a pattern for the one line that must be printed. */
 const cases: [string, string, RegExp][] = [

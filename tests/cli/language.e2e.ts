@@ -1,21 +1,20 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskStorage, evaluate, loadPretrained, type Model, type PeftModel } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { causalEvaluation, encodeLanguage, readLanguageTask, type LanguageSet } from '@peftjs/tasks';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import type { Ended } from './command.js';
 import { peftBench } from './in-process.js';
 import { counting, END, writeDecoder } from './decoder.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const at = (name: string): string => join(folder, name);
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-language-'));
   await writeDecoder(at('gpt2'), 'gpt2');
   await writeDecoder(at('llama'), 'llama');
   await writeFile(at('notes.txt'), counting(40).join('\n'));
@@ -23,7 +22,6 @@ beforeAll(async () => {
   await writeFile(at('sums.jsonl'), sums(48));
   await writeFile(at('sums-dev.jsonl'), sums(9, 2));
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 /** Instructions with answers. */
 function sums(rows: number, shift = 0): string {

@@ -1,11 +1,10 @@
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UnsupportedError } from '@peftjs/core/method';
 import { NUMERICS } from '@peftjs/core/runtime';
 import { writeSafetensors } from '@peftjs/safetensors';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { planRun } from '../../packages/cli/src/run/plan-run.js';
 import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
 import { planTrials, type Trial } from '../../packages/cli/src/study/trials.js';
@@ -14,6 +13,7 @@ import type { DoneTrial } from '../../packages/cli/src/results/schema.js';
 import { prepareAsPlanned } from '../../packages/cli/src/run/as-planned.js';
 import { trialPreparer } from '../../packages/cli/src/run/prepare.js';
 import { runTrial } from '../../packages/cli/src/run/trial.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
 import { resultsIn } from './results.js';
@@ -22,13 +22,11 @@ import { tinyTask } from './tiny-task.js';
 /** Results from before the field `numerics` existed. */
 const before = fileURLToPath(new URL('../../packages/cli/test/fixtures/format-1/results', import.meta.url));
 
-let folder = '';
+const folder = temporaryFolder();
 let task: readonly string[] = [];
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-numerics-'));
   task = await tinyTask(folder, 32);
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 /** The trials of a study with the task's files. */
 async function planned(above: StudyInput): Promise<Trial[]> {

@@ -1,11 +1,11 @@
 // An ONNX folder, tuned by the command line, in transformers.js.
-import { copyFile, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { relativeDistance } from '@peftjs/conformance';
 import { fromOnnx, saveOnnxGraph } from '@peftjs/onnx';
 import type { BrowserContext } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { inChromium, openBrowser, visit, withoutChromium } from '../docs/browser.js';
 import { originOf, serve } from '../docs/serve.js';
 import { installed, isMissing, place, TEXTS, transformersJs } from '../export/transformers-js.js';
@@ -16,13 +16,8 @@ import { peftBench } from './in-process.js';
 import { served } from './served.js';
 import { tinyTask } from './tiny-task.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
-
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peftjs-tuned-'));
-});
-afterAll(() => rm(folder, { recursive: true }));
 
 /** Runs a command. */
 async function output(...args: string[]): Promise<string> {

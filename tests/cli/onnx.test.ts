@@ -1,6 +1,5 @@
 // From the ONNX folder that transformers.js serves, through an adapter, to a folder that it serves.
-import { copyFile, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { relativeDistance } from '@peftjs/conformance';
 import { memoryStorage } from '@peftjs/core';
@@ -9,15 +8,16 @@ import { fromOnnx } from '@peftjs/onnx';
 import { onnxFormats } from '@peftjs/onnx/formats';
 import { nodeProto, portProto } from '../../packages/onnx/src/write/protos.js';
 import { modelProto } from '../../packages/onnx/test/model-proto.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { compiled, fromPretrained as open, pipeline } from 'peftjs';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
 import { fixture } from '../models/onnx.js';
 import { peftBench } from './in-process.js';
 import { served } from './served.js';
 import { tinyTask } from './tiny-task.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
 
 async function json(file: string): Promise<unknown> {
@@ -31,10 +31,8 @@ async function trained(model: string, out: string) {
 }
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peftjs-onnx-'));
   await served(path('model'), { 'model.onnx': fixture('bert-traced.onnx') });
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 describe('a folder with an ONNX graph', () => {
   it('is trained, and the adapter predicts', async () => {

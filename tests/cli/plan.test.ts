@@ -1,19 +1,15 @@
 // What `run --plan` measures: arms that choose their size, and images.
-import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { copyFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { diskStorage } from '@peftjs/core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { visionFolder } from '../models/vision.js';
 import { peftBench } from './in-process.js';
 import { tinyTask } from './tiny-task.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-plan-'));
-});
-afterAll(() => rm(folder, { recursive: true }));
 
 describe('run --plan', () => {
   it('measures an arm that chooses its size if there is no other, and says what it leaves out', async () => {

@@ -1,26 +1,24 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { expected, fixture } from '../pipelines/tiny.js';
 import { writeDecoder } from './decoder.js';
 import { peftBench } from './in-process.js';
 import { tinyTask } from './tiny-task.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
 const { texts } = expected;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-predict-'));
   const task = await tinyTask(folder, 32);
   const trained = await peftBench(['train', '--method', 'lora', ...task, '--out', path('adapter')]);
   expect(trained.code, trained.stderr).toBe(0);
   await writeDecoder(path('decoder'), 'gpt2');
   await mkdir(path('empty'));
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 async function predicted(...args: string[]): Promise<string> {
   const { code, stdout, stderr } = await peftBench(['predict', ...args]);

@@ -1,19 +1,19 @@
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onWarning } from '@peftjs/core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { planRun } from '../../packages/cli/src/run/plan-run.js';
 import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
 import { presetNamed, presets, type Preset } from '../../packages/cli/src/study/presets.js';
 import { composeStudy } from '../../packages/cli/src/study/study.js';
 import { planTrials } from '../../packages/cli/src/study/trials.js';
 import { planTuning } from '../../packages/bench/src/run/tuning.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const at = (...names: string[]): string => join(folder, ...names);
 const rows = Array.from({ length: 48 }, (_, row) => (row % 2 ? `1\tso good ${row}` : `0\tso bad ${row}`));
 const entailments = Array.from(
@@ -52,7 +52,6 @@ function flagsOf({ name, needsData }: Preset, more: object = {}) {
 }
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-presets-'));
   for (const name of ['train', 'dev']) await writeFile(at(`${name}.tsv`), ['label\ttext', ...rows].join('\n'));
   for (const name of ['RTE', 'QNLI', 'mine']) await mkdir(at('glue', name), { recursive: true });
   for (const name of ['train', 'dev']) {
@@ -62,7 +61,6 @@ beforeAll(async () => {
   await writeFile(at('glue', 'QNLI', 'dev.tsv'), '');
   await writeDeberta(at('deberta'));
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 describe.each(presets())('the preset $name', (preset) => {
   const { about, study, full, needsData } = preset;

@@ -1,20 +1,18 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { DoneTrial } from '../../packages/cli/src/results/schema.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { peftBench } from './in-process.js';
 import { resultsIn } from './results.js';
 import { tinyTask } from './tiny-task.js';
 
-let folder = '';
+const folder = temporaryFolder();
 let task: string[] = [];
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-protocol-'));
   task = await tinyTask(folder, 32);
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 /** Runs a study on a tiny task. */
 async function run(name: string, study: object, ...flags: string[]) {

@@ -1,12 +1,11 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { peftBench } from './in-process.js';
 
-let folder = '';
+const folder = temporaryFolder();
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-glue-'));
   const write = async (file: string, rows: readonly (readonly string[])[]): Promise<void> => {
     await mkdir(join(folder, 'data', file, '..'), { recursive: true });
     await writeFile(join(folder, 'data', file), rows.map((row) => `${row.join('\t')}\n`).join(''));
@@ -28,7 +27,6 @@ beforeAll(async () => {
   await write('CoLA/train.tsv', sentences(24));
   await write('CoLA/dev.tsv', sentences(9));
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 async function run(out: string, ...flags: string[]) {
   const shared = [

@@ -1,18 +1,14 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import type { Ended } from './command.js';
 import { peftBench } from './in-process.js';
 import { resultsIn } from './results.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const smoke = ['run', '--preset', 'smoke', '--model', bertFolder];
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-'));
-});
-afterAll(() => rm(folder, { recursive: true }));
 
 interface Result {
   readonly id: string;

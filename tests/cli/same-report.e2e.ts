@@ -1,8 +1,8 @@
 import { readdirSync, watch } from 'node:fs';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import type { Ended } from './command.js';
 import { peftBench } from './in-process.js';
 import { tinyTask } from './tiny-task.js';
@@ -12,15 +12,13 @@ import { tinyTask } from './tiny-task.js';
  * however the folder came about.
  */
 
-let folder = '';
+const folder = temporaryFolder();
 let task: readonly string[] = [];
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-same-report-'));
   const study = join(folder, 'study.json');
   await writeFile(study, JSON.stringify({ reference: null })); // the preset sets it
   task = [...(await tinyTask(folder, 32)), '--config', study];
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 const FILES = ['report.html', 'report.md', 'summary.json', 'summary.csv', 'results.csv'];
 

@@ -1,7 +1,6 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { memoryStorage, type InputBatch } from '@peftjs/core';
 import { planRun } from '../../packages/cli/src/run/plan-run.js';
 import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
@@ -17,18 +16,18 @@ import {
 import { measureTask } from '../../packages/cli/src/run/measure.js';
 import { trialPreparer } from '../../packages/cli/src/run/prepare.js';
 import { runTrial } from '../../packages/cli/src/run/trial.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import type { Ended } from './command.js';
 import { peftBench } from './in-process.js';
 import { numbersOf, resultsIn } from './results.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const levels = [0, 6, 12];
 const stages = { levels, stageEpochs: 1, memorizationRows: 24 };
 const epochs = 2;
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-stages-'));
   const row = (index: number): string =>
     `${index % 2 ? 'good' : 'bad'}\ta ${index % 2 ? 'cat' : 'dog'} is number ${index}`;
   const rows = (count: number): string =>
@@ -36,7 +35,6 @@ beforeAll(async () => {
   await writeFile(join(folder, 'train.tsv'), rows(88));
   await writeFile(join(folder, 'dev.tsv'), rows(16));
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 /** Runs a study with these arms on the files, on a tiny BERT. */
 async function run(name: string, methods: object, ...more: string[]): Promise<Ended> {

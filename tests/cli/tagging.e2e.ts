@@ -1,19 +1,15 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { full } from '@peftjs/baselines';
 import { compiled } from '@peftjs/engine';
 import { pipeline } from '@peftjs/pipelines';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './command.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const at = (name: string): string => join(folder, name);
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-tagging-'));
-});
-afterAll(() => rm(folder, { recursive: true }));
 
 /** Words of the tiny vocabulary; an entity is recognised by its words. */
 const PLACES = ['harbour', 'old town', 'library', 'river coast'];

@@ -1,16 +1,15 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeSafetensors } from '@peftjs/safetensors';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { peftBench } from './in-process.js';
 
 /** Clears the screen. */
 const CLEAR = '\u001b[2J';
 
-let folder: string;
+const folder = temporaryFolder();
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peftjs-terminal-'));
   const tensor = { dtype: 'F32', shape: [1], data: Float32Array.of(1) } as const;
   const weights = writeSafetensors(new Map([[`base_model.model.${CLEAR}.lora_A.weight`, tensor]]), {});
   await writeFile(join(folder, 'adapter_model.safetensors'), weights);
@@ -19,7 +18,6 @@ beforeAll(async () => {
     JSON.stringify({ peft_type: `LORA${CLEAR}`, base_model_name_or_path: `${CLEAR}none` }),
   );
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 it.each([
   ['inspect', 'of an adapter', ['inspect', '']],

@@ -1,8 +1,8 @@
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { peftBench } from './command.js';
 import { resultsIn } from './results.js';
 import { tinyTask } from './tiny-task.js';
@@ -11,9 +11,8 @@ const modules = fileURLToPath(new URL('../../node_modules', import.meta.url));
 
 /* A third party's project outside the repository, with a method of its own and the packages that the method needs. */
 describe('a method from a package outside the repository', () => {
-  let project = '';
+  const project = temporaryFolder();
   beforeAll(async () => {
-    project = await mkdtemp(join(tmpdir(), 'peft-project-'));
     await mkdir(join(project, 'node_modules'));
     for (const name of ['@peftjs', '@tensorflow', 'valibot']) {
       await symlink(join(modules, name), join(project, 'node_modules', name));
@@ -22,7 +21,6 @@ describe('a method from a package outside the repository', () => {
     await cp(theirs, join(project, 'node_modules/peft-method-theirs'), { recursive: true });
     await writeFile(join(project, 'package.json'), JSON.stringify({ dependencies: { 'peft-method-theirs': '1.2.3' } }));
   });
-  afterAll(() => rm(project, { recursive: true }));
 
   it('is compared by its name, at the same budget, and is ranked', async () => {
     const flags = await tinyTask(project, 64);

@@ -1,27 +1,25 @@
 import { existsSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { checkpointOwners, lockFolder } from '../../packages/cli/src/results/folder.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import type { Ended } from './command.js';
 import { peftBench } from './in-process.js';
 import { tinyTask } from './tiny-task.js';
 
-let folder = '';
+const folder = temporaryFolder();
 let settings: readonly string[] = [];
 /** The files of an adapter whose training was not disturbed. */
 let undisturbed: Readonly<Record<string, string>> = {};
 const path = (name: string): string => join(folder, name);
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-unfinished-'));
   settings = ['--method', 'lora', '--epochs', '10', ...(await tinyTask(folder, 64))];
   expect(await train('undisturbed')).toMatchObject({ code: 0 });
   undisturbed = await filesOf('undisturbed');
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 function train(out: string, ...flags: readonly string[]): Promise<Ended> {
   return peftBench(['train', ...settings, ...flags, '--out', path(out)]);

@@ -2,7 +2,8 @@ import { cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fromPretrained, saveGguf } from '@peftjs/models';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { served } from '../cli/served.js';
 import { characterDecoder } from '../models/characters.js';
 import { fixture } from '../models/onnx.js';
@@ -95,11 +96,7 @@ it('the output of every page that is followed is known', () => {
 });
 
 describe('each tutorial and guide, followed from an empty folder', () => {
-  let folder: string;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'peftjs-tutorials-'));
-  });
-  afterAll(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder();
 
   it.each(guided)('%s', { timeout: 400_000 }, async (page) => {
     const name = basename(page, '.md');

@@ -1,6 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
 import { memoryStorage, predict, type Storage } from '@peftjs/core';
 import type { Task } from '@peftjs/core/model';
@@ -8,7 +5,8 @@ import { relativeDistance } from '@peftjs/conformance';
 import { checkOnnx, compiled, exportOnnxFiles } from '@peftjs/engine';
 import { fromPretrained, generate, saveOnnx, type PretrainedModel } from '@peftjs/models';
 import { toFloat32 } from '@peftjs/safetensors';
-import { beforeAll, afterAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { folder as checkpoint, tiny, type Tiny } from '../models/tiny.js';
 import { executor } from './exports.js';
@@ -33,13 +31,11 @@ const PAD = 0;
 const SAME = 1e-5;
 
 describe(`language models and 8-bit graphs in transformers.js itself (${place})`, () => {
-  let folder = '';
+  const folder = temporaryFolder();
   let library: TransformersJs;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
+  beforeAll(() => {
     if (!isMissing) library = transformersJs(folder);
   });
-  afterAll(() => rm(folder, { recursive: true }));
 
   it.skipIf(isMissing).each(WRITERS)(
     '%s writes the same 64 tokens after each prompt of a batch; in 8 bits, those of its graph in ONNX Runtime',

@@ -1,6 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { attach, diskStorage, memoryStorage, mergeAndUnload, predict, withAdapter, type Batch } from '@peftjs/core';
 import { relativeDistance } from '@peftjs/conformance';
 import { exportOnnx } from '@peftjs/engine';
@@ -8,7 +5,8 @@ import { lora } from '@peftjs/lora';
 import { fromPretrained, saveOnnx } from '@peftjs/models';
 import { fromOnnx, saveOnnxGraph } from '@peftjs/onnx';
 import { imageBatches, imageProcessor } from '@peftjs/tasks/images';
-import { beforeAll, afterAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { visionFolder } from '../models/vision.js';
 import { drawnValues } from '../peft/adapters.js';
@@ -29,13 +27,11 @@ import {
 const ADAPTED = ['bert-lora', 'bert-sora', 'bert-dora', 'bert-adalora'];
 
 describe(`in transformers.js itself (${place})`, () => {
-  let folder = '';
+  const folder = temporaryFolder();
   let library: TransformersJs;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
+  beforeAll(() => {
     if (!isMissing) library = transformersJs(folder);
   });
-  afterAll(() => rm(folder, { recursive: true }));
 
   it.skipIf(isMissing)('every network gives the same logits with each of its heads', async () => {
     const all = (await cases()).filter(({ name }) => !name.startsWith('bert-') || ADAPTED.includes(name));

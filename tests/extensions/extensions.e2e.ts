@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import type { Exercised } from './exercise.js';
 import { expectRight } from './expected.js';
 
@@ -13,9 +13,8 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 const modules = here('../../node_modules');
 
 /* A third party's project outside the repository: the package is installed there, next to those that it extends. */
-let project = '';
+const project = temporaryFolder();
 beforeAll(async () => {
-  project = await realpath(await mkdtemp(join(tmpdir(), 'peft-extensions-')));
   await mkdir(join(project, 'node_modules'));
   for (const name of ['@peftjs', '@tensorflow'])
     await symlink(join(modules, name), join(project, 'node_modules', name));
@@ -26,7 +25,6 @@ beforeAll(async () => {
   const main = "import { exercise } from './exercise.ts';\nconsole.log(JSON.stringify(await exercise()));\n";
   await writeFile(join(project, 'main.ts'), main);
 });
-afterAll(() => rm(project, { recursive: true }));
 
 it('a package outside the repository extends training, and no file here refers to it', async () => {
   const tsx = join(modules, 'tsx/dist/cli.mjs');

@@ -1,8 +1,7 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onWarning } from '@peftjs/core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { planRun } from '../../packages/cli/src/run/plan-run.js';
 import { studyFromFlags } from '../../packages/cli/src/commands/flags.js';
 import { planTrials } from '../../packages/cli/src/study/trials.js';
@@ -10,9 +9,10 @@ import { planTuning } from '../../packages/bench/src/run/tuning.js';
 import type { DoneTrial } from '../../packages/cli/src/results/schema.js';
 import { trialPreparer, type PreparedTrial } from '../../packages/cli/src/run/prepare.js';
 import { runTrial } from '../../packages/cli/src/run/trial.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const rows = Array.from({ length: 32 }, (_, row) => (row % 2 ? `1\tso good ${row}` : `0\tso bad ${row}`));
 
 /** A study on a random BERT with a few rows. */
@@ -26,10 +26,8 @@ async function planned(study: object) {
 }
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-match-on-'));
   await writeFile(join(folder, 'rows.tsv'), ['label\ttext', ...rows].join('\n'));
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 describe('a budget', () => {
   it.each(['stored', 'trained'] as const)('is compared with %s parameters if the protocol says so', async (matchOn) => {

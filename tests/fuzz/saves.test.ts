@@ -20,7 +20,8 @@ import { replaceAdapter } from '@peftjs/core/model';
 import { toyModel } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 
 /** A user's storage, which cannot replace files together. Write number `n`, counted from 0, fails if `fails(n)`. */
 function plainStorage(files: Map<string, Uint8Array>, fails: (n: number) => boolean = () => false): Storage {
@@ -79,11 +80,7 @@ describe('an adapter saved over another in a storage that cannot replace files t
 });
 
 describe('two saves into one folder at once', () => {
-  let folder = '';
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'peftjs-saves-'));
-  });
-  afterAll(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder();
 
   it.each([
     ['on the disk', diskStorage()],

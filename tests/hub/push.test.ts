@@ -1,12 +1,12 @@
-import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attach, loadPretrained, memoryStorage, mergeAndUnload, predict, savePretrained } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import { exportOnnxFiles } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, HubError, openFolder, pushToHub, saveMerged, saveOnnx } from '@peftjs/models';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { executor } from '../export/exports.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { trainingData } from '../peft/bert.js';
@@ -16,14 +16,13 @@ import { useHub } from './harness.js';
 const use = useHub();
 const TOKEN = 'hf_ofMe';
 
-let folder = '';
+const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
 const model = await fromPretrained(bertFolder);
 const peft = attach(model, lora({ r: 2, initLoraWeights: false }), { seed: 4 });
 const merged = mergeAndUnload(peft);
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peftjs-push-'));
   await savePretrained(peft, path('adapter'));
   await saveMerged(merged, path('merged'));
   await saveOnnx(merged, await exportOnnxFiles(merged, { dtype: 'q8' }), path('web'), model);
@@ -32,7 +31,6 @@ beforeAll(async () => {
   await mkdir(path('adapter/.peftjs-save-1-0-0-0-0-0-k3x9.tmp/k3x9'), { recursive: true });
   await writeFile(path('adapter/.peftjs-save-1-0-0-0-0-0-k3x9.tmp/k3x9/000000-README.md'), 'of a killed save');
 });
-afterAll(() => rm(folder, { recursive: true }));
 beforeEach(() => {
   process.env.HF_TOKEN = TOKEN;
 });

@@ -1,8 +1,6 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataError } from '@peftjs/core/method';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { composeStudy } from '../../packages/cli/src/study/study.js';
 import { numericVersions, trialOf, type Trial, type TrialProtocol } from '../../packages/cli/src/study/trials.js';
 import { resolveMethod } from '../../packages/cli/src/registry/methods.js';
@@ -13,14 +11,14 @@ import {
   prepareAsPlanned,
 } from '../../packages/cli/src/run/as-planned.js';
 import { trialPreparer } from '../../packages/cli/src/run/prepare.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { tinyTask } from '../cli/tiny-task.js';
 
-let folder: string;
+const folder = temporaryFolder();
 let files: { train: string; dev: string };
 let trial: Trial;
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-prepare-'));
   await tinyTask(folder, 20);
   files = { train: join(folder, 'train.tsv'), dev: join(folder, 'dev.tsv') };
   const study = composeStudy([
@@ -44,7 +42,6 @@ beforeAll(async () => {
     { arm: 'lora', settings, task: 'train', budget: 'r=1', seed: 1 },
   );
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 const under = (change: Partial<TrialProtocol>): Trial => ({ ...trial, protocol: { ...trial.protocol, ...change } });
 

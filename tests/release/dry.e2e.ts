@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { linkInstalled } from '../../tools/release/linked.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { root } from '../workspace/repository.js';
 
 interface Ended {
@@ -15,12 +15,11 @@ interface Ended {
 const timeout = 300_000; // a build and its checks, on a busy machine
 
 describe('npm run release:dry, on the smallest package of a clone with one changeset', { timeout }, () => {
-  let folder: string;
+  const folder = temporaryFolder();
   let clone: string;
   let temporary: string;
 
   beforeAll(async () => {
-    folder = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-dry-')));
     [clone, temporary] = [join(folder, 'clone'), join(folder, 'tmp')];
     await mkdir(temporary);
     await start('git', ['clone', '--quiet', '--shared', root, clone], folder);
@@ -34,7 +33,6 @@ describe('npm run release:dry, on the smallest package of a clone with one chang
     await start('git', ['tag', '--force', 'sound'], clone);
     return () => start('git', ['reset', '--quiet', '--hard', 'sound'], clone);
   });
-  afterAll(() => rm(folder, { recursive: true, force: true }));
 
   /** Commits a change of one file, and what else has changed. */
   async function commit(path: string, change: (text: string) => string): Promise<void> {

@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { build } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { npmInstall, packPackages, tarballsOf, type PackedPackage } from '../../tools/release/packed.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { inChromium, openBrowser, withoutChromium } from '../docs/browser.js';
 import { originOf, serve } from '../docs/serve.js';
 import { bertFolder } from '../models/bert-tiny.js';
@@ -14,13 +15,11 @@ import { missing, skipped } from './registry.js';
 
 const run = promisify(execFile);
 
-let tarballs: string;
+const tarballs = temporaryFolder();
 let packed: readonly PackedPackage[] = [];
 beforeAll(async () => {
-  tarballs = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-tarballs-')));
   if (missing === undefined) packed = await packPackages(tarballs);
 });
-afterAll(() => rm(tarballs, { recursive: true, force: true }));
 
 /** A project in which some of the packages are installed, with a small model. */
 async function projectWith(names: readonly string[]): Promise<string> {

@@ -1,13 +1,13 @@
 // The starters of create-peftjs, from tarballs in empty folders.
 import { execFile, spawn } from 'node:child_process';
-import { mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { arch, platform } from 'node:process';
 import { promisify } from 'node:util';
 import type { Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { npmInstall, packPackages, tarballsOf, type PackedPackage } from '../../tools/release/packed.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { inChromium, openBrowser, visit, withoutChromium, type Visited } from '../docs/browser.js';
 import { originOf, serve } from '../docs/serve.js';
 import { missing, skipped } from './registry.js';
@@ -15,15 +15,13 @@ import { missing, skipped } from './registry.js';
 const run = promisify(execFile);
 const QUESTION = 'The screen is black since this morning.';
 
-let work: string;
+const work = temporaryFolder();
 let packed: readonly PackedPackage[] = [];
 beforeAll(async () => {
-  work = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-starters-')));
   if (missing !== undefined) return;
   packed = await packPackages(work);
   await npmInstall(work, tarballsOf(packed, ['create-peftjs']));
 });
-afterAll(() => rm(work, { recursive: true, force: true }));
 
 /** Writes a starter as `npm create peftjs` does, and installs it. */
 async function started(template: string): Promise<string> {

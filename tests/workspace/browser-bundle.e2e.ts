@@ -1,9 +1,9 @@
-import { mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { isBuiltin } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build, createLogger, defaultClientConditions, type Plugin } from 'vite';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { packages, root } from './repository.js';
 
 /** A page provides TensorFlow.js itself: these packages are known to run in pages, and slow to bundle. */
@@ -18,7 +18,7 @@ const entries = packages
       .map((subpath) => manifest.name + subpath.slice(1)),
   );
 
-let folder: string;
+const folder = temporaryFolder();
 
 /** Collects the Node modules that are imported when the code loads. */
 function staticNodeImports(found: string[]): Plugin {
@@ -67,12 +67,9 @@ async function bundle(code: string): Promise<{ size: number; nodeImports: string
 }
 
 beforeAll(async () => {
-  folder = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-bundle-')));
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }');
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
 });
-
-afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe('a browser bundle', () => {
   it.each(entries)('of %s needs no Node modules', async (name) => {

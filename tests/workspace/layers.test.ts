@@ -1,9 +1,9 @@
 import { cruise, type ICruiseResult } from 'dependency-cruiser';
 import extractConfig from 'dependency-cruiser/config-utl/extract-depcruise-config';
-import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { packages, root } from './repository.js';
 
 const planted = [
@@ -71,7 +71,7 @@ const innocent: Record<string, string> = {
   'packages/bench/src/down.ts': `import '@peftjs/engine'; import '@peftjs/models'; import '@peftjs/tasks';`,
 };
 
-let folder: string;
+const folder = temporaryFolder();
 
 async function plant(path: string, text: string): Promise<void> {
   await mkdir(dirname(join(folder, path)), { recursive: true });
@@ -90,7 +90,6 @@ async function violations(): Promise<string[]> {
 }
 
 beforeAll(async () => {
-  folder = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-layers-')));
   await mkdir(join(folder, 'node_modules/@peftjs'), { recursive: true });
   for (const name of planted) {
     const exports = { '.': { '@peftjs/source': './src/index.ts', default: './dist/index.js' } };
@@ -101,8 +100,6 @@ beforeAll(async () => {
   }
   for (const [path, text] of Object.entries(innocent)) await plant(path, text);
 });
-
-afterAll(() => rm(folder, { recursive: true, force: true }));
 
 describe('the layers', () => {
   it('report each offence, and nothing else', async () => {

@@ -1,8 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { drawn } from '../../tests/fuzz/drawn.js';
+import { temporaryFolder } from '../vitest/temporary-folder.js';
 import { killAtRandom, undisturbed, undisturbedTraining, type Subject, type Target } from './kills.js';
 import { hasRedis } from './redis.js';
 import { manyTrials } from './trials.js';
@@ -12,13 +11,11 @@ const withoutRedis = hasRedis ? '' : ' (skipped: redis-server is not installed)'
 const TRAININGS_KILLED = drawn(10);
 
 describe('kill -9 at a random moment', () => {
-  let folder = '';
+  const folder = temporaryFolder();
   let study: Subject;
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'peftjs-faults-'));
     study = await undisturbed(join(folder, 'study'), { seeds: 1, epochs: 3 });
   });
-  afterAll(() => rm(folder, { recursive: true }));
 
   const expectUnharmed = async (target: Target, subject = study, most = 1): Promise<void> => {
     const { kills, differences } = await killAtRandom(target, subject, { kills: most, seed: 4 });

@@ -1,18 +1,16 @@
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../vitest/temporary-folder.js';
 import { checkPlatform, checkSpace, findCompiler, findHeaders } from './prerequisites.js';
 
-let folder = '';
+const folder = temporaryFolder();
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
   await writeFile(join(folder, 'clang++'), '#!/bin/sh\n');
   await chmod(join(folder, 'clang++'), 0o755);
   await writeFile(join(folder, 'g++'), 'not executable');
   await mkdir(join(folder, 'node_modules', 'node-api-headers', 'include'), { recursive: true });
 });
-afterAll(() => rm(folder, { recursive: true }));
 
 it('accepts only Linux on x64 with glibc', () => {
   const fits = { platform: 'linux', arch: 'x64', glibc: '2.36' };

@@ -1,13 +1,13 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readdir, readFile, readlink, realpath, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { PeftError } from '@peftjs/core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { linkInstalled } from '../../release/linked.js';
 import { regionsOf, runRegions, unrunPrograms } from '../../../tests/docs/regions.js';
+import { temporaryFolder } from '../../vitest/temporary-folder.js';
 
 const execute = promisify(execFile);
 const root = fileURLToPath(new URL('../../..', import.meta.url));
@@ -23,13 +23,11 @@ async function run(command: string, args: readonly string[], cwd: string): Promi
 }
 
 describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
-  let copy: string;
+  const copy = temporaryFolder();
 
   beforeAll(async () => {
-    copy = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-workspace-')));
     await copyWorkspace(copy);
   });
-  afterAll(() => rm(copy, { recursive: true, force: true }));
 
   const timeout = 300_000; // two compilations and a whole suite, on a busy machine
   it(
