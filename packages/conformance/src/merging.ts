@@ -1,6 +1,8 @@
 import { expect, it } from 'vitest';
+import * as tf from '@tensorflow/tfjs-core';
 import {
   activeAdapter,
+  addAdapter,
   disableAdapter,
   mergeAdapter,
   mergeAndUnload,
@@ -8,10 +10,23 @@ import {
   setAdapter,
   unmergeAdapter,
   withAdapter,
+  type Model,
 } from '@peftjs/core';
-import { ConfigError, UnsupportedError, type TargetConfig } from '@peftjs/core/method';
+import {
+  ConfigError,
+  defineMethod,
+  fileFormat,
+  fixedLayer,
+  hostFilled,
+  parseOptions,
+  targetEntries,
+  tensorAt,
+  trained as trainedTensor,
+  UnsupportedError,
+  type TargetConfig,
+} from '@peftjs/core/method';
 import { canActTogether, twoAdapters } from './several.js';
-import { expectApart, expectClose, outputsOf, trained, type Suite } from './suite.js';
+import { attached, expectApart, expectClose, outputsOf, trained, trainInSuite, type Suite } from './suite.js';
 import { toyModel } from './toy-model.js';
 
 /** Tests merging and unmerging, or that a method that cannot be merged says so. */
@@ -72,6 +87,7 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     expect(await outputs(inTurn)).toEqual(await outputs(atOnce));
   });
   testMergingApart(suite);
+  testAddedBiases(suite);
 }
 
 /** Tests that merging one of two active adapters keeps the outputs, or is refused. */
@@ -89,3 +105,54 @@ function testMergingApart<C extends TargetConfig>(suite: Suite<C>): void {
     expectClose(await outputsOf(peft, suite), together);
   });
 }
+
+/** Tests merging where an earlier adapter has given biases to modules without their own, as LoRA's `loraBias` does. */
+function testAddedBiases<C extends TargetConfig>(suite: Suite<C>): void {
+  it('merges into biases that another adapter has added, or refuses', async () => {
+    if (!canActTogether(await attached(suite))) return;
+    const peft = await attached(suite, { model: withoutBiases(toyModel()) });
+    await trainInSuite(peft, suite, { epochs: 4 });
+    addAdapter(peft, addedBias({ targetModules: 'all-linear' }), { adapterName: 'adding' });
+    setAdapter(peft, ['adding', 'default']);
+    let merged: Model;
+    try {
+      merged = mergeAndUnload(peft);
+    } catch (error) {
+      expect(error).toBeInstanceOf(UnsupportedError);
+      return;
+    }
+    expectClose(await outputsOf(merged, suite), await outputsOf(peft, suite));
+  });
+}
+
+/** The model without the biases of its linear modules, except the head's. */
+function withoutBiases(model: Model): Model {
+  const without = model.sites.filter(({ kind, role }) => kind === 'linear' && role !== 'head');
+  return {
+    ...model,
+    sites: model.sites.map((site) => (without.includes(site) ? { ...site, hasBias: false } : site)),
+    weights: Object.fromEntries(
+      Object.entries(model.weights).filter(([name]) => !without.some(({ path }) => name === `${path}.bias`)),
+    ),
+  };
+}
+
+/** Adds 1 to each output of a module. */
+const addedBias = defineMethod<TargetConfig>({
+  name: 'added-bias',
+  capabilities: { mergeable: true, identityAtInit: false, adaptsRank: false, kinds: ['linear'] },
+  parseConfig: (input) => parseOptions('added-bias', targetEntries, input),
+  adapt: (sites) =>
+    Object.fromEntries(
+      sites.map((site) => [
+        site.path,
+        fixedLayer({
+          site,
+          params: { bias: trainedTensor(hostFilled([site.outFeatures], 1)) },
+          forward: (_x, p, at) => tf.add(at.base(), tensorAt(p, 'bias')), // [rows, out]
+          mergedBias: (values) => tensorAt(values, 'bias'),
+        }),
+      ]),
+    ),
+  ...fileFormat({ peftType: 'ADDED_BIAS', tensors: { bias: ['.added_bias', 'out'] } }),
+});
