@@ -1,12 +1,11 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { temporaryFolder } from '../tools/vitest/temporary-folder.js';
 import { fineTune, type Review } from './fine-tune.js';
 
-const folder = await mkdtemp(join(tmpdir(), 'peftjs-example-'));
-afterAll(() => rm(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 it('fine-tunes on real reviews, saves, loads and beats guessing', async () => {
   const file = createRequire(import.meta.url).resolve('sentiment/test/fixtures/yelp.json');

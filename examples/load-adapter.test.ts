@@ -1,12 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { attach, fromPretrained, lora, savePretrained } from 'peftjs';
-import { afterAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { temporaryFolder } from '../tools/vitest/temporary-folder.js';
 import { classify } from './load-adapter.js';
 
-const folder = await mkdtemp(join(tmpdir(), 'peftjs-example-'));
-afterAll(() => rm(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 it('opens an adapter and classifies a sentence', async () => {
   const labels = ['bad', 'good'];

@@ -1,12 +1,11 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { characterDecoder, sonnet } from '../tests/models/characters.js';
+import { temporaryFolder } from '../tools/vitest/temporary-folder.js';
 import { teachToWrite } from './write.js';
 
-const folder = await mkdtemp(join(tmpdir(), 'peftjs-example-'));
-afterAll(() => rm(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 it('teaches a small random Llama the beginning of a sonnet', { timeout: 60_000 }, async () => {
   const decoder = await characterDecoder('llama', sonnet);

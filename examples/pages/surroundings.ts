@@ -1,20 +1,16 @@
 // The environment of code blocks: an empty folder, and a recorded console.
-import { mkdtemp, realpath, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, onTestFinished, vi, type MockInstance } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 
 /** The tests of a file run in an empty folder. */
 export function useFolder(): void {
   const before = process.cwd();
-  let folder = '';
-  beforeAll(async () => {
-    folder = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-pages-')));
+  const folder = temporaryFolder();
+  beforeAll(() => {
     process.chdir(folder);
   });
-  afterAll(async () => {
+  afterAll(() => {
     process.chdir(before);
-    await rm(folder, { recursive: true });
   });
 }
 

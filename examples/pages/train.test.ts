@@ -5,11 +5,11 @@ import { crossEntropy } from '@peftjs/core/losses';
 import { readSnapshot, writeSnapshot, type StepEvent } from '@peftjs/core/runtime';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import { appendFile, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
+import { folderOfTest } from '../../tools/vitest/temporary-folder.js';
 import { batchesFor, smallBert } from './given.js';
 
 const executor = compiled({ threads: 1 });
@@ -164,8 +164,7 @@ describe('training', () => {
 
   it('prints progress to a terminal and a file', async () => {
     const { peft, data, validation } = await adapted();
-    const folder = await mkdtemp(join(tmpdir(), 'peftjs-events-'));
-    const events = join(folder, 'events.jsonl');
+    const events = join(folderOfTest(), 'events.jsonl');
     let shown = '';
     const stream = new Writable({
       write(chunk, _, done) {
@@ -191,7 +190,6 @@ describe('training', () => {
     });
     // #endregion watch
     const lines = (await readFile(events, 'utf8')).trimEnd().split('\n');
-    await rm(folder, { recursive: true });
     expect(lines.map((line) => (JSON.parse(line) as { event: string }).event)).toEqual([
       ...Array<string>(6).fill('step'),
       'evaluation',

@@ -1,17 +1,16 @@
-import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { writeResult } from '../../packages/cli/src/results/files.js';
 import { syntheticTrial } from '../../packages/cli/test/synthetic-results.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import { peftBench } from './in-process.js';
 
-let folder = '';
+const folder = temporaryFolder();
 const file = (name: string): string => join(folder, name);
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peft-bench-bad-'));
   const good = 'text\tlabel\nso good\t1\nso bad\t0\nfine\t1\nno\t0\n';
   await writeFile(file('good.tsv'), good);
   await writeFile(file('two.tsv'), 'text\tlabel\nso good\t1\nso bad\t0\n');
@@ -50,10 +49,6 @@ beforeAll(async () => {
   await writeResult(file('results'), syntheticTrial({ task: 'uci-sentiment', method: 'lora', rank: 4, seed: 1 }));
   await mkdir(file('empty-model'));
   await writeFile(file('a-file'), '');
-});
-afterAll(async () => {
-  await chmod(folder, 0o755);
-  await rm(folder, { recursive: true });
 });
 
 const NOBODY_LISTENS = /^(?!.*open-sesame).*--queue redis:\/\/127\.0\.0\.1:1 cannot be used: connect ECONNREFUSED/;

@@ -1,19 +1,16 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { writeResult } from '../../packages/cli/src/results/files.js';
 import { syntheticTrial } from '../../packages/cli/test/synthetic-results.js';
+import { folderOfTest } from '../../tools/vitest/temporary-folder.js';
 import { BIN } from './command.js';
 
 let folder = '';
 beforeEach(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'peft-bench-report-'));
+  folder = folderOfTest();
   await writeResult(folder, syntheticTrial({ task: 'uci-sentiment', method: 'lora', rank: 4, seed: 1 }));
-});
-afterEach(() => {
-  rmSync(folder, { recursive: true });
 });
 
 const fifo = (path: string): void => void execFileSync('mkfifo', [path]);

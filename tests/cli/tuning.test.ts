@@ -1,7 +1,7 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { bertFolder } from '../models/bert-tiny.js';
 import type { Ended } from './command.js';
 import { peftBench } from './in-process.js';
@@ -25,7 +25,7 @@ interface Result {
   readonly error?: { readonly message: string };
 }
 
-let folder = '';
+const folder = temporaryFolder();
 const rows = (from: number): string =>
   [
     'label\ttext',
@@ -45,7 +45,6 @@ describe('peft-bench run of a study that tunes', () => {
   let args: string[] = [];
   let first: Ended;
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'peft-bench-tuning-'));
     out = join(folder, 'out');
     const file = (name: string): string => join(folder, name);
     await writeFile(file('train.tsv'), rows(0));
@@ -55,7 +54,6 @@ describe('peft-bench run of a study that tunes', () => {
     args.push('--train', file('train.tsv'), '--dev', file('dev.tsv'));
     first = await peftBench(args);
   }, 120_000);
-  afterAll(() => rm(folder, { recursive: true }));
 
   it('tries every rate on the selection rows, not on the reported rows', async () => {
     const tried = await resultsIn<Result>(join(out, 'tuning'));

@@ -1,22 +1,15 @@
-import { cp, mkdtemp, readdir, realpath, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, readdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build, defaultClientConditions } from 'vite';
 import { root } from '../workspace/repository.js';
 
-/** A page in a folder of its own. */
-export interface Bundled {
-  /** The folder to serve. */
-  readonly site: string;
-  remove(): Promise<void>;
-}
-
 /**
  * Bundles a page with Vite: `index.html` starts `page.js`. The folder `runtime` has ONNX Runtime's files.
+ * @param folder an empty folder, without symbolic links in its path
  * @param files the program's files, by name
+ * @returns the folder to serve, inside of it
  */
-export async function bundled(files: Readonly<Record<string, string>>): Promise<Bundled> {
-  const folder = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-page-')));
+export async function bundled(folder: string, files: Readonly<Record<string, string>>): Promise<string> {
   const site = join(folder, 'site');
   const page = '<link rel="icon" href="data:," /><body><script type="module" src="/page.js"></script>';
   for (const [name, text] of Object.entries({ 'index.html': page, ...files }))
@@ -35,5 +28,5 @@ export async function bundled(files: Readonly<Record<string, string>>): Promise<
     if (/^ort-wasm-simd-threaded(?:\.asyncify)?\.(?:wasm|mjs)$/.test(file))
       await cp(join(runtime, file), join(site, 'runtime', file));
   }
-  return { site, remove: () => rm(folder, { recursive: true }) };
+  return site;
 }

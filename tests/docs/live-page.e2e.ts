@@ -1,5 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { unzipSync } from 'fflate';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
@@ -7,6 +6,7 @@ import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isolation } from '../../docs/.vitepress/isolation.js';
 import { classify } from '../../examples/load-adapter.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { builtSite } from './built-site.js';
 import { inChromium, openBrowser, softwareGpu, visit, withoutChromium, type Visited } from './browser.js';
 import { processorTime } from './main-thread.js';
@@ -67,24 +67,20 @@ function workerBegins(code: string): (context: BrowserContext) => Promise<unknow
 }
 
 describe.skipIf(withoutChromium)(`the live page, ${inChromium}`, { timeout: 1_200_000 }, () => {
+  const folder = temporaryFolder();
   let site: string;
-  let folder: string;
   let browser: Browser;
   let server: PreviewServer;
 
   beforeAll(async () => {
-    const built = await builtSite();
-    site = built.site;
-    folder = await mkdtemp(join(tmpdir(), 'peftjs-live-'));
+    site = await builtSite(join(folder, 'site'));
     server = await serve(site, isolation);
     browser = await openBrowser();
-    return () => built.remove();
   }, 400_000);
 
   afterAll(async () => {
     await browser.close();
     await server.close();
-    await rm(folder, { recursive: true });
   });
 
   it('trains until it beats the frozen encoder and corrects its answer; the page stays responsive; the download predicts the same in Node', async () => {

@@ -7,6 +7,7 @@ import type { Browser, Page } from 'playwright-core';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { home, repository } from '../../docs/.vitepress/links.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { drawn } from '../fuzz/drawn.js';
 import { root } from '../workspace/repository.js';
 import { builtSite } from './built-site.js';
@@ -21,15 +22,14 @@ interface Visit extends Pick<Visited, 'complaints' | 'foreign'> {
   readonly tooWide: readonly number[];
 }
 
+const folder = temporaryFolder();
 let site: string;
 let pages: string[];
 beforeAll(async () => {
-  const built = await builtSite();
-  site = built.site;
+  site = await builtSite(folder);
   pages = (await readdir(site, { recursive: true }))
     .filter((path) => path.endsWith('.html') && path !== '404.html')
     .sort();
-  return () => built.remove();
 }, 400_000);
 
 it('the site has an index for every package and a page for every export', () => {

@@ -1,9 +1,8 @@
-import { cp, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { fromPretrained, saveGguf } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
-import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
+import { folderOfTest, temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { served } from '../cli/served.js';
 import { characterDecoder } from '../models/characters.js';
 import { fixture } from '../models/onnx.js';
@@ -108,8 +107,7 @@ describe('each tutorial and guide, followed from an empty folder', () => {
 });
 
 it('the README, from an empty folder', { timeout: 400_000 }, async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'peftjs-readme-'));
+  const folder = folderOfTest();
   expect(await follow('README.md', folder)).toMatch(/^\S+ 0\.\d{3} +The soup was cold\.$/m);
   expect(await readdir(join(folder, 'sentiment-adapter'))).toContain('adapter_model.safetensors');
-  await rm(folder, { recursive: true });
 });

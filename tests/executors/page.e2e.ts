@@ -3,8 +3,9 @@ import type { Browser } from 'playwright-core';
 import type { PreviewServer } from 'vite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isolation } from '../../docs/.vitepress/isolation.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { inChromium, openBrowser, visit, withoutChromium } from '../docs/browser.js';
-import { bundled, type Bundled } from '../docs/bundled.js';
+import { bundled } from '../docs/bundled.js';
 import { originOf, serve } from '../docs/serve.js';
 import { root } from '../workspace/repository.js';
 
@@ -93,20 +94,19 @@ interface Asked {
 const files = { wasmPaths: '/runtime/' };
 
 describe.skipIf(withoutChromium)(`a bundled worker, ${inChromium}`, () => {
-  let page: Bundled;
+  const folder = temporaryFolder();
   let browser: Browser;
   let isolated: PreviewServer;
   let open: PreviewServer;
 
   beforeAll(async () => {
-    page = await bundled({ 'page.js': PAGE, 'worker.js': WORKER });
-    [isolated, open] = [await serve(page.site, isolation), await serve(page.site)];
+    const site = await bundled(folder, { 'page.js': PAGE, 'worker.js': WORKER });
+    [isolated, open] = [await serve(site, isolation), await serve(site)];
     browser = await openBrowser();
   }, 120_000);
   afterAll(async () => {
     await browser.close();
     for (const server of [isolated, open]) await server.close();
-    await page.remove();
   });
 
   const opened = async (server: PreviewServer) => {

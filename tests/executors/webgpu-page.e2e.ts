@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
+import { folderOfTest } from '../../tools/vitest/temporary-folder.js';
 import { inChromium, openBrowser, softwareGpu, visit, withoutChromium } from '../docs/browser.js';
 import { bundled } from '../docs/bundled.js';
 import { originOf, serve } from '../docs/serve.js';
@@ -30,13 +31,11 @@ document.title = 'ready';
 it.skipIf(withoutChromium)(
   `predictions at once on WebGPU give what WebAssembly gives, ${inChromium}`,
   async () => {
-    const page = await bundled({ 'page.js': PAGE });
-    const server = await serve(page.site);
+    const server = await serve(await bundled(folderOfTest(), { 'page.js': PAGE }));
     const browser = await openBrowser(softwareGpu);
     onTestFinished(async () => {
       await browser.close();
       await server.close();
-      await page.remove();
     });
     const visited = await visit(browser, originOf(server));
     await visited.page.waitForFunction("document.title === 'ready'");

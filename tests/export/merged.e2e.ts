@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { attach, memoryStorage, mergeAndUnload } from '@peftjs/core';
@@ -10,6 +9,7 @@ import { relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
+import { folderOfTest } from '../../tools/vitest/temporary-folder.js';
 import { folder, heads, load, tiny } from '../models/tiny.js';
 import { cases, hashesOf, logitsOf, mergedFiles, OPENED, TOLERANCE, writeExports, type Case } from './exports.js';
 
@@ -141,17 +141,13 @@ const reason = python === '' ? 'PEFTJS_PYTHON names no interpreter with transfor
 describe(`in real transformers (${reason})`, () => {
   it.skipIf(python === '')('opens every model with the same logits', async () => {
     expect(existsSync(python)).toBe(true);
-    const target = await mkdtemp(join(tmpdir(), 'peftjs-'));
-    try {
-      await writeExports(target, all);
-      const script = fileURLToPath(new URL('../../tools/golden/export.py', import.meta.url));
-      const report = join(target, 'opened.json');
-      const { status, stderr } = spawnSync(python, [script, target, report], { encoding: 'utf8' });
-      expect({ status, error: status === 0 ? '' : stderr }).toEqual({ status: 0, error: '' });
-      const { distance } = JSON.parse(await readFile(report, 'utf8')) as { distance: number };
-      expect(distance).toBeLessThan(TOLERANCE);
-    } finally {
-      await rm(target, { recursive: true });
-    }
+    const target = folderOfTest();
+    await writeExports(target, all);
+    const script = fileURLToPath(new URL('../../tools/golden/export.py', import.meta.url));
+    const report = join(target, 'opened.json');
+    const { status, stderr } = spawnSync(python, [script, target, report], { encoding: 'utf8' });
+    expect({ status, error: status === 0 ? '' : stderr }).toEqual({ status: 0, error: '' });
+    const { distance } = JSON.parse(await readFile(report, 'utf8')) as { distance: number };
+    expect(distance).toBeLessThan(TOLERANCE);
   });
 });

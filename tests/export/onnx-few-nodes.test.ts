@@ -45,18 +45,14 @@ interface Parts {
 
 /** A storage with a graph on token embeddings. */
 function stored({ nodes, tensors, outputs, inputs = [] }: Parts, file = 'graph/model.onnx') {
-  const ports = [portProto('input_ids', ['b', 't'], 'int64'), ...inputs];
-  const graph = modelProto(
-    [
-      ...[...words.nodes, ...nodes].map((node) => [1, node] as const),
-      [2, 'graph'],
-      ...[...words.tensors, ...tensors].map((tensor) => [5, tensor] as const),
-      ...ports.map((port) => [11, port] as const),
-      ...Object.entries(outputs).map(([name, shape]) => [12, portProto(name, shape)] as const),
-    ],
-    17,
-  );
-  return memoryStorage(new Map([[file, graph]]));
+  const graph = {
+    1: [...words.nodes, ...nodes],
+    2: 'graph',
+    5: [...words.tensors, ...tensors],
+    11: [portProto('input_ids', ['b', 't'], 'int64'), ...inputs],
+    12: Object.entries(outputs).map(([name, shape]) => portProto(name, shape)),
+  };
+  return memoryStorage(new Map([[file, modelProto(graph, 17)]]));
 }
 
 const outputs = async (model: Model): Promise<number[]> =>
@@ -94,7 +90,7 @@ const headed = (name: string, bias = `${name}.bias`) => ({
 /** The keys of attention, [batch, 2, tokens]. */
 const turned = Uint8Array.from([
   ...nodeProto('Transpose', ['x'], 'keys'),
-  ...written([[5, [[1, 'perm'], ...[0, 2, 1].map((axis) => [8, axis] as const), [20, 7]]]]),
+  ...written({ 5: { 1: 'perm', 8: [0, 2, 1], 20: 7 } }),
 ]);
 
 describe('a graph of a few nodes', () => {
@@ -110,6 +106,33 @@ describe('a graph of a few nodes', () => {
     });
     const model = await fromOnnx('graph', { storage, task: 'feature-extraction' });
     expect(model.sites.find(({ path }) => path === 'fc')).toMatchObject({ outFeatures: 3, hasBias: true });
+  });
+
+  it.each([
+    ['one', 'p'],
+    ['each', 'a'],
+  ])('may have two products with one matrix, and a bias on %s', async (_, left) => {
+    const storage = stored({
+      nodes: [
+        nodeProto('Tanh', ['x'], 'tanh'),
+        nodeProto('MatMul', ['x', 'fc.weight'], 'p'),
+        nodeProto('MatMul', ['tanh', 'fc.weight'], 'q'),
+        nodeProto('Add', ['p', 'other.bias'], 'a'),
+        nodeProto('Add', ['q', 'fc.bias'], 'b'),
+        nodeProto('Mul', [left, 'b'], 'z'),
+        nodeProto('Gather', ['z', 'first'], 'y', { axis: 1 }),
+      ].filter((_, at) => left === 'a' || at !== 3),
+      tensors: [
+        numbers('fc.weight', WIDTH, WIDTH),
+        numbers('fc.bias', WIDTH),
+        numbers('other.bias', WIDTH),
+        intsProto('first', [0]),
+      ],
+      outputs: { y: ['b', 1, WIDTH] },
+    });
+    const { values } = await inRuntime(storage.files.get('graph/model.onnx'));
+    const model = await fromOnnx('graph', { storage, task: 'feature-extraction', pooling: 'cls' });
+    expect(relativeDistance(await outputs(model), values)).toBeLessThan(1e-6);
   });
 
   it.each([0, -2, -100, -1e4, -Infinity])('may choose %f in place of a score', async (low) => {

@@ -1,5 +1,4 @@
 import {
-  activeAdapter,
   attach,
   fullPrecision,
   memoryStorage,
@@ -9,8 +8,7 @@ import {
   type Model,
   type PeftModel,
 } from '@peftjs/core';
-import { floats, mapValues, type HostTensor } from '@peftjs/core/method';
-import { replaceAdapter } from '@peftjs/core/model';
+import type { HostTensor } from '@peftjs/core/method';
 import { relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -18,7 +16,15 @@ import { fromOnnx, mergedGraph, saveOnnxGraph, type OnnxOptions } from '@peftjs/
 import * as ort from 'onnxruntime-node';
 import { describe, expect, it } from 'vitest';
 import { bertFiles } from '../models/bert-tiny.js';
-import { exported, exporters, featuresInMemory, graphInMemory, loadGraph, type Features } from '../models/onnx.js';
+import {
+  adapted,
+  exported,
+  exporters,
+  featuresInMemory,
+  graphInMemory,
+  loadGraph,
+  type Features,
+} from '../models/onnx.js';
 import { batchOf, load, tiny, tokenRows } from '../models/tiny.js';
 import { trainingData } from '../peft/bert.js';
 
@@ -26,17 +32,6 @@ const executor = compiled({ threads: 1 });
 const from = tiny('distilbert');
 const batch = batchOf(from, 1);
 const [bertBatch = batch] = trainingData.epoch(0) as Batch[];
-
-/** A LoRA that changes the outputs, with a head that is not that of the file. */
-function adapted(model: Model): PeftModel {
-  const peft = attach(model, lora({ r: 2, targetModules: 'all-linear' }), { seed: 1 });
-  const moved = ({ data, ...spec }: HostTensor, name: string): HostTensor => ({
-    ...spec,
-    data: floats({ data, ...spec }, name).map((x, at) => x + 0.1 * Math.sin(at + name.length)),
-  });
-  replaceAdapter(peft, { values: mapValues(activeAdapter(peft).values, moved) });
-  return peft;
-}
 
 const numbers = (rows: readonly Float32Array[]): number[] => rows.flatMap((row) => [...row]);
 const outputs = async (model: Model | PeftModel, of = batch): Promise<number[]> =>

@@ -1,21 +1,12 @@
 // Graphs of images, saved with merged weights and a new head, in ONNX Runtime.
-import {
-  activeAdapter,
-  attach,
-  hostTensor,
-  memoryStorage,
-  mergeAndUnload,
-  predict,
-  savePretrained,
-} from '@peftjs/core';
-import { floats, mapValues } from '@peftjs/core/method';
-import { replaceAdapter } from '@peftjs/core/model';
+import { attach, hostTensor, memoryStorage, mergeAndUnload, predict, savePretrained } from '@peftjs/core';
 import { relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromOnnx, saveOnnxGraph, type OnnxOptions } from '@peftjs/onnx';
 import * as ort from 'onnxruntime-node';
 import { expect, it } from 'vitest';
+import { adapted } from '../models/onnx.js';
 import { visionFolder, visionGraph } from '../models/vision.js';
 
 const shape = [2, 3, 8, 8];
@@ -33,17 +24,7 @@ it.each<readonly [string, string, OnnxOptions]>([
   ['a new head on an embedding', 'clip-vision-dynamo', { labels: ['a', 'b'] }],
 ])('a graph with %s computes what its adapter did', async (_, name, options) => {
   const storage = memoryStorage(new Map([['vision.onnx', visionGraph(name)]]));
-  const peft = attach(
-    await fromOnnx('vision.onnx', { storage, ...options }),
-    lora({ r: 2, targetModules: 'all-linear' }),
-  );
-  const moved = mapValues(activeAdapter(peft).values, (value, key) =>
-    hostTensor(
-      Float32Array.from(floats(value), (x, at) => x + 0.1 * Math.sin(at + key.length)),
-      value.shape,
-    ),
-  );
-  replaceAdapter(peft, { values: moved });
+  const peft = adapted(await fromOnnx('vision.onnx', { storage, ...options }));
   const expected = await predict(peft, [batch], { executor: compiled({ threads: 1 }) });
   await saveOnnxGraph(mergeAndUnload(peft), 'tuned.onnx', { storage });
   const session = await ort.InferenceSession.create(storage.files.get('tuned.onnx') ?? expect.fail('none'), {

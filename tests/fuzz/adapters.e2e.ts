@@ -1,16 +1,13 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { drawn } from './drawn.js';
 import { startChild, watched } from './watched.js';
 
 const COUNT = drawn(10_000);
 
-const folder = mkdtempSync(join(tmpdir(), 'peftjs-fuzz-'));
-afterAll(() => {
-  rmSync(folder, { recursive: true, force: true });
-});
+const folder = temporaryFolder();
 
 describe('damaged copies are each read or rejected, in bounded time and memory', () => {
   it.each(['config', 'weights'])('%s', { timeout: 600_000 }, async (damaged) => {

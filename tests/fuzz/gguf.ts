@@ -1,15 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { memoryStorage, PeftError } from '@peftjs/core';
-import { createRng } from '@peftjs/core/method';
 import { fromPretrained } from '@peftjs/models';
 import { fromFloat32, GgufError, openGguf, toFloat32, writeGguf } from '@peftjs/gguf';
 import { bytesSource } from '@peftjs/safetensors';
-
-/** A file, and the number of bytes before its tensors, where most faults matter. */
-interface Original {
-  readonly bytes: Uint8Array;
-  readonly header: number;
-}
+import { mutated, type Original } from './mutated.js';
 
 /** A small file with a tensor of blocks and every form of metadata. */
 const small = writeGguf(
@@ -30,14 +24,6 @@ const small = writeGguf(
   },
 );
 
-const original: Original = { bytes: small, header: 400 };
-
-/** A model with a tokenizer of SentencePiece. */
-const model: Original = {
-  bytes: new Uint8Array(readFileSync(new URL('../models/fixtures/gguf/sentencepiece.gguf', import.meta.url))),
-  header: 10_000,
-};
-
 /** Numbers that are often mistaken: counts, sizes and offsets. */
 const NUMBERS = [
   0n,
@@ -52,25 +38,26 @@ const NUMBERS = [
   2n ** 64n - 1n,
 ];
 
-/** Returns the file with one to four random faults: bits, numbers, lost, repeated and missing bytes. */
-function mutated(seed: number, { bytes: whole, header }: Original): Uint8Array {
-  const rng = createRng(seed);
-  const below = (end: number): number => Math.floor(rng.uniform() * end);
-  let bytes = whole;
-  for (let fault = below(4); fault >= 0; fault--) {
-    const at = below(rng.uniform() < 0.8 ? Math.min(bytes.length, header) : bytes.length);
-    const copy = bytes.slice();
-    const kind = below(5);
-    if (kind === 0) copy[at] = (copy[at] ?? 0) ^ (1 << below(8));
-    if (kind === 1 && at + 8 <= copy.length) {
-      new DataView(copy.buffer).setBigUint64(at, NUMBERS[below(NUMBERS.length)] as bigint, true);
-    }
-    if (kind === 2) copy.copyWithin(at, at + below(20));
-    if (kind === 3) copy.copyWithin(at + below(20), at);
-    bytes = kind === 4 && rng.uniform() < 0.3 ? copy.subarray(0, at) : copy;
-  }
-  return bytes;
+/** A file, and the number of bytes before its tensors, where most faults matter. */
+function originalOf(bytes: Uint8Array, header: number): Original {
+  return {
+    bytes,
+    faults: 4,
+    place: (rng, length) => rng.integer(rng.uniform() < 0.8 ? Math.min(length, header) : length),
+    spoil(copy, at, rng) {
+      if (at + 8 > copy.length) return;
+      new DataView(copy.buffer).setBigUint64(at, NUMBERS[rng.integer(NUMBERS.length)] as bigint, true);
+    },
+  };
 }
+
+const original = originalOf(small, 400);
+
+/** A model with a tokenizer of SentencePiece. */
+const model = originalOf(
+  new Uint8Array(readFileSync(new URL('../models/fixtures/gguf/sentencepiece.gguf', import.meta.url))),
+  10_000,
+);
 
 /**
  * Reads all of a mutated file, or loads it as a model: 'read', or 'refused' with an error of the packages. Any other

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
@@ -21,7 +20,7 @@ import { toyModel } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
-import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
+import { folderOfTest, temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 
 /** A user's storage, which cannot replace files together. Write number `n`, counted from 0, fails if `fails(n)`. */
 function plainStorage(files: Map<string, Uint8Array>, fails: (n: number) => boolean = () => false): Storage {
@@ -109,20 +108,16 @@ it('an adapter that is replaced while it is read is the new one', async () => {
 });
 
 it('several adapters are all saved, or none of them', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'peftjs-saves-'));
-  try {
-    const peft = withAlpha(4);
-    await savePretrained(peft, folder);
-    const changed = withAlpha(32);
-    addAdapter(changed, lora({ r: 2 }), { adapterName: 'other' });
-    await writeFile(join(folder, 'other'), 'a file where the second adapter must go');
-    const saving = savePretrained(changed, folder);
-    await expect(saving).rejects.toThrow(CheckpointError);
-    await expect(saving).rejects.toThrow(/cannot save into .*other: .*choose another one, then save again$/);
-    expect(await seenAt(folder, diskStorage())).toEqual(seenIn(peft));
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  const folder = folderOfTest();
+  const peft = withAlpha(4);
+  await savePretrained(peft, folder);
+  const changed = withAlpha(32);
+  addAdapter(changed, lora({ r: 2 }), { adapterName: 'other' });
+  await writeFile(join(folder, 'other'), 'a file where the second adapter must go');
+  const saving = savePretrained(changed, folder);
+  await expect(saving).rejects.toThrow(CheckpointError);
+  await expect(saving).rejects.toThrow(/cannot save into .*other: .*choose another one, then save again$/);
+  expect(await seenAt(folder, diskStorage())).toEqual(seenIn(peft));
 });
 
 describe('a merged model saved over another', () => {

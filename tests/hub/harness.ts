@@ -1,7 +1,7 @@
-import { mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
+import { afterAll, beforeAll, beforeEach } from 'vitest';
+import { folderOfTest } from '../../tools/vitest/temporary-folder.js';
 import { bertFiles } from '../models/bert-tiny.js';
 import { startHub, type Hub, type Repo } from './server.js';
 
@@ -34,8 +34,8 @@ export function useHub(): { readonly hub: Hub; readonly home: string } {
   beforeAll(async () => {
     used.hub = await startHub([]);
   });
-  beforeEach(async () => {
-    used.home = await mkdtemp(join(tmpdir(), 'peftjs-hub-'));
+  beforeEach(() => {
+    used.home = folderOfTest();
     used.hub.repos.splice(0, Infinity, bertRepo());
     used.hub.calm();
     used.hub.seen.length = 0;
@@ -43,7 +43,6 @@ export function useHub(): { readonly hub: Hub; readonly home: string } {
     forgetSettings();
     Object.assign(process.env, { HF_ENDPOINT: used.hub.url, HF_HOME: used.home });
   });
-  afterEach(() => rm(used.home, { recursive: true, force: true }));
   afterAll(() => {
     forgetSettings();
     return used.hub.close();

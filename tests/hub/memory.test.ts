@@ -2,6 +2,7 @@ import { freemem } from 'node:os';
 import { memoryStorage } from '@peftjs/core';
 import { CheckpointError } from '@peftjs/core/method';
 import { fromPretrained, hubFiles } from '@peftjs/models';
+import { onnxFormats } from '@peftjs/onnx/formats';
 import { readSafetensors, toFloat32, writeSafetensors } from '@peftjs/safetensors';
 import { describe, expect, it } from 'vitest';
 import { bertFiles, bertFolder, bertInMemory } from '../models/bert-tiny.js';
@@ -58,6 +59,17 @@ describe('a model too large for memory is rejected', () => {
     use.hub.repos.splice(0, 1, bertRepo({ commits: { [FIRST]: { ...rest, ...shards } } }));
     await expect(fromPretrained(BERT, { memoryLimit: 100_000 })).rejects.toThrow(/the model needs 14\d{4} bytes/);
     expect(filesAsked(use.hub).filter((path) => /model.*\.safetensors$/.test(path))).toEqual([]);
+  });
+
+  it.each([
+    ['small.gguf', {}],
+    ['onnx/model.onnx', { formats: onnxFormats() }],
+  ])('as a single file before it is downloaded: %s', async (path, options) => {
+    use.hub.repos.splice(0, 1, bertRepo({ commits: { [FIRST]: { [path]: new Uint8Array(9000) } } }));
+    await expect(fromPretrained(`${BERT}/${path}`, { memoryLimit: 8999, ...options })).rejects.toThrow(
+      refused('9000 bytes', '8999 bytes'),
+    );
+    expect(filesAsked(use.hub)).toEqual([]);
   });
 
   it('but not if it may fit in fewer bits', async () => {

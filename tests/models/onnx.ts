@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { memoryStorage, type Storage } from '@peftjs/core';
+import { activeAdapter, attach, memoryStorage, type Model, type PeftModel, type Storage } from '@peftjs/core';
+import { floats, mapValues, type HostTensor } from '@peftjs/core/method';
+import { replaceAdapter } from '@peftjs/core/model';
+import { lora } from '@peftjs/lora';
 import { fromOnnx, type OnnxModel, type OnnxOptions } from '@peftjs/onnx';
 
 /** The networks that tools/golden/onnx.py exported, each with both exporters of torch.onnx. */
@@ -34,4 +37,15 @@ export function featuresInMemory(kind: Features): Storage & { files: Map<string,
 export function loadGraph(network: Exported, exporter: Exporter, options: OnnxOptions = {}): Promise<OnnxModel> {
   const task = network === 'llama' || network === 'gpt2' ? 'causal-lm' : 'sequence-classification';
   return fromOnnx('graph/model.onnx', { storage: graphInMemory(network, exporter), task, ...options });
+}
+
+/** A LoRA that changes the outputs, with a head that is not that of the file. */
+export function adapted(model: Model): PeftModel {
+  const peft = attach(model, lora({ r: 2, targetModules: 'all-linear' }), { seed: 1 });
+  const moved = ({ data, ...spec }: HostTensor, name: string): HostTensor => ({
+    ...spec,
+    data: floats({ data, ...spec }, name).map((x, at) => x + 0.1 * Math.sin(at + name.length)),
+  });
+  replaceAdapter(peft, { values: mapValues(activeAdapter(peft).values, moved) });
+  return peft;
 }

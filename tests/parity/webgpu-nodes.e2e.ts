@@ -2,20 +2,19 @@
  * Which nodes of a training step run on the device, by ONNX Runtime's own profile. A node that falls back to the CPU
  * makes the step wait for a copy in each direction; those of shapes and sizes are computed on the CPU on purpose.
  */
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as ort from 'onnxruntime-node';
-import { afterAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { attach, train } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { batchOf, heads, load, tiny, type HeadName, type Network } from '../models/tiny.js';
 import { findExecutor } from './executors.js';
 
 const { skipped } = await findExecutor('compiled on WebGPU');
-const folder = await mkdtemp(join(tmpdir(), 'peftjs-webgpu-'));
-afterAll(() => rm(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 /** Operators of shapes and sizes, whose operands are on the CPU. */
 const OF_SIZES = ['Add', 'Cast', 'Concat', 'Mul', 'Range', 'Slice', 'Squeeze'];

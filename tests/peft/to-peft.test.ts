@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { adalora } from '@peftjs/adalora';
@@ -9,6 +8,7 @@ import { attach, loadPretrained, memoryStorage, savePretrained, train, type Peft
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
 import { describe, expect, it } from 'vitest';
+import { folderOfTest } from '../../tools/vitest/temporary-folder.js';
 import { drawnAdapters, newAdapters, savedAs, writeAdapters } from './adapters.js';
 import { executor, fixtures, logitsOf, methods, model, readJson, tensorsOf, TOLERANCE, trainingData } from './bert.js';
 
@@ -58,15 +58,11 @@ describe(`in real PEFT (${reason})`, () => {
   it.skipIf(python === '')('opens adapters with random values and trained ones', async () => {
     expect(existsSync(python)).toBe(true);
     for (const adapters of [drawn, await trained()]) {
-      const folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
-      try {
-        await writeAdapters(folder, adapters);
-        expect(openInPeft(folder)).toEqual({ status: 0, error: '' });
-        const report = JSON.parse(await readFile(join(folder, 'opened.json'), 'utf8')) as { distance: number };
-        expect(report.distance).toBeLessThan(TOLERANCE);
-      } finally {
-        await rm(folder, { recursive: true });
-      }
+      const folder = folderOfTest();
+      await writeAdapters(folder, adapters);
+      expect(openInPeft(folder)).toEqual({ status: 0, error: '' });
+      const report = JSON.parse(await readFile(join(folder, 'opened.json'), 'utf8')) as { distance: number };
+      expect(report.distance).toBeLessThan(TOLERANCE);
     }
   });
 });

@@ -8,6 +8,7 @@ import { fromOnnx } from '@peftjs/onnx';
 import { pipeline, type LabelScore } from '@peftjs/pipelines';
 import { decodeImage } from '@peftjs/tasks/images';
 import { expect, it, onTestFinished } from 'vitest';
+import { folderOfTest } from '../../tools/vitest/temporary-folder.js';
 import { inChromium, openBrowser, visit, withoutChromium } from '../docs/browser.js';
 import { bundled } from '../docs/bundled.js';
 import { originOf, serve } from '../docs/serve.js';
@@ -55,8 +56,7 @@ document.title = 'ready';
 
 /** Opens a page with this program, on a server that also has the files that `add` writes. */
 async function opened(program: string, add: (site: string) => Promise<unknown>) {
-  const { site, remove } = await bundled({ 'page.js': program });
-  onTestFinished(remove);
+  const site = await bundled(folderOfTest(), { 'page.js': program });
   await add(site);
   const server = await serve(site);
   onTestFinished(() => server.close());

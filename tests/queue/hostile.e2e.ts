@@ -1,13 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { Worker, type Job } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { comparable, kill, startBench, startWorker, type Bench } from '../../tools/faults/bench.js';
+import { comparable, kill, said, startBench, startWorker, type Bench } from '../../tools/faults/bench.js';
 import { hasRedis, startRedis, type RedisServer } from '../../tools/faults/redis.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { peftBench } from '../cli/in-process.js';
 import { resultsIn } from '../cli/results.js';
 import { tinyTask } from '../cli/tiny-task.js';
@@ -23,7 +21,7 @@ type Result = Record<string, unknown> & {
   readonly error?: { readonly code: string; readonly message: string };
 };
 
-let folder = '';
+const folder = temporaryFolder();
 let flags: readonly string[] = [];
 let redis: RedisServer;
 let client: Redis;
@@ -33,13 +31,6 @@ const started: Bench[] = [];
 function watched(bench: Bench): Bench {
   started.push(bench);
   return bench;
-}
-
-async function said({ stderr, ended }: Bench, what: RegExp): Promise<void> {
-  while (!what.test(stderr())) {
-    const code = await Promise.race([ended, setTimeout(50)]);
-    if (code !== undefined) throw new Error(`it ended with ${code} and said only: ${stderr()}`);
-  }
 }
 
 /** A trial in the hands of a hostile worker. */
@@ -76,7 +67,6 @@ const settle = ({ job, token }: Taken, result: object): Promise<unknown> =>
 
 describe.skipIf(!hasRedis)(title, () => {
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'peft-bench-hostile-'));
     flags = ['run', ...(await tinyTask(folder, 40)), '--method', 'head,lora,bitfit,sora', '--seeds', '2'];
     redis = await startRedis();
     client = new Redis(redis.url, { maxRetriesPerRequest: null });
@@ -85,7 +75,6 @@ describe.skipIf(!hasRedis)(title, () => {
     await Promise.all(started.map(kill));
     client.disconnect();
     await redis.stop();
-    await rm(folder, { recursive: true });
   });
 
   it("fails trials by name whose result is not theirs, drops messages that are not a worker's, and finishes the others", async () => {

@@ -1,16 +1,16 @@
 import { cp, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { comparable, differences, kill, startBench, TINY_MODEL, type Bench } from '../../tools/faults/bench.js';
+import { comparable, differences, kill, said, startBench, TINY_MODEL, type Bench } from '../../tools/faults/bench.js';
 import { hasRedis, startRedis, type RedisServer } from '../../tools/faults/redis.js';
+import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 
 const title = `a run over a queue${hasRedis ? '' : ' (skipped: redis-server is not installed)'}`;
 const PASSWORD = 'open-sesame';
 
-let folder = '';
+const folder = temporaryFolder();
 let redis: RedisServer;
 const study = ['run', '--preset', 'smoke', '--model', TINY_MODEL];
 
@@ -30,13 +30,6 @@ function worker(url: string, name: string, scratch: string): Bench {
   return start(['worker', '--queue', url, '--workers', '1', '--scratch', scratch, '--name', name]);
 }
 
-async function said({ stderr, ended }: Bench, what: RegExp): Promise<void> {
-  while (!what.test(stderr())) {
-    const code = await Promise.race([ended, setTimeout(50)]);
-    if (code !== undefined) throw new Error(`it ended with ${code} and said only: ${stderr()}`);
-  }
-}
-
 async function keysOf(url: string): Promise<string[]> {
   const client = new Redis(url);
   const keys = await client.keys('*');
@@ -52,13 +45,11 @@ async function filesBelow(path: string): Promise<string[]> {
 
 describe.skipIf(!hasRedis)(title, () => {
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'peft-bench-queue-'));
     redis = await startRedis({ password: PASSWORD });
   });
   afterAll(async () => {
     await Promise.all(started.map(kill)); // processes of a failed test
     await redis.stop();
-    await rm(folder, { recursive: true });
   });
 
   it.concurrent("has the numbers of a run without a queue, on the user's data, and leaves nothing else in Redis", async () => {

@@ -1,10 +1,9 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'vite';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { npmInstall, packPackages, tarballsOf, type PackedPackage } from '../../tools/release/packed.js';
 import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { inChromium, openBrowser, withoutChromium } from '../docs/browser.js';
@@ -21,23 +20,20 @@ beforeAll(async () => {
   if (missing === undefined) packed = await packPackages(tarballs);
 });
 
-/** A project in which some of the packages are installed, with a small model. */
-async function projectWith(names: readonly string[]): Promise<string> {
-  const project = await realpath(await mkdtemp(join(tmpdir(), 'peftjs-project-')));
+/** Makes a folder a project in which some of the packages are installed, with a small model. */
+async function install(project: string, names: readonly string[]): Promise<void> {
   await writeFile(join(project, 'package.json'), '{ "private": true, "type": "module" }\n');
   await npmInstall(project, tarballsOf(packed, names));
   await cp(bertFolder, join(project, 'bert-tiny'), { recursive: true });
-  return project;
 }
 
 describe.skipIf(missing !== undefined)(`an empty project with the published packages${skipped}`, () => {
-  let project: string;
+  const project = temporaryFolder();
 
   beforeAll(async () => {
-    project = await projectWith(['@peftjs/sora', '@peftjs/models', '@peftjs/tasks', '@peftjs/engine']);
+    await install(project, ['@peftjs/sora', '@peftjs/models', '@peftjs/tasks', '@peftjs/engine']);
     await cp(join(root, 'tests/release/fixtures'), project, { recursive: true });
   });
-  afterAll(() => rm(project, { recursive: true, force: true }));
 
   it("passes TypeScript's strictest checks, and trains ten steps in Node", async () => {
     expect(await typeErrors(project)).toEqual([]);
@@ -83,12 +79,9 @@ await classify.dispose();
 `;
 
 describe.skipIf(missing !== undefined)(`an empty project with only peftjs${skipped}`, () => {
-  let project: string;
+  const project = temporaryFolder();
 
-  beforeAll(async () => {
-    project = await projectWith(['peftjs']);
-  }, 300_000);
-  afterAll(() => rm(project, { recursive: true, force: true }));
+  beforeAll(() => install(project, ['peftjs']), 300_000);
 
   it('has only the parts of TensorFlow.js that it computes with', async () => {
     const installed = await readdir(join(project, 'node_modules/@tensorflow'));

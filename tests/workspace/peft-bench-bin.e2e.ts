@@ -1,9 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { folderOfTest } from '../../tools/vitest/temporary-folder.js';
 import { root } from './repository.js';
 
 let folder: string;
@@ -33,12 +34,10 @@ async function outcome(child: ChildProcess, onOutput: (child: ChildProcess) => v
 }
 
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'peftjs-bin-'));
+  folder = folderOfTest();
   await plant('package.json', '{ "type": "module" }');
   await copyFile(join(root, 'packages/cli/launch.js'), join(folder, 'launch.js'));
 });
-
-afterEach(() => rm(folder, { recursive: true, force: true }));
 
 describe('the published program', () => {
   it('runs its build in the same process', async () => {

@@ -54,6 +54,14 @@ export function endedWithin({ ended }: Bench, ms: number): Promise<number | null
   return Promise.race([ended, setTimeout(ms, undefined, { ref: false })]);
 }
 
+/** Waits until a process has said something on stderr. @throws PeftError with all that it said if it ends before. */
+export async function said({ stderr, ended }: Bench, what: RegExp): Promise<void> {
+  while (!what.test(stderr())) {
+    const code = await Promise.race([ended, setTimeout(50)]);
+    if (code !== undefined) throw new PeftError('PEFT_FAULTS', `it ended with ${code} and said only: ${stderr()}`);
+  }
+}
+
 /** Waits for a run to end. @throws PeftError with its stderr if it fails. */
 export async function succeeded({ ended, stderr }: Bench): Promise<void> {
   const code = await ended;

@@ -1,11 +1,11 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { folderOfTest } from '../vitest/temporary-folder.js';
 import { pack, unpack } from './archive.js';
 
 it('unpacks what it packed, byte for byte, and packs nothing that it could not restore', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'peft-bench-archive-'));
+  const folder = folderOfTest();
   const inFolder = (path: string): string => join(folder, path);
   const [third, tiny] = [1 / 3, -1e-9].map(Math.fround);
   const rows = { predicted: [[], [0, 1], 'a', null, tiny], actual: [] };
@@ -31,5 +31,4 @@ it('unpacks what it packed, byte for byte, and packs nothing that it could not r
   expect(await readdir(inFolder('b'))).toEqual(['results', 'run.json']);
   await writeFile(inFolder('run.json'), '[0]');
   await expect(pack(folder, inFolder('a'))).rejects.toThrow('got run.json');
-  await rm(folder, { recursive: true });
 });

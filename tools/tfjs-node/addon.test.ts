@@ -1,7 +1,7 @@
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { folderOfTest } from '../vitest/temporary-folder.js';
 import {
   compileAddon,
   compilerArguments,
@@ -67,13 +67,12 @@ it('the compiler gets the paths of headers and sources, and the final path of th
 describe('an addon', () => {
   let folder = '';
   beforeEach(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
+    folder = folderOfTest();
     const archive = join(folder, wheel.filename);
     const files = needed.map((name) => ({ name, content: Buffer.from(name), compress: true }));
     await writeFile(archive, await zipArchive(files));
     await unpackWheel(archive, folder);
   });
-  afterEach(() => rm(folder, { recursive: true }));
 
   const compiler = async (script: string): Promise<string> => {
     const file = join(folder, 'compiler');

@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../vitest/temporary-folder.js';
 
 interface Ended {
   readonly code: number | null;
@@ -25,11 +24,10 @@ function run(args: readonly string[], environment: Readonly<Record<string, strin
 }
 
 describe.skipIf(process.platform !== 'linux' || process.arch !== 'x64')('build.ts', () => {
-  let folder = '';
+  const folder = temporaryFolder();
   let server: Server;
   let index = '';
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
     const filename = 'tensorflow_cpu-2.18.1-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl';
     server = createServer((request, response) => {
       response.setHeader('content-type', 'application/vnd.pypi.simple.v1+json');
@@ -39,10 +37,7 @@ describe.skipIf(process.platform !== 'linux' || process.arch !== 'x64')('build.t
     await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
     index = `http://127.0.0.1:${(server.address() as AddressInfo).port}/simple`;
   });
-  afterAll(async () => {
-    await new Promise((done) => server.close(done));
-    await rm(folder, { recursive: true });
-  });
+  afterAll(() => new Promise((done) => server.close(done)));
 
   // Stand-ins for compiler and headers; the build ends before it uses either.
   const ready = { CXX: process.execPath, PATH: '/nowhere' };

@@ -1,11 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, statSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { folderOfTest } from '../vitest/temporary-folder.js';
 import { BuildError } from './build-error.js';
 import { download, fetchText } from './download.js';
 
@@ -24,7 +24,6 @@ const whole: Answer = ({ headers: { range } }, response) => {
 const sizeOf = (file: string): number => statSync(file, { throwIfNoEntry: false })?.size ?? 0;
 
 describe('download', () => {
-  let folder = '';
   let file = '';
   let server: Server;
   let url = '';
@@ -33,8 +32,7 @@ describe('download', () => {
 
   beforeEach(async () => {
     vi.stubEnv('no_proxy', '127.0.0.1');
-    folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
-    file = join(folder, 'cache', 'a.whl');
+    file = join(folderOfTest(), 'cache', 'a.whl');
     [ranges, answers] = [[], []];
     server = createServer((request, response) => {
       ranges.push(request.headers.range);
@@ -46,7 +44,6 @@ describe('download', () => {
   afterEach(async () => {
     server.closeAllConnections();
     await new Promise((done) => server.close(done));
-    await rm(folder, { recursive: true });
     vi.unstubAllEnvs();
   });
 

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { folderOfTest } from '../vitest/temporary-folder.js';
 import { BuildError } from './build-error.js';
 import { zipArchive } from './zip-archive.js';
 import { openArchive } from './zip.js';
@@ -18,10 +18,9 @@ const [METHOD, BYTES] = [10, 24];
 
 describe('a zip file', () => {
   let folder = '';
-  beforeEach(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'peftjs-'));
+  beforeEach(() => {
+    folder = folderOfTest();
   });
-  afterEach(() => rm(folder, { recursive: true }));
 
   const opened = async (bytes: Buffer) => {
     const archive = join(folder, 'a.whl');

@@ -1,5 +1,6 @@
 import { toFloat32 as floatsOf } from '@peftjs/safetensors';
-import { GgufError, quote } from './errors.js';
+import { quote } from '@peftjs/safetensors/format';
+import { GgufError } from './errors.js';
 
 /** How the numbers of a tensor are stored, named as in llama.cpp. */
 export type TensorType = 'F32' | 'F16' | 'BF16' | 'Q4_0' | 'Q4_1' | 'Q5_0' | 'Q5_1' | 'Q8_0' | 'Q4_K' | 'Q5_K' | 'Q6_K';
@@ -140,62 +141,16 @@ type Decode = (data: Uint8Array, from: number, result: Float32Array, to: number)
  * rounded, when it is stored: the same bits as with float32 arithmetic.
  */
 const DECODERS: { readonly [T in Exclude<TensorType, 'F32' | 'F16' | 'BF16'>]: Decode } = {
-  Q4_0: (data, from, result, to) => {
-    const d = half(data, from);
-    for (let i = 0; i < 16; i++) {
-      const pair = data[from + 2 + i] as number;
-      result[to + i] = d * ((pair & 15) - 8);
-      result[to + 16 + i] = d * ((pair >> 4) - 8);
-    }
-  },
-  Q4_1: (data, from, result, to) => {
-    const [d, m] = [half(data, from), half(data, from + 2)];
-    for (let i = 0; i < 16; i++) {
-      const pair = data[from + 4 + i] as number;
-      result[to + i] = d * (pair & 15) + m;
-      result[to + 16 + i] = d * (pair >> 4) + m;
-    }
-  },
-  Q5_0: (data, from, result, to) => {
-    const d = half(data, from);
-    for (let i = 0; i < 16; i++) {
-      const pair = data[from + 6 + i] as number;
-      result[to + i] = d * (((pair & 15) | (bitAt(data, from + 2, i) << 4)) - 16);
-      result[to + 16 + i] = d * (((pair >> 4) | (bitAt(data, from + 2, i + 16) << 4)) - 16);
-    }
-  },
-  Q5_1: (data, from, result, to) => {
-    const [d, m] = [half(data, from), half(data, from + 2)];
-    for (let i = 0; i < 16; i++) {
-      const pair = data[from + 8 + i] as number;
-      result[to + i] = d * ((pair & 15) | (bitAt(data, from + 4, i) << 4)) + m;
-      result[to + 16 + i] = d * ((pair >> 4) | (bitAt(data, from + 4, i + 16) << 4)) + m;
-    }
-  },
+  Q4_0: pairs(4, false),
+  Q4_1: pairs(4, true),
+  Q5_0: pairs(5, false),
+  Q5_1: pairs(5, true),
   Q8_0: (data, from, result, to) => {
     const d = half(data, from);
     for (let i = 0; i < 32; i++) result[to + i] = d * signed(data[from + 2 + i] as number);
   },
-  Q4_K: (data, from, result, to) => {
-    for (let group = 0; group < 8; group++) {
-      const { scale, offset } = groupOf(data, from, group);
-      const [nibbles, shift] = [from + 16 + 32 * (group >> 1), 4 * (group & 1)];
-      for (let i = 0; i < 32; i++) {
-        result[to + 32 * group + i] = scale * (((data[nibbles + i] as number) >> shift) & 15) - offset;
-      }
-    }
-  },
-  Q5_K: (data, from, result, to) => {
-    for (let group = 0; group < 8; group++) {
-      const { scale, offset } = groupOf(data, from, group);
-      const [nibbles, shift] = [from + 48 + 32 * (group >> 1), 4 * (group & 1)];
-      for (let i = 0; i < 32; i++) {
-        const high = ((data[from + 16 + i] as number) >> group) & 1;
-        const q = (((data[nibbles + i] as number) >> shift) & 15) | (high << 4);
-        result[to + 32 * group + i] = scale * q - offset;
-      }
-    }
-  },
+  Q4_K: groups(4),
+  Q5_K: groups(5),
   Q6_K: (data, from, result, to) => {
     const d = half(data, from + 208);
     for (let group = 0; group < 16; group++) {
@@ -214,6 +169,38 @@ const DECODERS: { readonly [T in Exclude<TensorType, 'F32' | 'F16' | 'BF16'>]: D
   },
 };
 
+/** Blocks of 32 values: a scale, perhaps an offset, the fifth bits of 5, then the low bits of values 16 apart. */
+function pairs(bits: 4 | 5, hasOffset: boolean): Decode {
+  const middle = hasOffset ? 0 : 2 ** (bits - 1);
+  const fifths = hasOffset ? 4 : 2;
+  const low = bits === 5 ? fifths + 4 : fifths;
+  return (data, from, result, to) => {
+    const d = half(data, from);
+    const m = hasOffset ? half(data, from + 2) : -0; // -0 + -0 is -0
+    const fifth = bits === 5 ? wordAt(data, from + fifths) : 0;
+    for (let i = 0; i < 16; i++) {
+      const pair = data[from + low + i] as number;
+      result[to + i] = d * (((pair & 15) | (((fifth >> i) & 1) << 4)) - middle) + m;
+      result[to + 16 + i] = d * (((pair >> 4) | (((fifth >> (i + 16)) & 1) << 4)) - middle) + m;
+    }
+  };
+}
+
+/** K blocks of 256 values: 8 groups with a scale and an offset each, the fifth bits of 5, then the low bits. */
+function groups(bits: 4 | 5): Decode {
+  return (data, from, result, to) => {
+    for (let group = 0; group < 8; group++) {
+      const { scale, offset } = groupOf(data, from, group);
+      const [nibbles, shift] = [from + (bits === 5 ? 48 : 16) + 32 * (group >> 1), 4 * (group & 1)];
+      for (let i = 0; i < 32; i++) {
+        const fifth = bits === 5 ? ((data[from + 16 + i] as number) >> group) & 1 : 0;
+        const q = (((data[nibbles + i] as number) >> shift) & 15) | (fifth << 4);
+        result[to + 32 * group + i] = scale * q - offset;
+      }
+    }
+  };
+}
+
 /** Returns scale and offset of 32 values of a K block: two halves times 6 bits, packed as in llama.cpp. */
 function groupOf(data: Uint8Array, from: number, group: number): { scale: number; offset: number } {
   const byte = (index: number): number => data[from + 4 + index] as number;
@@ -224,8 +211,9 @@ function groupOf(data: Uint8Array, from: number, group: number): { scale: number
   return { scale: half(data, from) * scale, offset: half(data, from + 2) * offset };
 }
 
-function bitAt(data: Uint8Array, from: number, index: number): number {
-  return ((data[from + (index >> 3)] as number) >> (index & 7)) & 1;
+/** The 32 bits from a byte on, the first byte lowest. */
+function wordAt(data: Uint8Array, from: number): number {
+  return [0, 1, 2, 3].reduce((word, at) => word | ((data[from + at] as number) << (8 * at)), 0);
 }
 
 function signed(byte: number): number {

@@ -1,5 +1,6 @@
+import { quote, type Location } from '@peftjs/safetensors/format';
 import { byteLengthOf, MAX_RANK, typeNumbered, type TensorSpec } from './blocks.js';
-import { GgufError, quote } from './errors.js';
+import { GgufError } from './errors.js';
 import {
   aligned,
   alignmentIn,
@@ -27,22 +28,14 @@ const MAX_STRINGS = 4_194_304;
 const MAX_ARRAYS = 65_536;
 const MAX_DEPTH = 4;
 
-/** A tensor and the position of its bytes. */
-export interface TensorLocation extends TensorSpec {
-  /** The first byte, counted from the start of the file. */
-  readonly begin: number;
-  /** The number of bytes. */
-  readonly length: number;
-}
-
 /** Everything in a file but the tensors' bytes. */
 export interface Header {
   /** The version of the format. */
   readonly version: number;
   /** The metadata by key, in the order of the file. */
   readonly metadata: ReadonlyMap<string, MetadataValue>;
-  /** The tensors by name, in the order of their bytes. */
-  readonly locations: ReadonlyMap<string, TensorLocation>;
+  /** The tensors by name, in the order of their bytes, which are counted from the start of the file. */
+  readonly locations: ReadonlyMap<string, Location<TensorSpec>>;
 }
 
 /** The header continues after the bytes that were given. */
@@ -121,8 +114,8 @@ interface Layout {
 function located(
   infos: readonly TensorInfo[],
   { dataStart, alignment, fileBytes }: Layout,
-): Map<string, TensorLocation> {
-  const locations = new Map<string, TensorLocation>();
+): Map<string, Location<TensorSpec>> {
+  const locations = new Map<string, Location<TensorSpec>>();
   let expected = 0;
   for (const { name, type, shape, offset } of infos) {
     if (locations.has(name)) throw new GgufError(`tensor ${quote(name)} appears twice`, name);
@@ -134,13 +127,14 @@ function located(
       );
     }
     const begin = dataStart + offset;
-    if (begin + length > fileBytes) {
+    const end = begin + length;
+    if (end > fileBytes) {
       throw new GgufError(
-        `tensor ${quote(name)} ends at byte ${begin + length}, the file has ${fileBytes}: it is truncated`,
+        `tensor ${quote(name)} ends at byte ${end}, the file has ${fileBytes}: it is truncated`,
         name,
       );
     }
-    locations.set(name, { type, shape, begin, length });
+    locations.set(name, { spec: { type, shape }, begin, end });
     expected = aligned(offset + length, alignment);
   }
   return locations;

@@ -1,19 +1,17 @@
+import type { Named } from '@peftjs/safetensors';
+import { allocated, entriesOf, isWellFormed, quote, reason } from '@peftjs/safetensors/format';
 import { BLOCKS, byteLengthOf, type GgufTensor } from './blocks.js';
-import { GgufError, quote, reason } from './errors.js';
+import { GgufError } from './errors.js';
 import { MAGIC, MAX_ENTRIES, MAX_HEADER_BYTES, MAX_KEY_BYTES, MAX_NAME_BYTES } from './header.js';
 import {
   aligned,
   alignmentIn,
   ALIGNMENT_KEY,
-  isNumberType,
   METADATA_TYPES,
   NUMBERS,
   type MetadataArray,
   type MetadataValue,
 } from './metadata.js';
-
-/** Values by name, as a map or a plain object. */
-export type Named<T> = ReadonlyMap<string, T> | Readonly<Record<string, T>>;
 
 const VERSION = 3;
 
@@ -23,7 +21,7 @@ const VERSION = 3;
  * @throws GgufError naming the tensor or key that cannot be written.
  */
 export function writeGguf(tensors: Named<GgufTensor>, metadata: Named<MetadataValue> = {}): Uint8Array {
-  const [pieces, entries] = [entriesOf(tensors, 'tensors'), entriesOf(metadata, 'entries of metadata')];
+  const [pieces, entries] = [checkedEntries(tensors, 'tensors'), checkedEntries(metadata, 'entries of metadata')];
   const alignment = alignmentIn(new Map(entries));
   if (alignment === undefined) {
     throw new GgufError(`'${ALIGNMENT_KEY}' must be a uint32 that is a power of two`, ALIGNMENT_KEY);
@@ -43,7 +41,7 @@ export function writeGguf(tensors: Named<GgufTensor>, metadata: Named<MetadataVa
     return begin;
   });
   const dataStart = aligned(header.length, alignment);
-  const file = allocated(aligned(dataStart + dataBytes, alignment));
+  const file = allocated(aligned(dataStart + dataBytes, alignment), GgufError);
   header.copyTo(file);
   for (const [index, [, { data }]] of pieces.entries()) file.set(data, dataStart + (begins[index] as number));
   return file;
@@ -90,7 +88,6 @@ class HeaderBytes {
   private readonly parts: Uint8Array[] = [];
 
   numbers(type: keyof typeof NUMBERS, values: ArrayLike<number | bigint>, key = ''): this {
-    if (!isNumberType(type)) throw new GgufError(`${quote(key)} has an unknown type`, key);
     const list = Array.from(values);
     const numbers = attempt(() => (NUMBERS[type] as Uint8ArrayConstructor).from(list as number[]), key);
     const isSame = list.every((value, i) => Object.is(numbers[i], value) || isFloatOf(type, value));
@@ -132,10 +129,6 @@ function isFloatOf(type: keyof typeof NUMBERS, value: number | bigint): boolean 
 
 const TEXT = new TextEncoder();
 
-function isWellFormed(text: string): boolean {
-  return !/\p{Surrogate}/u.test(text);
-}
-
 function attempt<T>(make: () => T, key: string): T {
   try {
     return make();
@@ -144,19 +137,8 @@ function attempt<T>(make: () => T, key: string): T {
   }
 }
 
-function allocated(bytes: number): Uint8Array<ArrayBuffer> {
-  try {
-    return new Uint8Array(bytes);
-  } catch (cause) {
-    throw new GgufError(`cannot hold a file of ${bytes} bytes in memory: ${reason(cause)}`, undefined, cause);
-  }
-}
-
-function entriesOf<T>(named: Named<T>, what: string): [string, T][] {
-  const entries: [string, T][] =
-    named instanceof Map
-      ? [...(named as ReadonlyMap<string, T>)]
-      : Object.entries(named as Readonly<Record<string, T>>);
+function checkedEntries<T>(named: Named<T>, what: string): [string, T][] {
+  const entries = entriesOf(named);
   if (entries.length <= MAX_ENTRIES) return entries;
   throw new GgufError(`expected at most ${MAX_ENTRIES} ${what} in one file, got ${entries.length}`);
 }

@@ -31,7 +31,8 @@ it('tensors are aligned as the metadata say', async () => {
 it('pieces are whole rows, together the tensor', async () => {
   const [rows, width] = [5000, 96];
   const values = Float32Array.from({ length: rows * width }, (_, i) => Math.sin(i));
-  const file = await opened(writeGguf({ a: fromFloat32('F32', [rows, width], values) }));
+  const flat = fromFloat32('F32', [values.length], values);
+  const file = await opened(writeGguf({ a: { ...flat, shape: [rows, width] }, flat }));
   const together = new Float32Array(values.length);
   const starts: number[] = [];
   for await (const { start, rows: piece } of file.pieces('a')) {
@@ -40,6 +41,7 @@ it('pieces are whole rows, together the tensor', async () => {
   }
   expect(Buffer.from(together.buffer).equals(Buffer.from(values.buffer))).toBe(true);
   expect(starts.length).toBeGreaterThan(1);
+  for await (const { rows: piece } of file.pieces('flat')) expect(piece.shape).toEqual(flat.shape); // of whole blocks
 });
 
 test.each([

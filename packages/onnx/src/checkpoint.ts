@@ -114,7 +114,7 @@ export async function readGraph(
     head: headWeights,
     tokenizer: await tokenizerOf(folder, architecture, config, settings),
     ...(embedding && { embedding }),
-    ...(readsImages(network) && { preprocessor: await preprocessorIn(folder) }),
+    ...(readsImages(network) && { preprocessor: await optionalJson(folder, PREPROCESSOR, 100_000) }),
     ...(classifies && !newHead && ownMeaning(config)),
     graph,
   };
@@ -126,11 +126,7 @@ async function configIn(folder: ModelFolder): Promise<ConfigFile> {
   return { file: folder.pathOf('config.json'), settings: {}, read: new Set() };
 }
 
-/** Returns how images are prepared, if the folder says so. */
-function preprocessorIn(folder: ModelFolder): Promise<unknown> {
-  return optionalJson(folder, PREPROCESSOR, 100_000);
-}
-
+/** How images are prepared. */
 const PREPROCESSOR = 'preprocessor_config.json';
 
 /** Returns the files beside a graph that an export copies. */

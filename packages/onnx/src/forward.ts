@@ -30,7 +30,7 @@ export function plan(graph: Graph, output: string, own: OperatorTable, maxTokens
   const constants = new Map<string, HostArray | Constant>();
   for (const name of read) {
     const constant = graph.file.constants.get(name);
-    if (constant) constants.set(name, onHost(constant) ?? constant);
+    if (constant) constants.set(name, isSmall(constant) ? onHost(constant) : constant);
   }
   const weights = new Map(
     [...constants].flatMap(([name, constant]) =>
@@ -107,11 +107,13 @@ function attempted<T>({ op, name, outputs }: Node, run: () => T): T {
 /** The most integers of a constant that is held on the host: shapes, axes and bounds are that small. */
 const MOST_INTEGERS = 256;
 
-/** Returns a small constant as a host array: integers, or a single float. */
-function onHost(constant: Constant): HostArray | undefined {
-  const { kind } = TYPES[constant.type];
-  if (sizeOf(constant.shape) > (kind === 'float' ? 1 : MOST_INTEGERS)) return undefined;
-  return { kind, shape: constant.shape, data: [...constant.numbers()], varies: false };
+/** Whether a constant is so small that it is held on the host: integers, or a single float. */
+function isSmall({ type, shape }: Constant): boolean {
+  return sizeOf(shape) <= (TYPES[type].kind === 'float' ? 1 : MOST_INTEGERS);
+}
+
+function onHost({ type, shape, numbers }: Constant): HostArray {
+  return { kind: TYPES[type].kind, shape, data: [...numbers()], varies: false };
 }
 
 /** Returns the name among the model's weights of a constant that no module has. */
@@ -120,8 +122,5 @@ export function weightName(name: string): string {
 }
 
 function constantTensor(scope: Scope, name: string, constant: Constant): Tensor {
-  const { kind } = TYPES[constant.type];
-  if (kind === 'float') return scope.weight(weightName(name));
-  const data = [...constant.numbers()];
-  return tensorOf({ kind, shape: constant.shape, data, varies: false });
+  return TYPES[constant.type].kind === 'float' ? scope.weight(weightName(name)) : tensorOf(onHost(constant));
 }

@@ -2,7 +2,7 @@ import { memoryStorage } from '@peftjs/core';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, it } from 'vitest';
 import { modelProto } from '../test/model-proto.js';
-import { written, type Fields } from './format/message.js';
+import { written } from './format/message.js';
 import { fromOnnx, type OnnxModel, type OnnxOptions } from './index.js';
 import { floatsProto, intsProto, nodeProto, portProto } from './write/protos.js';
 
@@ -21,12 +21,8 @@ function loaded(
   tensors: readonly Uint8Array[],
   options?: OnnxOptions,
 ): Promise<OnnxModel> {
-  const own = [
-    ...[read, ...nodes].map((node) => [1, node] as const),
-    ...[words, ...tensors].map((one) => [5, one] as const),
-  ];
-  const out = portProto('y', ['batch', 'tokens', 2]);
-  const files = new Map([['model.onnx', modelProto([...own, [11, ids], [12, out]], 17)]]);
+  const graph = { 1: [read, ...nodes], 5: [words, ...tensors], 11: ids, 12: portProto('y', ['batch', 'tokens', 2]) };
+  const files = new Map([['model.onnx', modelProto(graph, 17)]]);
   return fromOnnx('model.onnx', { storage: memoryStorage(files), task: 'feature-extraction', ...options });
 }
 
@@ -38,22 +34,8 @@ it('a slice that cuts some texts only is refused', async () => {
 });
 
 const filled = (value: number): Uint8Array => {
-  const tensor: Fields = [
-    [1, 1],
-    [2, 1],
-    [4, new Uint8Array(Float32Array.of(value).buffer)],
-  ];
-  const attribute: Fields = [
-    [1, 'value'],
-    [5, tensor],
-    [20, 4],
-  ];
-  return written([
-    [1, 'by'],
-    [2, 'z'],
-    [4, 'ConstantOfShape'],
-    [5, attribute],
-  ]);
+  const tensor = { 1: 1, 2: 1, 4: new Uint8Array(Float32Array.of(value).buffer) };
+  return written({ 1: 'by', 2: 'z', 4: 'ConstantOfShape', 5: { 1: 'value', 5: tensor, 20: 4 } });
 };
 it.each<[string, (value: number) => Promise<OnnxModel>]>([
   ['a scale', (value) => loaded([nodeProto('Mul', ['x', 'by'], 'y')], [floatsProto('by', [], Float32Array.of(value))])],

@@ -11,7 +11,6 @@ import { OWN_DOMAIN } from './operators/own.js';
 export class Graph {
   readonly file: ModelFile;
   readonly #producers = new Map<string, Node>();
-  readonly #originals: ReadonlyMap<string, Node>;
   readonly #kinds: ReadonlyMap<string, Kind>;
   readonly #uses = new Map<string, number>();
   readonly #sources = new Map<string, string>();
@@ -35,7 +34,6 @@ export class Graph {
       if (name !== '' && !known.has(name)) throw new CheckpointError(`nothing computes '${name}'`, name);
       this.#uses.set(name, (this.#uses.get(name) ?? 0) + 1);
     }
-    this.#originals = new Map(this.#producers);
     this.#kinds = kindsIn(file, this.order([...this.#producers.keys()]));
   }
 
@@ -58,11 +56,6 @@ export class Graph {
       at = node.inputs[0] ?? '';
     }
     return this.#uses.get(at) === 1;
-  }
-
-  /** Returns the node of the file that computes a value. */
-  original(name: string): Node | undefined {
-    return this.#originals.get(name);
   }
 
   /** Follows a value through nodes that pass it on in inference. */

@@ -1,14 +1,6 @@
-import { written, type Fields } from '../src/format/message.js';
+import { written, type Fields, type Part } from '../src/format/message.js';
 
 /** Returns a ModelProto with a graph of these fields. */
-export function modelProto(graph: Fields, opset: number): Uint8Array {
-  const operators: Fields = [
-    [1, ''],
-    [2, opset],
-  ];
-  return written([
-    [1, 8],
-    [8, operators],
-    [7, graph],
-  ]);
+export function modelProto(graph: Fields | readonly Part[], opset: number): Uint8Array {
+  return written({ 1: 8, 7: written(graph), 8: { 1: '', 2: opset } });
 }

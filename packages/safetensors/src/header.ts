@@ -1,4 +1,5 @@
 import { quote, reason, SafetensorsError } from './errors.js';
+import type { Location } from './file.js';
 import { byteLengthOf, dtypeNamed, type TensorSpec } from './tensor.js';
 
 /** The number of bytes before the header: its length as a little-endian 64-bit integer. */
@@ -8,13 +9,8 @@ export const MAX_HEADER_BYTES = 100_000_000;
 /** The header's key for metadata; all others are tensors. */
 export const METADATA_KEY = '__metadata__';
 
-/** A tensor and the position of its bytes. */
-export interface TensorLocation extends TensorSpec {
-  /** The first byte, counted from the end of the header. */
-  readonly begin: number;
-  /** The end of the bytes (exclusive), counted from the end of the header. */
-  readonly end: number;
-}
+/** A tensor and the position of its bytes, counted from the end of the header. */
+type TensorLocation = Location<TensorSpec>;
 
 /** The header of a file. */
 export interface Header {
@@ -72,7 +68,7 @@ function readLocation(name: string, value: unknown): TensorLocation {
     throw new SafetensorsError(`tensor ${quote(name)} ${needs}`, name);
   }
   const [begin, end] = offsets as [number, number];
-  return checkedSize(name, { dtype: dtypeNamed(dtype, name), shape, begin, end });
+  return checkedSize(name, { spec: { dtype: dtypeNamed(dtype, name), shape }, begin, end });
 }
 
 function areSizes(value: unknown): value is number[] {
@@ -80,9 +76,10 @@ function areSizes(value: unknown): value is number[] {
 }
 
 function checkedSize(name: string, place: TensorLocation): TensorLocation {
-  const needed = byteLengthOf(name, place);
-  if (place.end - place.begin === needed) return place;
-  const { dtype, shape, begin, end } = place;
+  const { spec, begin, end } = place;
+  const needed = byteLengthOf(name, spec);
+  if (end - begin === needed) return place;
+  const { dtype, shape } = spec;
   throw new SafetensorsError(
     `tensor ${quote(name)}: ${dtype} of shape [${shape.join(', ')}] takes ${needed} bytes, data_offsets [${begin}, ${end}] give ${end - begin}`,
     name,

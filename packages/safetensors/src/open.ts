@@ -1,33 +1,15 @@
-import { inFile, quote, reason, SafetensorsError } from './errors.js';
-import { headerLength, parseHeader, PREFIX_BYTES, type Header, type TensorLocation } from './header.js';
+import { inFile, reason, SafetensorsError } from './errors.js';
+import { lazyFile, readExactly, type ByteSource, type Piece, type TensorFile } from './file.js';
+import { headerLength, parseHeader, PREFIX_BYTES } from './header.js';
 import { tensorOver, type StoredTensor, type TensorSpec } from './tensor.js';
 
-/** Some rows of a tensor. */
-export interface TensorPiece {
-  /** The index of the first row. */
-  readonly start: number;
-  /** The rows as a separate tensor. A scalar is a single piece. */
-  readonly rows: StoredTensor;
-}
+/** Some rows of a tensor; a scalar is a single piece. */
+export type TensorPiece = Piece<StoredTensor>;
 
 /** An open file, or a sharded model. Its header is in memory; its tensors are read on request. */
-export interface SafetensorsFile {
-  /** The names of the tensors, in the order of their bytes; for a sharded model, shard by shard. */
-  readonly names: readonly string[];
+export interface SafetensorsFile extends TensorFile<TensorSpec, StoredTensor> {
   /** The metadata, e.g. `format`; for a sharded model, that of all shards combined. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** Returns the shape and element type of a tensor. @throws SafetensorsError when there is no such tensor. */
-  spec(name: string): TensorSpec;
-  /** Reads a tensor. @throws SafetensorsError when there is no such tensor, the file is closed or reading fails. */
-  read(name: string): Promise<StoredTensor>;
-  /**
-   * Reads a tensor in pieces of whole rows of its outermost axis, at most 1 MiB each unless one row is larger. A piece
-   * may overwrite the memory of the previous one.
-   * @throws SafetensorsError like `read`.
-   */
-  pieces(name: string): AsyncIterable<TensorPiece>;
-  /** Closes the file. May be called more than once. */
-  close(): Promise<void>;
 }
 
 /**
@@ -42,67 +24,17 @@ export async function openSafetensors(from: string | ByteSource): Promise<Safete
 /** Opens a source. `label` is its name in messages. */
 export async function openSource(source: ByteSource, label?: string): Promise<SafetensorsFile> {
   try {
-    const { header, dataStart } = await readHeader(source);
-    return lazyFile(source, header, dataStart, label);
+    const prefix = await readExactly(source, 0, Math.min(PREFIX_BYTES, source.size), SafetensorsError);
+    const length = headerLength(prefix, source.size);
+    const dataStart = PREFIX_BYTES + length;
+    const json = await readExactly(source, PREFIX_BYTES, length, SafetensorsError);
+    const { metadata, locations } = parseHeader(json, source.size - dataStart);
+    const layout = { locations, dataStart, wholeRank: 0, tensorOver, Failure: SafetensorsError, label };
+    return { metadata, ...lazyFile(source, layout) };
   } catch (error) {
     await source.close?.();
     throw inFile(label, error);
   }
-}
-
-async function readHeader(source: ByteSource): Promise<{ header: Header; dataStart: number }> {
-  const prefix = await readExactly(source, 0, Math.min(PREFIX_BYTES, source.size));
-  const length = headerLength(prefix, source.size);
-  const dataStart = PREFIX_BYTES + length;
-  const json = await readExactly(source, PREFIX_BYTES, length);
-  return { header: parseHeader(json, source.size - dataStart), dataStart };
-}
-
-/** The size of a piece of a tensor in bytes, unless a single row is larger. */
-const PIECE_BYTES = 2 ** 20;
-
-function lazyFile(source: ByteSource, header: Header, dataStart: number, label: string | undefined): SafetensorsFile {
-  let open = true;
-  const locationOf = (name: string): TensorLocation => {
-    const place = header.locations.get(name);
-    if (place) return place;
-    throw inFile(label, new SafetensorsError(`there is no tensor ${quote(name)} among ${header.locations.size}`, name));
-  };
-  const readTensorAt = async (name: string, place: TensorLocation, memory?: Uint8Array): Promise<StoredTensor> => {
-    try {
-      if (!open) throw new SafetensorsError(`cannot read tensor ${quote(name)}: the file is closed`, name);
-      const length = place.end - place.begin;
-      return tensorOver(place, await readExactly(source, dataStart + place.begin, length, memory));
-    } catch (error) {
-      throw inFile(label, error);
-    }
-  };
-  return {
-    names: [...header.locations.keys()],
-    metadata: header.metadata,
-    spec(name) {
-      const { dtype, shape } = locationOf(name);
-      return { dtype, shape };
-    },
-    read: async (name) => readTensorAt(name, locationOf(name)),
-    async *pieces(name) {
-      const { dtype, shape, begin, end } = locationOf(name);
-      const [count = 1, ...row] = shape;
-      const rowBytes = (end - begin) / count;
-      const most = Math.max(1, Math.floor(PIECE_BYTES / rowBytes));
-      const memory = new Uint8Array(Math.min(count, most) * rowBytes);
-      for (let start = 0; start < count; start += most) {
-        const rows = Math.min(most, count - start);
-        const place = { dtype, shape: shape.length === 0 ? [] : [rows, ...row], begin: begin + start * rowBytes };
-        yield { start, rows: await readTensorAt(name, { ...place, end: place.begin + rows * rowBytes }, memory) };
-      }
-    },
-    async close() {
-      if (!open) return;
-      open = false;
-      await source.close?.();
-    },
-  };
 }
 
 /**
@@ -114,23 +46,10 @@ export function readSafetensors(bytes: Uint8Array): Map<string, StoredTensor> {
   const dataStart = PREFIX_BYTES + headerLength(bytes, bytes.byteLength);
   const { locations } = parseHeader(bytes.subarray(PREFIX_BYTES, dataStart), bytes.byteLength - dataStart);
   const tensors = new Map<string, StoredTensor>();
-  for (const [name, place] of locations) {
-    tensors.set(name, tensorOver(place, bytes.subarray(dataStart + place.begin, dataStart + place.end)));
+  for (const [name, { spec, begin, end }] of locations) {
+    tensors.set(name, tensorOver(spec, bytes.subarray(dataStart + begin, dataStart + end)));
   }
   return tensors;
-}
-
-/** Bytes that are read in pieces, e.g. from a file, a Blob or by HTTP range requests. */
-export interface ByteSource {
-  /** The number of bytes. */
-  readonly size: number;
-  /**
-   * Returns exactly `length` bytes from `offset` on; both are within `size`. If `memory` is given, the bytes may be
-   * written to its start instead of new memory.
-   */
-  read(offset: number, length: number, memory?: Uint8Array): Promise<Uint8Array>;
-  /** Frees the source. Absent if there is nothing to free. */
-  close?(): Promise<void>;
 }
 
 /** Opens a source by its path. */
@@ -163,29 +82,6 @@ export async function fileSource(path: string): Promise<ByteSource> {
     };
   } catch (cause) {
     throw new SafetensorsError(`cannot open ${path}: ${reason(cause)}`, path, cause);
-  }
-}
-
-/** Reads from a source. @throws SafetensorsError when it fails or returns the wrong number of bytes. */
-export async function readExactly(
-  source: ByteSource,
-  offset: number,
-  length: number,
-  memory?: Uint8Array,
-): Promise<Uint8Array> {
-  const bytes = await attempt(source, offset, length, memory);
-  if (bytes.byteLength === length) return bytes;
-  throw new SafetensorsError(
-    `expected ${length} bytes from byte ${offset} on, got ${bytes.byteLength}: the file changed`,
-  );
-}
-
-async function attempt(source: ByteSource, offset: number, length: number, memory?: Uint8Array): Promise<Uint8Array> {
-  try {
-    return await source.read(offset, length, memory);
-  } catch (cause) {
-    const range = `${length} bytes from byte ${offset} on`;
-    throw new SafetensorsError(`cannot read ${range}: ${reason(cause)}`, undefined, cause);
   }
 }
 

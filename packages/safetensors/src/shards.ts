@@ -1,6 +1,7 @@
 import { inFile, quote, reason, SafetensorsError } from './errors.js';
 import { bareRecord, isObject, MAX_HEADER_BYTES, parseObject } from './header.js';
-import { fileSource, openSource, readExactly, type ByteSource, type OpenSource, type SafetensorsFile } from './open.js';
+import { readExactly, type ByteSource } from './file.js';
+import { fileSource, openSource, type OpenSource, type SafetensorsFile } from './open.js';
 
 const MAX_SHARDS = 1024;
 
@@ -45,7 +46,7 @@ async function readIndex(path: string, open: OpenSource): Promise<ShardIndex> {
     if (source.size > MAX_HEADER_BYTES) {
       throw new SafetensorsError(`an index of ${source.size} bytes, at most ${MAX_HEADER_BYTES} are read`);
     }
-    return parseIndex(await readExactly(source, 0, source.size));
+    return parseIndex(await readExactly(source, 0, source.size, SafetensorsError));
   } catch (error) {
     throw inFile(path, error);
   } finally {

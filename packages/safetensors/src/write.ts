@@ -1,5 +1,5 @@
 import { byteLengthOf, bytesOf, dtypeNamed, holds, layoutRank, type StoredTensor } from './tensor.js';
-import { quote, reason, SafetensorsError } from './errors.js';
+import { quote, reason, SafetensorsError, type Failure } from './errors.js';
 import { isWellFormed, MAX_HEADER_BYTES, MAX_KEYS, METADATA_KEY, PREFIX_BYTES } from './header.js';
 
 /** Values by name, as a map or a plain object. */
@@ -16,7 +16,7 @@ const HEADER_ALIGNMENT = 8;
 export function writeSafetensors(tensors: Named<StoredTensor>, metadata?: Named<string>): Uint8Array {
   const pieces = laidOut(tensors);
   const header = encodedHeader([...(metadata ? [metadataMember(metadata)] : []), ...pieces.map(tensorMember)]);
-  const file = allocated(PREFIX_BYTES + header.byteLength + (pieces.at(-1)?.end ?? 0));
+  const file = allocated(PREFIX_BYTES + header.byteLength + (pieces.at(-1)?.end ?? 0), SafetensorsError);
   new DataView(file.buffer).setBigUint64(0, BigInt(header.byteLength), true);
   file.set(header, PREFIX_BYTES);
   const data = file.subarray(PREFIX_BYTES + header.byteLength);
@@ -34,7 +34,7 @@ interface Piece {
 }
 
 function laidOut(tensors: Named<StoredTensor>): Piece[] {
-  const entries = entriesOf(tensors, 'tensors');
+  const entries = checkedEntries(tensors, 'tensors');
   for (const [name, tensor] of entries) checkTensor(name, tensor);
   entries.sort(
     ([a, { dtype: left }], [b, { dtype: right }]) => layoutRank(left) - layoutRank(right) || byCodePoint(a, b),
@@ -64,7 +64,7 @@ function checkTensor(name: string, tensor: StoredTensor): void {
 }
 
 function metadataMember(metadata: Named<string>): string {
-  const members = entriesOf(metadata, 'entries of metadata')
+  const members = checkedEntries(metadata, 'entries of metadata')
     .sort(([a], [b]) => byCodePoint(a, b))
     .map(([key, value]) => {
       checkText(key, 'metadata key', key);
@@ -98,19 +98,24 @@ function checkText(text: unknown, what: string, key: string): void {
   throw new SafetensorsError(`${what} must be a string of Unicode characters, got ${quote(String(text))}`, key);
 }
 
-function allocated(bytes: number): Uint8Array<ArrayBuffer> {
+/** Returns the memory of a file. @throws FormatError when there is not so much. */
+export function allocated(bytes: number, Failure: Failure): Uint8Array<ArrayBuffer> {
   try {
     return new Uint8Array(bytes);
   } catch (cause) {
-    throw new SafetensorsError(`cannot hold a file of ${bytes} bytes in memory: ${reason(cause)}`, undefined, cause);
+    throw new Failure(`cannot hold a file of ${bytes} bytes in memory: ${reason(cause)}`, undefined, cause);
   }
 }
 
-function entriesOf<T>(named: Named<T>, what: string): [string, T][] {
-  const entries: [string, T][] =
-    named instanceof Map
-      ? [...(named as ReadonlyMap<string, T>)]
-      : Object.entries(named as Readonly<Record<string, T>>);
+/** Returns the values with their names. */
+export function entriesOf<T>(named: Named<T>): [string, T][] {
+  return named instanceof Map
+    ? [...(named as ReadonlyMap<string, T>)]
+    : Object.entries(named as Readonly<Record<string, T>>);
+}
+
+function checkedEntries<T>(named: Named<T>, what: string): [string, T][] {
+  const entries = entriesOf(named);
   if (entries.length < MAX_KEYS) return entries;
   throw new SafetensorsError(`expected fewer than ${MAX_KEYS} ${what} in one file, got ${entries.length}`);
 }

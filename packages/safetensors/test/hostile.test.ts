@@ -18,6 +18,13 @@ interface Case {
   readonly names?: string;
 }
 
+/** A file with the tensor 'a' alone, which the error names. */
+const ofA = (a: Parameters<typeof entry>[0], says: RegExp, data = four): Case => ({
+  file: fileOf(header(entry(a)), data),
+  says,
+  names: 'a',
+});
+
 const cases: Record<string, Case> = {
   'no bytes at all': { file: new Uint8Array(), says: /0 bytes.*at least 8/ },
   'half a prefix': { file: new Uint8Array(5), says: /5 bytes.*at least 8/ },
@@ -59,25 +66,11 @@ const cases: Record<string, Case> = {
     says: /'__metadata__' must be an object of strings/,
     names: '__metadata__',
   },
-  'too deep nesting': {
-    file: fileOf(header(entry({ more: `,"x":${'['.repeat(1000)}` })), four),
-    says: /nested more than 32 deep/,
-    names: 'a',
-  },
-  'too many objects and arrays': {
-    file: fileOf(
-      header(
-        entry({
-          more: `,"x":[${Array<string>(2 ** 20)
-            .fill('[]')
-            .join()}]`,
-        }),
-      ),
-      four,
-    ),
-    says: /more than 1048576 objects and arrays/,
-    names: 'a',
-  },
+  'too deep nesting': ofA({ more: `,"x":${'['.repeat(1000)}` }, /nested more than 32 deep/),
+  'too many objects and arrays': ofA(
+    { more: `,"x":[${'[],'.repeat(2 ** 20)}[]]` },
+    /more than 1048576 objects and arrays/,
+  ),
   'too many keys': {
     file: fileOf(`{${Array.from({ length: 2 ** 18 + 1 }, (_, key) => `"${key}":0`).join()}}`),
     says: /more than 262144 keys in one object/,
@@ -88,79 +81,34 @@ const cases: Record<string, Case> = {
     says: /'a' needs a dtype, a shape/,
     names: 'a',
   },
-  'one offset': { file: fileOf(header(entry({ offsets: '[0]' })), four), says: /of two such integers/, names: 'a' },
-  'three offsets': {
-    file: fileOf(header(entry({ offsets: '[0,4,8]' })), four),
-    says: /of two such integers/,
-    names: 'a',
-  },
-  'an unknown dtype': {
-    file: fileOf(header(entry({ dtype: '"F4"' })), four),
-    says: /'a' has dtype 'F4'; known/,
-    names: 'a',
-  },
-  "a dtype named like a member of Object's prototype": {
-    file: fileOf(header(entry({ dtype: '"constructor"' })), four),
-    says: /'constructor'/,
-    names: 'a',
-  },
-  'a dtype that is a number': {
-    file: fileOf(header(entry({ dtype: '1' })), four),
-    says: /'a' needs a dtype/,
-    names: 'a',
-  },
-  'a negative size': {
-    file: fileOf(header(entry({ shape: '[-1]' })), four),
-    says: /non-negative integer/,
-    names: 'a',
-  },
-  'a fractional size': {
-    file: fileOf(header(entry({ shape: '[1.5]' })), four),
-    says: /non-negative integer/,
-    names: 'a',
-  },
+  'one offset': ofA({ offsets: '[0]' }, /of two such integers/),
+  'three offsets': ofA({ offsets: '[0,4,8]' }, /of two such integers/),
+  'an unknown dtype': ofA({ dtype: '"F4"' }, /'a' has dtype 'F4'; known/),
+  "a dtype named like a member of Object's prototype": ofA({ dtype: '"constructor"' }, /'constructor'/),
+  'a dtype that is a number': ofA({ dtype: '1' }, /'a' needs a dtype/),
+  'a negative size': ofA({ shape: '[-1]' }, /non-negative integer/),
+  'a fractional size': ofA({ shape: '[1.5]' }, /non-negative integer/),
   'a size that is NaN': { file: fileOf(header(entry({ shape: '[NaN]' })), four), says: /not valid JSON/ },
-  'a size that is null': { file: fileOf(header(entry({ shape: '[null]' })), four), says: /integer/, names: 'a' },
-  'a size of 2^31': {
-    file: fileOf(header(entry({ shape: '[0,2147483648]' })), four),
-    says: /axis 1.*2147483648/,
-    names: 'a',
-  },
-  'a size beyond 2^53': {
-    file: fileOf(header(entry({ shape: '[18446744073709551616]' })), four),
-    says: /non-negative integer/,
-    names: 'a',
-  },
-  'sizes whose product overflows': {
-    file: fileOf(header(entry({ shape: '[2147483647,2147483647,2]', offsets: '[0,8]' })), eight),
-    says: /larger than any file/,
-    names: 'a',
-  },
-  'sizes whose product overflows before a zero': {
-    file: fileOf(header(entry({ shape: '[2147483647,2147483647,0]', offsets: '[0,0]' }))),
-    says: /larger than any file/,
-    names: 'a',
-  },
-  'too many axes': {
-    file: fileOf(header(entry({ shape: `[${Array<number>(65).fill(1).join()}]` })), four),
-    says: /has 65 axes, at most 64/,
-    names: 'a',
-  },
-  'a size that does not match the shape': {
-    file: fileOf(header(entry({ shape: '[2]' })), four),
-    says: /F32 of shape \[2\] takes 8 bytes, data_offsets \[0, 4\] give 4/,
-    names: 'a',
-  },
-  'offsets that run backwards': {
-    file: fileOf(header(entry({ shape: '[0]', offsets: '[4,0]' })), four),
-    says: /takes 0 bytes.*give -4/,
-    names: 'a',
-  },
-  'a gap before the first tensor': {
-    file: fileOf(header(entry({ offsets: '[4,8]' })), eight),
-    says: /'a' leaves a gap.*byte 4 of the data, expected 0/,
-    names: 'a',
-  },
+  'a size that is null': ofA({ shape: '[null]' }, /integer/),
+  'a size of 2^31': ofA({ shape: '[0,2147483648]' }, /axis 1.*2147483648/),
+  'a size beyond 2^53': ofA({ shape: '[18446744073709551616]' }, /non-negative integer/),
+  'sizes whose product overflows': ofA(
+    { shape: '[2147483647,2147483647,2]', offsets: '[0,8]' },
+    /larger than any file/,
+    eight,
+  ),
+  'sizes whose product overflows before a zero': ofA(
+    { shape: '[2147483647,2147483647,0]', offsets: '[0,0]' },
+    /larger than any file/,
+    new Uint8Array(),
+  ),
+  'too many axes': ofA({ shape: `[${Array<number>(65).fill(1).join()}]` }, /has 65 axes, at most 64/),
+  'a size that does not match the shape': ofA(
+    { shape: '[2]' },
+    /F32 of shape \[2\] takes 8 bytes, data_offsets \[0, 4\] give 4/,
+  ),
+  'offsets that run backwards': ofA({ shape: '[0]', offsets: '[4,0]' }, /takes 0 bytes.*give -4/),
+  'a gap before the first tensor': ofA({ offsets: '[4,8]' }, /'a' leaves a gap.*byte 4 of the data, expected 0/, eight),
   'a gap between tensors': {
     file: fileOf(header(entry(), entry({ name: 'b', offsets: '[8,12]' })), new Uint8Array(12)),
     says: /'b' leaves a gap.*byte 8 of the data, expected 4/,
@@ -178,11 +126,10 @@ const cases: Record<string, Case> = {
   },
   'bytes that no tensor covers': { file: fileOf(header(entry()), eight), says: /fill 4 bytes, the file has 8/ },
   'bytes without any tensor': { file: fileOf('{}', four), says: /fill 0 bytes, the file has 4/ },
-  'truncated data': {
-    file: fileOf(header(entry({ shape: '[2]', offsets: '[0,8]' })), four),
-    says: /'a' ends at byte 8 of the data, the file has 4: it is truncated/,
-    names: 'a',
-  },
+  'truncated data': ofA(
+    { shape: '[2]', offsets: '[0,8]' },
+    /'a' ends at byte 8 of the data, the file has 4: it is truncated/,
+  ),
 };
 
 /** A source that records the longest read. */

@@ -17,24 +17,16 @@ const relu = nodeProto('Relu', ['x'], 'y');
 function model(
   nodes: readonly Uint8Array[],
   tensors: readonly Uint8Array[] = [table],
-  more: Fields = [],
+  more: Fields = {},
   opset = 17,
 ): Uint8Array {
-  const own = [...nodes.map((node) => [1, node] as const), ...tensors.map((tensor) => [5, tensor] as const)];
-  return modelProto([...own, [11, ids], [12, out], ...more], opset);
+  return modelProto({ 1: nodes, 5: tensors, 11: ids, 12: out, ...more }, opset);
 }
 
 /** A tensor of float32 whose numbers are in another file. */
 function external(location: string, entries: Readonly<Record<string, string>> = {}): Uint8Array {
-  const all = Object.entries({ location, ...entries });
-  const fields = all.map(([key, value]): Fields[number] => [
-    13,
-    [
-      [1, key],
-      [2, value],
-    ],
-  ]);
-  return written([[1, 4], [1, 2], [2, 1], [8, 'words.weight'], ...fields, [14, 1]]);
+  const all = Object.entries({ location, ...entries }).map(([key, value]) => ({ 1: key, 2: value }));
+  return written({ 1: [4, 2], 2: 1, 8: 'words.weight', 13: all, 14: 1 });
 }
 
 const load = (bytes: Uint8Array, options: OnnxOptions = {}): Promise<unknown> => {
@@ -70,7 +62,7 @@ test.each<[string, Uint8Array, typeof CheckpointError | typeof UnsupportedError,
     /not a message of Protocol Buffers/,
   ],
   ['half a file', model([read, relu]).subarray(0, 90), CheckpointError, /not a message of Protocol Buffers/],
-  ['opset 10', model([read, relu], [table], [], 10), UnsupportedError, /opset 10; 11 to 22 are read/],
+  ['opset 10', model([read, relu], [table], {}, 10), UnsupportedError, /opset 10; 11 to 22 are read/],
   ['a node that reads nothing', model([read, nodeProto('Relu', ['z'], 'y')]), CheckpointError, /nothing computes 'z'/],
   ['two nodes for one value', model([read, relu, relu]), CheckpointError, /two nodes compute 'y'/],
   [
@@ -88,54 +80,23 @@ test.each<[string, Uint8Array, typeof CheckpointError | typeof UnsupportedError,
   ['one tensor twice', model([read, relu], [table, table]), CheckpointError, /'words.weight' appears twice/],
   [
     'too few numbers',
-    model(
-      [read, relu],
-      [
-        written([
-          [1, 2 ** 40],
-          [1, 2],
-          [2, 1],
-          [8, 'words.weight'],
-          [9, new Uint8Array(8)],
-        ]),
-      ],
-    ),
+    model([read, relu], [written({ 1: [2 ** 40, 2], 2: 1, 8: 'words.weight', 9: new Uint8Array(8) })]),
     CheckpointError,
     /has 2199023255552 numbers, the file has 2/,
   ],
   [
     'strings',
-    model(
-      [read, relu],
-      [
-        written([
-          [1, 1],
-          [2, 8],
-          [8, 'words.weight'],
-          [9, new Uint8Array(8)],
-        ]),
-      ],
-    ),
+    model([read, relu], [written({ 1: 1, 2: 8, 8: 'words.weight', 9: new Uint8Array(8) })]),
     CheckpointError,
     /element type 8; known ones are float32/,
   ],
   [
     'a negative size',
-    model(
-      [read, relu],
-      [
-        written([
-          [1, -4],
-          [2, 1],
-          [8, 'words.weight'],
-          [9, new Uint8Array(8)],
-        ]),
-      ],
-    ),
+    model([read, relu], [written({ 1: -4, 2: 1, 8: 'words.weight', 9: new Uint8Array(8) })]),
     CheckpointError,
     /has the shape \[-4\]/,
   ],
-  ['sparse tensors', model([read, relu], [table], [[15, new Uint8Array()]]), UnsupportedError, /sparse/],
+  ['sparse tensors', model([read, relu], [table], { 15: new Uint8Array() }), UnsupportedError, /sparse/],
   [
     'data in a folder above',
     model([read, relu], [external('../secret')]),
@@ -164,7 +125,7 @@ test.each<[string, Uint8Array, typeof CheckpointError | typeof UnsupportedError,
   ],
   [
     'an unknown input',
-    model([nodeProto('Gather', ['words.weight', 'past'], 'x'), relu], [table], [[11, portProto('past', [1])]]),
+    model([nodeProto('Gather', ['words.weight', 'past'], 'x'), relu], [table], { 11: [ids, portProto('past', [1])] }),
     UnsupportedError,
     /reads 'past'; known inputs are input_ids/,
   ],

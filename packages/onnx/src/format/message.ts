@@ -129,20 +129,37 @@ function parsed<T>(parse: () => T): T {
   }
 }
 
-/** Fields of a message with their numbers: integers, texts, bytes, and messages as fields of their own. */
-export type Fields = readonly (readonly [field: number, value: number | string | Uint8Array | Fields])[];
+/** What a field holds: an integer, a text, bytes, or a message. */
+type Value = number | string | Uint8Array | Fields;
 
-/** Returns the bytes of a message. A field that is bytes itself is written as it is, its number included. */
-export function written(fields: Fields | readonly (Fields[number] | Uint8Array)[]): Uint8Array<ArrayBuffer> {
+/** A message to write: its fields by number, in whose order they are written; several of one number as a list. */
+export interface Fields {
+  readonly [field: number]: Value | readonly Value[];
+  readonly length?: undefined;
+}
+
+/** A field with its number, or the bytes of one, its number included. */
+export type Part = readonly [field: number, value: Value] | Uint8Array;
+
+/** Returns the bytes of a message. */
+export function written(message: Fields | readonly Part[]): Uint8Array<ArrayBuffer> {
   const writer = new BinaryWriter();
-  for (const one of fields) {
-    if (one instanceof Uint8Array) writer.raw(one);
-    else if (typeof one[1] === 'number') writer.tag(one[0], WireType.Varint).int64(one[1]);
-    else if (typeof one[1] === 'string') writer.tag(one[0], WireType.LengthDelimited).string(one[1]);
-    else {
-      const [field, value] = one as readonly [number, Uint8Array | Fields];
-      writer.tag(field, WireType.LengthDelimited).bytes(value instanceof Uint8Array ? value : written(value));
+  for (const part of message.length === undefined ? partsOf(message) : message) {
+    if (part instanceof Uint8Array) {
+      writer.raw(part);
+      continue;
     }
+    const [field, value] = part;
+    if (typeof value === 'number') writer.tag(field, WireType.Varint).int64(value);
+    else if (typeof value === 'string') writer.tag(field, WireType.LengthDelimited).string(value);
+    else writer.tag(field, WireType.LengthDelimited).bytes(value instanceof Uint8Array ? value : written(value));
   }
   return writer.finish();
+}
+
+function partsOf(fields: Fields): Part[] {
+  return Object.entries(fields).flatMap(([field, of]) => {
+    const values = (Array.isArray(of) ? of : [of]) as readonly Value[];
+    return values.map((value): Part => [Number(field), value]);
+  });
 }

@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { UnsupportedError } from '@peftjs/core/method';
 import type { Attribute } from '../format/model.js';
 import type { Kind } from '../format/tensor.js';
-import { isHost, tensorOf, type HostArray, type Value } from '../values.js';
+import { isHost, numbersOf, tensorOf, type HostArray, type Value } from '../values.js';
 
 /** What an operator reads besides its inputs. */
 export interface Call {
@@ -71,6 +71,11 @@ export function numberIn({ attributes }: Pick<Call, 'attributes'>, name: string,
 export function numbersIn({ attributes }: Pick<Call, 'attributes'>, name: string): readonly number[] | undefined {
   const value = attributes[name];
   return Array.isArray(value) && value.every((item) => typeof item === 'number') ? value : undefined;
+}
+
+/** Returns numbers of an optional input, or of the attribute that earlier opsets have in its place. */
+export function listIn(inputs: Inputs, index: number, call: Call, name: string): readonly number[] | undefined {
+  return inputs[index] === undefined ? numbersIn(call, name) : numbersOf(inputs[index], name);
 }
 
 /** Returns an attribute that is a text. */

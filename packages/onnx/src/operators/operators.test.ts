@@ -228,36 +228,28 @@ const cases: readonly Case[] = [
 
 /** A model of one node. */
 function modelOf([op, inputs, attributes = {}, { opset = 20, outputs = 1 } = {}]: Case): Uint8Array {
-  const own = Object.entries(attributes).map(([name, value]) => [5, attribute(name, value)] as const);
   const results = Array.from({ length: outputs }, (_, index) => `y${index}`);
-  const node = written([
-    ...inputs.map((given, index) => [1, given ? `x${index}` : ''] as const),
-    ...results.map((name) => [2, name] as const),
-    [4, op],
-    ...own,
-  ]);
-  const ports = inputs.flatMap((given, index): Fields => (given ? [[11, port(`x${index}`, given)]] : []));
-  return modelProto([[1, node], [2, 'one'], ...ports, ...results.map((name) => [12, port(name)] as const)], opset);
+  const node = {
+    1: inputs.map((given, index) => (given ? `x${index}` : '')),
+    2: results,
+    4: op,
+    5: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
+  };
+  const ports = inputs.flatMap((given, index) => (given ? [port(`x${index}`, given)] : []));
+  return modelProto({ 1: node, 2: 'one', 11: ports, 12: results.map((name) => port(name)) }, opset);
 }
 
 /** Without a type, ONNX Runtime finds it. */
 function port(name: string, given?: Given): Fields {
-  const dims = given?.shape.map((dim): Fields[number] => [1, [[1, dim]]]);
-  const tensor: Fields =
-    given && dims
-      ? [
-          [1, TYPES[given.type].id],
-          [2, dims],
-        ]
-      : [];
-  return [[1, name], ...(given ? [[2, [[1, tensor]]] as const] : [])];
+  if (!given) return { 1: name };
+  const dims = given.shape.map((dim) => ({ 1: dim }));
+  return { 1: name, 2: { 1: { 1: TYPES[given.type].id, 2: { 1: dims } } } };
 }
 
 function attribute(name: string, value: Attributes[string]): Uint8Array {
-  const typed = (type: number, ...own: Fields): Uint8Array => written([[1, name], ...own, [20, type]]);
-  if (typeof value === 'number') return typed(2, [3, value]);
-  if (typeof value === 'string') return typed(3, [4, value]);
-  if (!('float' in value)) return typed(7, ...value.map((item) => [8, item] as const));
+  if (typeof value === 'number') return written({ 1: name, 3: value, 20: 2 });
+  if (typeof value === 'string') return written({ 1: name, 4: value, 20: 3 });
+  if (!('float' in value)) return written({ 1: name, 8: value, 20: 7 });
   const fixed = [Uint8Array.of((2 << 3) | 5), new Uint8Array(Float32Array.of(value.float).buffer)];
   return written([[1, name], ...fixed, [20, 1]]);
 }

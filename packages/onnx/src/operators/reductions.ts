@@ -8,7 +8,7 @@ import {
   input,
   made,
   numberIn,
-  numbersIn,
+  listIn,
   only,
   tensor,
   type Call,
@@ -46,7 +46,7 @@ function reduce(compute: Reduction, onHost?: (numbers: readonly number[]) => num
   return (inputs, call) => {
     const x = input(inputs, 0);
     const rank = x.shape.length;
-    const given = inputs[1] === undefined ? numbersIn(call, 'axes') : numbersOf(inputs[1], 'axes');
+    const given = listIn(inputs, 1, call, 'axes');
     const isWhole = given === undefined || given.length === 0;
     if (isWhole && numberIn(call, 'noop_with_empty_axes', 0) === 1) {
       return onHost ? x : compute(tf.expandDims(tensorOf(x), -1), [rank], false); // squares and the like are still taken

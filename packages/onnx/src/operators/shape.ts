@@ -23,6 +23,7 @@ import {
   assertBound,
   hosts,
   input,
+  listIn,
   made,
   numberIn,
   numbersIn,
@@ -106,21 +107,16 @@ function flatten(inputs: Inputs, call: Call): Value {
   return tf.reshape(x, [rows, sizeOf(x.shape) / Math.max(rows, 1)]);
 }
 
-/** The axes of an attribute, or from opset 13 on of an input. */
-function axesOf(inputs: Inputs, call: Call): readonly number[] | undefined {
-  return inputs[1] === undefined ? numbersIn(call, 'axes') : numbersOf(inputs[1], 'axes');
-}
-
 function squeeze(inputs: Inputs, call: Call): Value {
   const x = input(inputs, 0);
-  const axes = axesOf(inputs, call)?.map((axis) => axisOf(axis, x.shape.length));
+  const axes = listIn(inputs, 1, call, 'axes')?.map((axis) => axisOf(axis, x.shape.length));
   const kept = x.shape.filter((dim, axis) => (axes ? !axes.includes(axis) : dim !== 1));
   return shaped(x, kept);
 }
 
 function unsqueeze(inputs: Inputs, call: Call): Value {
   const x = input(inputs, 0);
-  const given = axesOf(inputs, call) ?? [];
+  const given = listIn(inputs, 1, call, 'axes') ?? [];
   const rank = x.shape.length + given.length;
   const axes = given.map((axis) => axisOf(axis, rank));
   const rest = [...x.shape];
@@ -156,7 +152,7 @@ function split(inputs: Inputs, call: Call): readonly Value[] {
   const x = tensor(inputs, 0);
   const axis = axisOf(numberIn(call, 'axis', 0), x.rank);
   const length = x.shape[axis] as number;
-  const given = inputs[1] === undefined ? numbersIn(call, 'split') : numbersOf(inputs[1], 'split');
+  const given = listIn(inputs, 1, call, 'split');
   if (given) return tf.split(x, [...given], axis);
   const count = numberIn(call, 'num_outputs', call.outputs);
   const size = Math.ceil(length / count);
@@ -242,8 +238,7 @@ function cut(x: Tensor, parts: readonly Part[]): Tensor {
 function pad(inputs: Inputs, call: Call): Tensor {
   const x = tensor(inputs, 0);
   const amounts = numbersOf(inputs[1], 'pads');
-  const axes =
-    inputs[3] === undefined ? [...x.shape.keys()] : numbersOf(inputs[3], 'axes').map((axis) => axisOf(axis, x.rank));
+  const axes = listIn(inputs, 3, call, 'axes')?.map((axis) => axisOf(axis, x.rank)) ?? [...x.shape.keys()];
   const mode = textIn(call, 'mode', 'constant');
   if (mode !== 'constant' || amounts.some((amount) => amount < 0))
     throw new UnsupportedError(`padding with mode '${mode}' and ${amounts.join(', ')}`);

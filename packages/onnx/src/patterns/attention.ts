@@ -10,15 +10,15 @@ import { either, pattern } from './matching.js';
  * rows without any key may be set to zero.
  */
 export function replaceAttention(graph: Graph): void {
-  const learned = learnedValues(graph);
+  const values = valuesIn(graph);
   for (const node of graph.file.nodes) {
     const [output = ''] = node.outputs;
     if (graph.producer(output)?.op !== 'MatMul') continue;
     const [weights = '', v = ''] = node.inputs;
     const softmax = graph.made(guarded(graph, weights)?.['p'] ?? weights, 'Softmax');
     if (!softmax || ![-1, 3].includes(softmax.attributes['axis'] as number)) continue;
-    const scores = scoresOf(graph, softmax.inputs[0] ?? '', 0);
-    if (scores) graph.replace(output, attention(graph, output, v, scores, learned));
+    const scores = scoresOf(values, softmax.inputs[0] ?? '', 0);
+    if (scores) graph.replace(output, attention(values, output, v, scores));
   }
 }
 
@@ -39,21 +39,20 @@ interface Factor {
 }
 
 function attention(
-  graph: Graph,
+  values: Values,
   output: string,
   v: string,
   { product, factors, masks }: Scores,
-  learned: ReadonlySet<string>,
 ): Pick<Node, 'op' | 'inputs' | 'attributes'> {
-  const [q, kT] = product.map((side) => stripped(graph, side)) as [Stripped, Stripped];
+  const [q, kT] = product.map((side) => stripped(values, side)) as [Stripped, Stripped];
   const all = [...factors, ...q.factors, ...kT.factors];
   return {
     op: 'Attention',
-    inputs: [q.of, keys(graph, output, kT.of), v, ...masks, ...all.map(({ by }) => by)],
+    inputs: [q.of, keys(values.graph, output, kT.of), v, ...masks, ...all.map(({ by }) => by)],
     attributes: {
       masks: masks.length,
       factors: all.map(({ op }) => op),
-      isLearned: Number(masks.some((mask) => learned.has(mask))),
+      isLearned: Number(masks.some((mask) => values.learned.has(mask))),
     },
   };
 }
@@ -61,13 +60,14 @@ function attention(
 /** What sets rows without any key to zero. */
 const guarded = pattern('Where(IsNaN(p), 0, p)');
 
-/** The most operators between a product and its softmax, or between sizes and a factor. */
+/** The most operators between a product and its softmax. */
 const MOST_STEPS = 10;
 
-function scoresOf(graph: Graph, name: string, steps: number): Scores | undefined {
+function scoresOf(values: Values, name: string, steps: number): Scores | undefined {
+  const { graph } = values;
   const node = graph.producer(graph.source(name));
   if (!node || steps > MOST_STEPS) return undefined;
-  const inner = (of: string): Scores | undefined => scoresOf(graph, of, steps + 1);
+  const inner = (of: string): Scores | undefined => scoresOf(values, of, steps + 1);
   const masked = (of: string, mask: () => string): Scores | undefined => {
     const scores = inner(of);
     return scores && { ...scores, masks: [...scores.masks, mask()] };
@@ -77,7 +77,7 @@ function scoresOf(graph: Graph, name: string, steps: number): Scores | undefined
       return { product: node.inputs, factors: [], masks: [] };
     case 'Mul':
     case 'Div': {
-      const { of, factors } = stripped(graph, name);
+      const { of, factors } = stripped(values, name);
       const scores = factors.length > 0 ? inner(of) : undefined;
       return scores?.masks.length === 0 ? { ...scores, factors: [...scores.factors, ...factors] } : undefined;
     }
@@ -106,13 +106,13 @@ interface Stripped {
 }
 
 /** Takes a number off a product or quotient. */
-function stripped(graph: Graph, name: string): Stripped {
-  const node = graph.producer(graph.source(name));
+function stripped(values: Values, name: string): Stripped {
+  const node = values.graph.producer(values.graph.source(name));
   const [dividend = '', divisor = ''] = node?.inputs ?? [];
-  if (node?.op === 'Div' && isNumber(graph, divisor, 0)) return { of: dividend, factors: [{ op: 'Div', by: divisor }] };
+  if (node?.op === 'Div' && isNumber(values, divisor)) return { of: dividend, factors: [{ op: 'Div', by: divisor }] };
   const product = node?.op === 'Mul' ? node.inputs : [];
   const found = either(product, (of, by) =>
-    isNumber(graph, by, 0) ? { of, factors: [{ op: 'Mul' as const, by }] } : undefined,
+    isNumber(values, by) ? { of, factors: [{ op: 'Mul' as const, by }] } : undefined,
   );
   return found ?? { of: name, factors: [] };
 }
@@ -133,24 +133,10 @@ const OF_SIZES: ReadonlySet<string> = new Set([
 ]);
 
 /** Whether a value is one number: a constant, or computed from sizes alone. */
-function isNumber(graph: Graph, name: string, steps: number): boolean {
-  const key = `${steps} ${name}`;
-  const answers = known.get(graph) ?? new Map<string, boolean>();
-  known.set(graph, answers);
-  const answer = answers.get(key) ?? isComputed(graph, name, steps);
-  answers.set(key, answer);
-  return answer;
-}
-
-/** The answers so far, by steps and name: a value may be reached on very many paths. */
-const known = new WeakMap<Graph, Map<string, boolean>>();
-
-function isComputed(graph: Graph, name: string, steps: number): boolean {
+function isNumber({ graph, sized }: Values, name: string): boolean {
   if (graph.number(name) !== undefined) return true;
-  const node = graph.producer(graph.source(name));
-  if (!node || steps > MOST_STEPS || !OF_SIZES.has(node.op)) return false;
-  if (node.op === 'Shape') return steps > 0;
-  return node.inputs.every((of) => graph.constant(of) !== undefined || isNumber(graph, of, steps + 1));
+  const of = graph.source(name);
+  return sized.has(of) && graph.producer(of)?.op !== 'Shape';
 }
 
 /** Returns the keys, given their transpose. */
@@ -170,15 +156,25 @@ function keys(graph: Graph, output: string, transposed: string): string {
   return graph.add(`${output} keys`, { op: 'SwapLast', inputs: [transposed] });
 }
 
-/** Returns the values that depend on a module, so that they have a gradient. */
-function learnedValues(graph: Graph): ReadonlySet<string> {
-  const learned = new Set<string>();
+/** A graph, and what is known of its values. */
+interface Values {
+  readonly graph: Graph;
+  /** Those that depend on a module, so that they have a gradient. */
+  readonly learned: ReadonlySet<string>;
+  /** Those that are computed from sizes alone. */
+  readonly sized: ReadonlySet<string>;
+}
+
+function valuesIn(graph: Graph): Values {
+  const [learned, sized] = [new Set<string>(), new Set<string>()];
   for (const { op, domain, inputs, outputs } of graph.order(graph.file.outputs.map(({ name }) => name))) {
+    const isSize = (of: string): boolean => graph.constant(of) !== undefined || sized.has(graph.source(of));
     const isModule = domain === OWN_DOMAIN && MODULES.has(op);
+    if (op === 'Shape' || (OF_SIZES.has(op) && inputs.every(isSize))) for (const name of outputs) sized.add(name);
     if (op === 'Shape' || op === 'Size') continue;
     if (isModule || inputs.some((name) => learned.has(name))) for (const name of outputs) learned.add(name);
   }
-  return learned;
+  return { graph, learned, sized };
 }
 
 const MODULES: ReadonlySet<string> = new Set(['Linear', 'Embedding', 'LayerNorm', 'RmsNorm']);

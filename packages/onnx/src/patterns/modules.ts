@@ -3,7 +3,7 @@ import { embeddingSite, layerNormSite, linearSite } from '@peftjs/core/model';
 import type { Node } from '../format/model.js';
 import { TYPES, type Constant } from '../format/tensor.js';
 import type { Graph } from '../graph.js';
-import { layerOf, pathsOf, roleOf } from './names.js';
+import { layerIn, pathsOf, roleOf } from './names.js';
 
 /** A module of the model, and the tensors of the file that hold its parameters. */
 export interface Module {
@@ -31,14 +31,16 @@ class Finder {
   readonly modules = new Map<string, Module>();
 
   readonly #inputs: ReadonlySet<string>;
+  /** The additions of biases, by the product before: one module takes the place of both nodes. */
+  readonly #biased: ReadonlyMap<string, Biased>;
 
   constructor(private readonly graph: Graph) {
     this.#inputs = new Set(graph.file.inputs.map(({ name }) => name));
+    this.#biased = new Map(graph.file.nodes.flatMap((node) => node.outputs.flatMap((output) => this.#bias(output))));
   }
 
   replace(node: Node | undefined, output: string): void {
     if (node?.op === 'MatMul') this.#product(node, output);
-    else if (node?.op === 'Add') this.#biased(node, output);
     else if (node?.op === 'Gemm') this.#gemm(node, output);
     else if (node?.op === 'Gather') this.#embedding(node, output);
     else if (node !== undefined && NORMS.has(node.op) && output === node.outputs[0]) this.#norm(node, output);
@@ -48,22 +50,22 @@ class Finder {
     const [x = '', weight = ''] = node.inputs;
     const matrix = this.#matrix(weight);
     if (!matrix || this.graph.constant(x)) return;
-    this.#linear(node, output, { x, weight, ...matrix });
+    const { sum = output, ...bias } = this.#biased.get(output) ?? {};
+    this.#linear(node, sum, { x, weight, ...bias, ...matrix });
   }
 
-  /** Adds the bias to a linear module that is in place already: one module takes the place of both nodes. */
-  #biased({ inputs }: Node, output: string): void {
+  /** The product to which an addition, of this output, adds a bias that fits, if nothing else reads the product. */
+  #bias(sum: string): [product: string, biased: Biased][] {
+    const node = this.graph.producer(sum);
+    const inputs = node?.op === 'Add' ? node.inputs : [];
     for (const [place, name] of inputs.entries()) {
-      const [product, bias] = [this.graph.made(name, 'Linear'), inputs[1 - place] ?? ''];
-      const original = this.graph.original(product?.outputs[0] ?? '');
-      const weight = original?.inputs[1] ?? '';
-      const matrix = this.#matrix(weight);
-      if (!product || original?.op !== 'MatMul' || !matrix || !this.graph.hasOneUse(name)) continue;
-      if (this.#vector(bias)?.shape[0] !== matrix.constant.shape[matrix.isTransposed ? 0 : 1]) continue;
-      this.modules.delete(product.attributes['path'] as string);
-      this.#linear(original, output, { x: product.inputs[0] ?? '', weight, bias, ...matrix });
-      return;
+      const [product, bias = ''] = [this.graph.made(name, 'MatMul'), inputs[1 - place]];
+      const matrix = this.#matrix(product?.inputs[1] ?? '');
+      if (!product || !matrix || !this.graph.hasOneUse(name)) continue;
+      const fits = this.#vector(bias)?.shape[0] === matrix.constant.shape[matrix.isTransposed ? 0 : 1];
+      if (fits) return [[this.graph.source(name), { sum, bias }]];
     }
+    return [];
   }
 
   #gemm(node: Node, output: string): void {
@@ -79,15 +81,11 @@ class Finder {
   #linear(node: Node, output: string, { x, weight, bias = '', constant, isTransposed }: LinearParts): void {
     const [rows, columns] = constant.shape as [number, number];
     const [inFeatures, outFeatures] = isTransposed ? [columns, rows] : [rows, columns];
-    const path = this.#add(
-      pathsOf(node, weight, bias),
-      { weight: constant, isTransposed, bias: this.#vector(bias) },
-      (path) => {
-        const layer = layerOf(path);
-        const position = { role: roleOf(path), ...(layer !== undefined && { layer }) };
-        return { ...linearSite(path, inFeatures, outFeatures, position), hasBias: bias !== '' };
-      },
-    );
+    const own = { weight: constant, isTransposed, bias: this.#vector(bias) };
+    const path = this.#add(pathsOf(node, weight, bias), own, (path) => ({
+      ...linearSite(path, inFeatures, outFeatures, { role: roleOf(path), ...layerIn(path) }),
+      hasBias: bias !== '',
+    }));
     this.graph.replace(output, { op: 'Linear', name: node.name, inputs: [x], attributes: { path } });
   }
 
@@ -97,14 +95,11 @@ class Finder {
     if (!constant || this.graph.constant(ids) || (node.attributes['axis'] ?? 0) !== 0) return;
     const [rows, width] = constant.shape as [number, number];
     const isShared = !this.#inputs.has(this.graph.source(ids));
-    const path = this.#add(
-      pathsOf(node, table),
-      { weight: constant, isTransposed: false, bias: undefined },
-      (path) => ({
-        ...embeddingSite(path, rows, width),
-        ...(isShared && { readsShared: true }),
-      }),
-    );
+    const own = { weight: constant, isTransposed: false, bias: undefined };
+    const path = this.#add(pathsOf(node, table), own, (path) => ({
+      ...embeddingSite(path, rows, width),
+      ...(isShared && { readsShared: true }),
+    }));
     this.graph.replace(output, { op: 'Embedding', name: node.name, inputs: [ids], attributes: { path } });
   }
 
@@ -113,15 +108,11 @@ class Finder {
     const { axis = -1, epsilon = 1e-5 } = node.attributes;
     const constant = this.#floats(gain, 1);
     if (!constant || axis !== -1 || (shift !== '' && !this.#vector(shift))) return;
-    const path = this.#add(
-      pathsOf(node, gain, shift),
-      { weight: constant, isTransposed: false, bias: this.#vector(shift) },
-      (path) => {
-        const layer = layerOf(path);
-        const site = layerNormSite(path, constant.shape[0] as number, layer === undefined ? {} : { layer });
-        return { ...site, hasBias: shift !== '' };
-      },
-    );
+    const own = { weight: constant, isTransposed: false, bias: this.#vector(shift) };
+    const path = this.#add(pathsOf(node, gain, shift), own, (path) => ({
+      ...layerNormSite(path, constant.shape[0] as number, layerIn(path)),
+      hasBias: shift !== '',
+    }));
     const op = node.op === 'LayerNormalization' ? 'LayerNorm' : 'RmsNorm';
     this.graph.replace(output, { op, name: node.name, inputs: [x], attributes: { path, epsilon } });
   }
@@ -154,6 +145,12 @@ class Finder {
     const constant = this.graph.constant(name);
     return constant?.shape.length === rank && TYPES[constant.type].kind === 'float' ? constant : undefined;
   }
+}
+
+/** The sum of a product and a bias. */
+interface Biased {
+  readonly sum: string;
+  readonly bias: string;
 }
 
 /** What a linear module is made of. */

@@ -19,10 +19,10 @@ export function pathsOf(node: Pick<Node, 'name' | 'module' | 'outputs'>, weight:
   );
 }
 
-/** Returns the index of the transformer layer in a path; undefined outside of one. */
-export function layerOf(path: string): number | undefined {
+/** Returns the index of the transformer layer in a path; none outside of one. */
+export function layerIn(path: string): { readonly layer?: number } {
   const layer = /(?:^|\.)(?:layers?|h|blocks?)\.(\d+)(?:\.|$)/.exec(path)?.[1];
-  return layer === undefined ? undefined : Number(layer);
+  return layer === undefined ? {} : { layer: Number(layer) };
 }
 
 /** The ends of the paths of modules in the common architectures, by role. */

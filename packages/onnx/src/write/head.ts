@@ -2,7 +2,7 @@ import type { Model } from '@peftjs/core';
 import { UnsupportedError, type HostTensor } from '@peftjs/core/method';
 import { readsImages } from '@peftjs/core/model';
 import type { GraphSource } from '../checkpoint.js';
-import type { Fields } from '../format/message.js';
+import type { Part } from '../format/message.js';
 import type { ModelFile } from '../format/model.js';
 import { Graph } from '../graph.js';
 import { LOGITS, NEW_HEAD as HEAD } from '../heads.js';
@@ -11,7 +11,7 @@ import { floatsProto, INITIALIZER, INPUT, intsProto, NODE, nodeProto, OUTPUT, po
 /** What is added to a graph. */
 export interface Added {
   /** The fields of a GraphProto. */
-  readonly fields: Fields;
+  readonly fields: readonly Part[];
   /** The values of the graph that are needed; what makes others is left out. Default: all. */
   readonly kept?: ReadonlySet<string>;
   /** New names of values of the graph. */
@@ -40,8 +40,7 @@ export function headNodes({ output, axes, pooling, task }: GraphSource, model: M
     free(`/${HEAD}/MatMul_output`),
   ];
   const shape = [...(task === 'token-classification' ? ['batch', 'tokens'] : ['batch']), bias.data.length];
-  const isDeclared = ([field]: Fields[number]): boolean =>
-    field === INPUT && file.inputs.some(({ name }) => name === MASK);
+  const isDeclared = ([field]: Part): boolean => field === INPUT && file.inputs.some(({ name }) => name === MASK);
   return {
     fields: [
       ...(isFloat32 ? [] : [node('Cast', [source], x, { to: 1 })]),
@@ -64,22 +63,22 @@ function refused(pooling: unknown): never {
   );
 }
 
-function node(...parts: Parameters<typeof nodeProto>): Fields[number] {
+function node(...parts: Parameters<typeof nodeProto>): Part {
   return [NODE, nodeProto(...parts)];
 }
 
-function ints(name: string, ...numbers: number[]): Fields[number] {
+function ints(name: string, ...numbers: number[]): Part {
   return [INITIALIZER, intsProto(name, numbers)];
 }
 
-function float(name: string, number: number): Fields[number] {
+function float(name: string, number: number): Part {
   return [INITIALIZER, floatsProto(name, [], Float32Array.of(number))];
 }
 
 const [MASK, FEATURES] = ['attention_mask', '/pooling/features'];
 
 /** Nodes that are the same in every opset: x [batch, tokens, width] -> [batch, width]. */
-const POOLED: Readonly<Record<string, (x: string, ofImages: boolean) => Fields>> = {
+const POOLED: Readonly<Record<string, (x: string, ofImages: boolean) => readonly Part[]>> = {
   cls: (x) => [
     node('Gather', [x, '/pooling/first'], '/pooling/Gather_output', { axis: 1 }),
     ints('/pooling/first', 0),
@@ -102,13 +101,13 @@ const POOLED: Readonly<Record<string, (x: string, ofImages: boolean) => Fields>>
 };
 
 /** The mask of a text, [batch, tokens], which a graph need not read otherwise. */
-const maskOfTokens: Fields = [
+const maskOfTokens: Part[] = [
   [INPUT, portProto(MASK, ['batch', 'tokens'], 'int64')],
   node('Cast', [MASK], '/pooling/mask', { to: 1 }),
 ];
 
 /** [batch, tokens, width] -> ones [batch, tokens, 1] */
-function ones(x: string): Fields {
+function ones(x: string): Part[] {
   return [
     node('Gather', [x, '/pooling/first'], '/pooling/feature', { axis: 2 }),
     node('Mul', ['/pooling/feature', '/pooling/zero'], '/pooling/zeros'),
@@ -119,6 +118,6 @@ function ones(x: string): Fields {
 }
 
 /** [batch, 1, width] -> [batch, width] */
-function flat(from: string): Fields {
+function flat(from: string): Part[] {
   return [node('Reshape', [from, '/pooling/flat'], FEATURES), ints('/pooling/flat', 0, -1)];
 }

@@ -1,6 +1,6 @@
 import { UnsupportedError } from '@peftjs/core/method';
 import { toFloat16 } from '@peftjs/safetensors';
-import { written, type Fields } from '../format/message.js';
+import { written } from '../format/message.js';
 import { TYPES, type ElementType } from '../format/tensor.js';
 
 /**
@@ -26,7 +26,7 @@ export const [NODE, INITIALIZER, INPUT, OUTPUT] = [1, 5, 11, 12];
 
 /** Returns a TensorProto. */
 export function tensorProto(name: string, type: ElementType, shape: readonly number[], bytes: Uint8Array): Uint8Array {
-  return written([...shape.map((dim) => [1, dim] as const), [2, TYPES[type].id], [8, name], [9, bytes]]);
+  return written({ 1: shape, 2: TYPES[type].id, 8: name, 9: bytes });
 }
 
 /** Returns a TensorProto of float32. */
@@ -50,15 +50,8 @@ export function nodeProto(
   attributes: Readonly<Record<string, number>> = {},
   name = output,
 ): Uint8Array {
-  const own = Object.entries(attributes).map(([key, value]): Fields[number] => [
-    5,
-    [
-      [1, key],
-      [3, value],
-      [20, INT],
-    ],
-  ]);
-  return written([...inputs.map((input) => [1, input] as const), [2, output], [3, name], [4, op], ...own]);
+  const own = Object.entries(attributes).map(([key, value]) => ({ 1: key, 3: value, 20: INT }));
+  return written({ 1: inputs, 2: output, 3: name, 4: op, 5: own });
 }
 
 /** Returns a ValueInfoProto of a tensor; a named axis has any size. */
@@ -67,13 +60,6 @@ export function portProto(
   shape: readonly (number | string)[],
   type: ElementType = 'float32',
 ): Uint8Array {
-  const dims = shape.map((dim): Fields[number] => [1, [[typeof dim === 'number' ? 1 : 2, dim]]]);
-  const tensor: Fields = [
-    [1, TYPES[type].id],
-    [2, dims],
-  ];
-  return written([
-    [1, name],
-    [2, [[1, tensor]]],
-  ]);
+  const dims = shape.map((dim) => (typeof dim === 'number' ? { 1: dim } : { 2: dim }));
+  return written({ 1: name, 2: { 1: { 1: TYPES[type].id, 2: { 1: dims } } } });
 }

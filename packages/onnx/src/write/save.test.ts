@@ -3,16 +3,16 @@ import { hostZeros, UnsupportedError } from '@peftjs/core/method';
 import * as ort from 'onnxruntime-node';
 import { expect, it } from 'vitest';
 import { modelProto } from '../../test/model-proto.js';
-import { written, type Fields } from '../format/message.js';
+import { written, type Part } from '../format/message.js';
 import { fromOnnx, saveOnnxGraph, type OnnxOptions } from '../index.js';
 import { floatsProto, nodeProto, portProto } from './protos.js';
 
-const ids: Fields[number] = [11, portProto('input_ids', ['batch', 'tokens'], 'int64')];
-const read: Fields[number] = [1, nodeProto('Gather', ['words.weight', 'input_ids'], 'x')];
-const words: Fields[number] = [5, floatsProto('words.weight', [4, 2], new Float32Array(8))];
+const ids: Part = [11, portProto('input_ids', ['batch', 'tokens'], 'int64')];
+const read: Part = [1, nodeProto('Gather', ['words.weight', 'input_ids'], 'x')];
+const words: Part = [5, floatsProto('words.weight', [4, 2], new Float32Array(8))];
 
 /** A storage with a graph, and its model. */
-async function opened(graph: Fields, options: OnnxOptions = {}) {
+async function opened(graph: readonly Part[], options: OnnxOptions = {}) {
   const bytes = modelProto([[2, 'graph'], ids, read, words, ...graph], 17);
   const storage = memoryStorage(
     new Map([
@@ -24,26 +24,12 @@ async function opened(graph: Fields, options: OnnxOptions = {}) {
 }
 
 /** A matrix in the first bytes of the file `data`. */
-function beside(name: string): Fields[number] {
-  const location: Fields = [
-    [1, 'location'],
-    [2, 'data'],
-  ];
-  return [
-    5,
-    written([
-      [1, 2],
-      [1, 2],
-      [2, 1],
-      [8, name],
-      [13, location],
-      [14, 1],
-    ]),
-  ];
+function beside(name: string): Part {
+  return [5, written({ 1: [2, 2], 2: 1, 8: name, 13: { 1: 'location', 2: 'data' }, 14: 1 })];
 }
 
 it('a new head reads features in half precision', async () => {
-  const half: Fields = [
+  const half: Part[] = [
     [1, nodeProto('Cast', ['x'], 'y', { to: 10 })],
     [12, portProto('y', ['batch', 'tokens', 2], 'float16')],
   ];
@@ -68,7 +54,7 @@ it('logits in half precision keep their type with another number of labels', asy
   await expect(session).resolves.toMatchObject({ outputNames: ['logits'] });
 });
 
-const product: Fields = [
+const product: Part[] = [
   [1, nodeProto('MatMul', ['x', 'a.weight'], 'h')],
   [1, nodeProto('MatMul', ['h', 'b.weight'], 'y')],
   [12, portProto('y', ['batch', 'tokens', 2])],

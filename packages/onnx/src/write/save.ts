@@ -11,7 +11,7 @@ import {
   writeFolders,
 } from '@peftjs/core/model';
 import { openModel, type OpenedModel } from '../format/files.js';
-import { fieldsIn, Message, textIn, written, type Field, type Fields } from '../format/message.js';
+import { fieldsIn, Message, textIn, written, type Field, type Part } from '../format/message.js';
 import { decoded, type Constant } from '../format/tensor.js';
 import type { GraphSource } from '../checkpoint.js';
 import { graphFormat } from '../graph-formats.js';
@@ -244,7 +244,7 @@ const [GRAPH, VALUE_INFO] = [7, 13];
  */
 function rewritten({ bytes, model }: OpenedModel, changes: Changes, names: Names, added?: Added): Uint8Array {
   const isKept = (name: string): boolean => added?.kept?.has(name) ?? true;
-  const graphField = ({ field, value, whole }: Field): (Fields[number] | Uint8Array)[] => {
+  const graphField = ({ field, value, whole }: Field): Part[] => {
     if (added && (field === OUTPUT || field === VALUE_INFO)) return [];
     if (typeof value === 'number' || ![NODE, INITIALIZER, INPUT].includes(field)) return [whole];
     const proto = new Message(value);
@@ -258,7 +258,7 @@ function rewritten({ bytes, model }: OpenedModel, changes: Changes, names: Names
   };
   const graph = (value: Uint8Array) => written([...fieldsIn(value).flatMap(graphField), ...(added?.fields ?? [])]);
   return written(
-    fieldsIn(bytes).map(({ field, value, whole }) =>
+    fieldsIn(bytes).map(({ field, value, whole }): Part =>
       field === GRAPH && typeof value !== 'number' ? [GRAPH, graph(value)] : whole,
     ),
   );
@@ -267,7 +267,7 @@ function rewritten({ bytes, model }: OpenedModel, changes: Changes, names: Names
 /** Returns a TensorProto whose external data is in a file of another name. */
 function moved(tensor: Uint8Array, names: Names): Uint8Array {
   return written(
-    fieldsIn(tensor).map(({ field, value, whole }) =>
+    fieldsIn(tensor).map(({ field, value, whole }): Part =>
       field === EXTERNAL_DATA && typeof value !== 'number' && new Message(value).text(1) === 'location'
         ? [field, withTexts(value, [2], names)]
         : whole,
@@ -281,7 +281,7 @@ const EXTERNAL_DATA = 13;
 /** Returns a message with other texts in some of its fields. */
 function withTexts(bytes: Uint8Array, fields: readonly number[], texts: Names = new Map()): Uint8Array {
   return written(
-    fieldsIn(bytes).map(({ field, value, whole }) => {
+    fieldsIn(bytes).map(({ field, value, whole }): Part => {
       const text = fields.includes(field) && typeof value !== 'number' ? texts.get(textIn(value)) : undefined;
       return text === undefined ? whole : [field, text];
     }),

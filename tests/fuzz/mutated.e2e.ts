@@ -3,12 +3,12 @@ import { startChild, watched } from './watched.js';
 
 const COUNT = 3000;
 
-it(
-  '3,000 mutated ONNX files are each computed or refused, in bounded time and memory',
+it.each(['GGUF', 'ONNX'])(
+  '3,000 mutated %s files are each read or refused, in bounded time and memory',
   { timeout: 600_000 },
-  async () => {
+  async (format) => {
     const outcomes: string[] = [];
-    const child = startChild(new URL('onnx-child.ts', import.meta.url), [String(COUNT)]);
+    const child = startChild(new URL('mutated-child.ts', import.meta.url), [format, String(COUNT)]);
     const { problem } = await watched(child, (line) => {
       if (line !== 'ready') outcomes.push(line);
     });
