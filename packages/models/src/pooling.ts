@@ -87,12 +87,14 @@ export function modesOf(pooling: Pooling['pooling']): readonly PoolingMode[] {
   return typeof pooling === 'string' ? [pooling] : pooling;
 }
 
+/** Whether these are pooling modes, at least one. */
+export function areModes(given: readonly unknown[]): given is readonly [PoolingMode, ...PoolingMode[]] {
+  return given.length > 0 && given.every((mode) => (POOLING_MODES as readonly unknown[]).includes(mode));
+}
+
 /** A schema for the option `pooling`. */
 export const aPooling = v.custom<Pooling['pooling']>(
-  (given) => {
-    const modes: readonly unknown[] = Array.isArray(given) ? given : [given];
-    return modes.length > 0 && modes.every((mode) => (POOLING_MODES as readonly unknown[]).includes(mode));
-  },
+  (given) => areModes([given].flat()),
   `one of ${POOLING_MODES.join(', ')}, or a list of them`,
 );
 

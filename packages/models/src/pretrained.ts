@@ -5,6 +5,7 @@ import {
   hostFilled,
   hostZeros,
   integerFrom,
+  mapValues,
   parseOptions,
   sizeOf,
   type HostTensors,
@@ -290,19 +291,12 @@ function modulesWeights({ path }: Site, trained: HostTensors): HostTensors {
 /** Returns a new module of a head. Its values depend only on path and shape: an adapter brings its own head. */
 function newModule(site: Site): HostTensors {
   const rng = createRng(0).fork(site.path);
-  return Object.fromEntries(
-    Object.entries(weightShapes({ sites: [site], encodeOnly: [] })).map(([name, shape]) => {
-      if (name.endsWith('.bias')) return [name, hostZeros(shape)];
-      if (site.kind === 'layerNorm') return [name, hostFilled(shape, 1)];
-      return [
-        name,
-        hostTensor(
-          Float32Array.from({ length: sizeOf(shape) }, () => HEAD_STD * rng.normal()),
-          shape,
-        ),
-      ];
-    }),
-  );
+  return mapValues(weightShapes({ sites: [site], encodeOnly: [] }), (shape, name) => {
+    if (name.endsWith('.bias')) return hostZeros(shape);
+    if (site.kind === 'layerNorm') return hostFilled(shape, 1);
+    const data = Float32Array.from({ length: sizeOf(shape) }, () => HEAD_STD * rng.normal());
+    return hostTensor(data, shape);
+  });
 }
 
 function isClassifier(task: Task): boolean {

@@ -76,7 +76,7 @@ export async function locate(source: string, options: SourceOptions, held: InMem
   }
   const { files, folders: formats } = formatsOf(options);
   const file = files.find(({ ending }) => source.endsWith(ending));
-  if (file) return locateFile(source, file, options);
+  if (file) return locateFile(source, file, { ...options, ...held });
   if (source.endsWith('.onnx')) {
     throw new ConfigError(
       `${source} is an ONNX graph: read it with fromOnnx of @peftjs/onnx, or pass formats: onnxFormats()`,
@@ -93,7 +93,11 @@ export async function locate(source: string, options: SourceOptions, held: InMem
 }
 
 /** Finds a file: the one with that path, else, for `organisation/name/..`, one of a repository on the hub. */
-async function locateFile(source: string, { ending, locate }: FileFormat, options: SourceOptions): Promise<Location> {
+async function locateFile(
+  source: string,
+  { ending, locate }: FileFormat,
+  options: SourceOptions & InMemory,
+): Promise<Location> {
   const { subfolder, storage, formats: _, modelTypes: __, ...hub } = options;
   if (subfolder) {
     throw new ConfigError(`option 'subfolder' is not for a ${ending} file: put the folder into its path`, 'subfolder');
@@ -198,10 +202,15 @@ function nothingIn(path: string, formats: readonly CheckpointFormat[]): Checkpoi
  * @throws UnsupportedError outside Node.
  */
 async function installedPackage(name: string): Promise<string> {
-  const createRequire = requireFactory();
+  const module = nodeModule('node:module') as typeof import('node:module') | undefined;
+  if (!module) {
+    throw new UnsupportedError(
+      'npm packages are only found on a disk: pass `resolvePackage`, or a folder in `storage`',
+    );
+  }
   const disk = diskStorage();
   for (const origin of [`${globalThis.process.cwd()}/`, import.meta.url]) {
-    for (const modules of createRequire(origin).resolve.paths(name) ?? []) {
+    for (const modules of module.createRequire(origin).resolve.paths(name) ?? []) {
       if (await disk.exists(joined(joined(modules, name), 'package.json'))) return joined(modules, name);
     }
   }
@@ -209,10 +218,4 @@ async function installedPackage(name: string): Promise<string> {
     `no model '${name}': expected a folder with a model, an installed npm package or a hub id, organisation/name; if you mean the npm package of that name and trust it: npm install ${name}`,
     name,
   );
-}
-
-function requireFactory(): typeof import('node:module').createRequire {
-  const module = nodeModule('node:module') as typeof import('node:module') | undefined;
-  if (module) return module.createRequire;
-  throw new UnsupportedError('npm packages are only found on a disk: pass `resolvePackage`, or a folder in `storage`');
 }

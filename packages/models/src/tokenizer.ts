@@ -196,8 +196,8 @@ function readPair(
   [text, pair]: readonly [string, string | undefined],
   { most, truncation, keepsEnd }: Limit,
 ): [number[], number[] | null] {
-  if (!pair) return [read(text, truncation === 'only_second' ? Infinity : most), null];
   const first = read(text, truncation === 'only_second' ? Infinity : most);
+  if (!pair) return [first, null];
   const second = read(pair, truncation === 'only_first' ? Infinity : most);
   const areBothLong = truncation === 'longest_first' && first.length > most && second.length > most;
   return areBothLong && !keepsEnd ? [read(text, Infinity), read(pair, Infinity)] : [first, second];

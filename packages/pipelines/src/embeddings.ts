@@ -63,10 +63,8 @@ export function normalized(rows: Float32Array, width: number): Float32Array {
   for (let start = 0; start < rows.length; start += width) {
     const row = rows.subarray(start, start + width);
     const norm = Math.max(Math.hypot(...row), MIN_NORM);
-    result.set(
-      row.map((value) => value / norm),
-      start,
-    );
+    const unit = row.map((value) => value / norm);
+    result.set(unit, start);
   }
   return result;
 }

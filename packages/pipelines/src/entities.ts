@@ -74,14 +74,9 @@ export function entitiesOf(
   naming: EntityOptions,
 ): TokenEntity[] | EntityGroup[] {
   const { labels } = naming;
-  if (strategy === 'none')
-    return tokens.map((token) => ({ ...tagged([token], token.scores, labels), index: token.index }));
-  if (strategy === 'simple') {
-    return grouped(
-      tokens.map((token) => tagged([token], token.scores, labels)),
-      naming,
-    );
-  }
+  const alone = (token: ScoredToken): Tagged => tagged([token], token.scores, labels);
+  if (strategy === 'none') return tokens.map((token) => ({ ...alone(token), index: token.index }));
+  if (strategy === 'simple') return grouped(tokens.map(alone), naming);
   const words = wordsOf(tokens, strategy).map((word) => ({
     ...tagged(word, WORD_SCORES[strategy](word), labels),
     word: naming.join(word.map(({ span }) => span.piece)),

@@ -36,11 +36,8 @@ export function imageParts(task: string, loadedModel: LoadedModel, batchSize: nu
       return fitted;
     },
     batches(rows): InputBatch[] {
-      return imageBatches(
-        (rows as readonly Fitted[]).map(({ pixels }) => pixels),
-        processor,
-        { batchSize },
-      );
+      const images = (rows as readonly Fitted[]).map(({ pixels }) => pixels);
+      return imageBatches(images, processor, { batchSize });
     },
   };
 }

@@ -20,6 +20,11 @@ export interface CallOptions {
 /** A model with or without adapters. */
 export type LoadedModel = PeftModel | Model;
 
+/** Returns the network, without adapters. */
+export function networkOf(loadedModel: LoadedModel): Model {
+  return 'adapters' in loadedModel ? loadedModel.model : loadedModel;
+}
+
 /** The parts of a pipeline. */
 export interface PipelineParts {
   /** The pipeline's task, for messages. */

@@ -5,7 +5,7 @@ import { isNode, pretrainedOptionNames, type PretrainedOptions, type Tokenizer }
 import * as v from 'valibot';
 import { openEmbedding, type FeatureExtractor } from './feature-extraction.js';
 import type { ImageClassifier } from './image-classification.js';
-import { openInference, type Inference } from './inference.js';
+import { networkOf, openInference, type Inference } from './inference.js';
 import { sharing } from './shared-batches.js';
 import { openSource, type PipelineSource } from './source.js';
 import { classify, type TextClassifier } from './text-classification.js';
@@ -164,8 +164,7 @@ export async function pipeline<T extends keyof Pipelines>(
   }
   const kind = KINDS[task];
   const opened = await openSource(kind.task, source, { methods, model, tokenizer, adapters, loading });
-  const { maxTokens: most = Infinity } =
-    'adapters' in opened.loadedModel ? opened.loadedModel.model : opened.loadedModel;
+  const { maxTokens: most = Infinity } = networkOf(opened.loadedModel);
   const images = kind.readsImages
     ? (await import('./images.js')).imageParts(task, opened.loadedModel, batchSize)
     : undefined;

@@ -1,5 +1,14 @@
+import { integerFrom } from '@peftjs/core/method';
+import * as v from 'valibot';
+
 /** How a model's outputs become scores. */
 export type ScoreFunction = 'softmax' | 'sigmoid' | 'none';
+
+/** The options of calls that return the best of several scores. */
+export const scoreEntries = {
+  topK: v.optional(v.nullable(integerFrom(1))),
+  functionToApply: v.optional(v.picklist(['softmax', 'sigmoid', 'none'] satisfies ScoreFunction[])),
+};
 
 /** Returns the scores of one text's outputs. */
 export function scoresOf(outputs: ArrayLike<number>, scoring: ScoreFunction): number[] {

@@ -66,10 +66,8 @@ function nextBatch(waiting: readonly Waiting[], batchSize: number): readonly Wai
 async function settle(batch: readonly Waiting[], compute: Outputs): Promise<void> {
   const [first] = batch as readonly [Waiting, ...Waiting[]];
   try {
-    const outputs = await compute(
-      batch.map(({ text }) => text),
-      first.adapter,
-    );
+    const texts = batch.map(({ text }) => text);
+    const outputs = await compute(texts, first.adapter);
     batch.forEach(({ resolve }, index) => resolve(outputs[index] as Float32Array));
   } catch (error) {
     if (batch.length === 1) first.reject(error);

@@ -24,7 +24,7 @@ import {
 import { embedderForAdapter, readAdapterTemplate, warnOfOtherPooling } from '@peftjs/models/architectures';
 import { bytesSource, openSafetensors } from '@peftjs/safetensors';
 import * as v from 'valibot';
-import type { LoadedModel } from './inference.js';
+import { networkOf, type LoadedModel } from './inference.js';
 
 /**
  * What a pipeline runs: the folder, package or hub ID of an adapter or a model, a model, or a model with adapters, of
@@ -83,9 +83,8 @@ export async function openSource(task: Task, source: PipelineSource, settings: S
   const base = found ? baseOf(found, settings.model, loading) : withoutBase(source, settings.model, settings.loading);
   const loadedModel = await withAdapters(await loaded(task, base, adapters[0]), adapters, settings.methods);
   if (task === 'feature-extraction' && loading.pooling === undefined && loading.normalize === undefined) {
-    const model = 'adapters' in loadedModel ? loadedModel.model : loadedModel;
     const unasked = typeof base.model === 'string' ? adapters.slice(1) : adapters; // the first has decided the pooling
-    for (const { folder } of unasked) await warnOfOtherPooling(folder, model);
+    for (const { folder } of unasked) await warnOfOtherPooling(folder, networkOf(loadedModel));
   }
   const tokenizer = settings.tokenizer ?? tokenizerOf(loadedModel);
   const talking = task === 'causal-lm' && settings.tokenizer === undefined ? adapters : [];
@@ -205,7 +204,7 @@ function assertModel(task: Task, model: unknown): LoadedModel {
     throw notASource(model);
   }
   const loadedModel = model as LoadedModel;
-  const { name, task: own = 'sequence-classification' } = 'adapters' in loadedModel ? loadedModel.model : loadedModel;
+  const { name, task: own = 'sequence-classification' } = networkOf(loadedModel);
   if (own !== task) throw otherTask(name, own);
   return loadedModel;
 }
@@ -276,7 +275,7 @@ async function assertFits(adapter: Found, model: Model): Promise<void> {
 
 /** Returns the model's tokenizer. @throws UnsupportedError when it has none. */
 function tokenizerOf(loadedModel: LoadedModel): Tokenizer {
-  const model: Model & { readonly tokenizer?: Tokenizer } = 'adapters' in loadedModel ? loadedModel.model : loadedModel;
+  const model: Model & { readonly tokenizer?: Tokenizer } = networkOf(loadedModel);
   if (model.tokenizer) return model.tokenizer;
   throw new UnsupportedError(`'${model.name}' has no tokenizer: pass one as 'tokenizer'`, 'tokenizer');
 }
@@ -286,7 +285,7 @@ async function templatesOf(
   loadedModel: LoadedModel,
   tokenizer: Tokenizer,
 ): Promise<OpenedSource['templates']> {
-  const { sites } = 'adapters' in loadedModel ? loadedModel.model : loadedModel;
+  const { sites } = networkOf(loadedModel);
   const templates = new Map<string, ChatTemplate>();
   for (const { name, folder } of adapters) {
     const template = await readAdapterTemplate(folder, { sites, tokenizer });

@@ -1,8 +1,7 @@
-import { integerFrom } from '@peftjs/core/method';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
 import { answers, asList, type CallOptions, type Inference, type OutputMeaning, type TextInput } from './inference.js';
-import { descendingOrder, scoresOf, type ScoreFunction } from './scores.js';
+import { descendingOrder, scoreEntries, scoresOf, type ScoreFunction } from './scores.js';
 
 /** A label and its score. */
 export interface LabelScore {
@@ -48,11 +47,7 @@ export interface TextClassifier {
   dispose(): Promise<void>;
 }
 
-const settings = {
-  topK: v.optional(v.nullable(integerFrom(1))),
-  threshold: v.optional(v.pipe(v.number(), v.finite())),
-  functionToApply: v.optional(v.picklist(['softmax', 'sigmoid', 'none'] satisfies ScoreFunction[])),
-};
+const settings = { ...scoreEntries, threshold: v.optional(v.pipe(v.number(), v.finite())) };
 
 const DEFAULT_SCORING: Readonly<Record<OutputMeaning['problemType'], ScoreFunction>> = {
   single_label_classification: 'softmax',

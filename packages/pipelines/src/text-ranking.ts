@@ -1,8 +1,7 @@
-import { ConfigError, DataError, describe, integerFrom } from '@peftjs/core/method';
-import * as v from 'valibot';
+import { ConfigError, DataError, describe } from '@peftjs/core/method';
 import { callOptions } from './call-options.js';
 import { answers, outputMeaning, type CallOptions, type Inference } from './inference.js';
-import { descendingOrder, scoresOf, type ScoreFunction } from './scores.js';
+import { descendingOrder, scoreEntries, scoresOf, type ScoreFunction } from './scores.js';
 
 /** A ranked document. */
 export interface RankedDocument {
@@ -31,11 +30,6 @@ export interface TextRanker {
   dispose(): Promise<void>;
 }
 
-const settings = {
-  topK: v.optional(v.nullable(integerFrom(1))),
-  functionToApply: v.optional(v.picklist(['softmax', 'sigmoid', 'none'] satisfies ScoreFunction[])),
-};
-
 /** Ranks documents. */
 export async function rank(
   inference: Inference,
@@ -43,7 +37,7 @@ export async function rank(
   documents: unknown,
   options: unknown,
 ): Promise<RankedDocument[]> {
-  const { adapter, topK, functionToApply } = callOptions(inference.task, settings, options);
+  const { adapter, topK, functionToApply } = callOptions(inference.task, scoreEntries, options);
   if (!Array.isArray(documents)) {
     throw new DataError(`text-ranking: expected a list of documents, got ${describe(documents)}`, 'documents');
   }

@@ -153,12 +153,11 @@ function transformerLayer(
   const { keys, values } = context.attended(layer, { keys: k, values: v }); // [B, keys, H]
   const hidden = read ? { maskBias: context.lastBias } : { maskBias: context.bias, ...context.hiding };
   const dropped = (name: string, states: Tensor): Tensor => scope.dropout(`${path}.${name}`, states);
-  const dropout = (weights: Tensor): Tensor => dropped('attn.attn_dropout', weights);
   const attended = attention(readBy(q), keys, values, {
     heads: nHead,
     ...hidden,
     maxTokens: nPositions,
-    dropout,
+    dropout: (weights) => dropped('attn.attn_dropout', weights),
   }); // [B, Q, H]
   const a = tf.add(readBy(x), dropped('attn.resid_dropout', scope.linear(`${path}.attn.c_proj`, attended)));
   const normed = scope.layerNorm(`${path}.ln_2`, a, layerNormEpsilon);

@@ -220,12 +220,11 @@ function transformerLayer(
   const [q, k, v] = tf.split(scope.linear(`${path}.attn.Wqkv`, normed), 3, 2) as [Tensor, Tensor, Tensor]; // [B, S, H]
   const own = bias.shape[2] === 1 ? bias : tf.expandDims(read(tf.squeeze(bias, [1])), 1); // [B, 1, Q or 1, S]
   const dropped = (name: string, states: Tensor): Tensor => scope.dropout(`${path}.${name}`, states);
-  const dropout = (weights: Tensor): Tensor => dropped('attn.attention_dropout', weights);
   const context = attention(read(rotary(q, angles)), rotary(k, angles), v, {
     heads,
     maskBias: own,
     maxTokens: config.maxPositionEmbeddings,
-    dropout,
+    dropout: (weights) => dropped('attn.attention_dropout', weights),
   }); // [B, Q, H]
   const a = tf.add(read(x), dropped('attn.out_drop', scope.linear(`${path}.attn.Wo`, context)));
   const wide = scope.linear(`${path}.mlp.Wi`, scope.layerNorm(`${path}.mlp_norm`, a, normEps)); // [B, Q, 2 inner]

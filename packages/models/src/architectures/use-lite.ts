@@ -8,13 +8,13 @@
  *   features = mean over tokens of x2
  *   encode   = v / |v|,  v = tanh(features W_p + b_p)
  */
-import { ShapeError, type Site, type Tensors } from '@peftjs/core/method';
+import type { Site, Tensors } from '@peftjs/core/method';
 import { embeddingSite, layerNormSite, linearSite, type Scope, type Task } from '@peftjs/core/model';
 import { attention, maskBias } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchInput, headFor, linearHead, type Architecture, type Head } from '../architecture.js';
-import { tokenMean } from '../reading.js';
+import { checkTokens, tokenMean } from '../reading.js';
 
 const EMBEDDING = 256;
 const HIDDEN = 512;
@@ -93,9 +93,7 @@ function encode(scope: Scope, inputs: Tensors): Tensor {
 function embed(scope: Scope, inputs: Tensors): Tensor {
   const ids = batchInput(inputs, 'inputIds');
   const [batch, tokens] = ids.shape as [number, number];
-  if (tokens > MAX_TOKENS) {
-    throw new ShapeError(`use-lite reads at most ${MAX_TOKENS} tokens, got ${tokens}: cut the sequences`, 'inputIds');
-  }
+  checkTokens('use-lite', ids, MAX_TOKENS);
   const pieces = scope.embedding('embeddings', ids); // [B, S, 256]
   const signal = tf.slice(tf.tensor2d(timingSignal(MAX_TOKENS), [MAX_TOKENS, EMBEDDING]), [0, 0], [tokens, EMBEDDING]);
   return tf.reshape(tf.add(tf.mul(pieces, 2), signal), [batch * tokens, EMBEDDING]);

@@ -1,6 +1,6 @@
 /** Writes a model like `save_pretrained` in transformers. */
 import type { Model } from '@peftjs/core';
-import { floats, tensorAt, UnsupportedError, type HostTensor, type HostTensors, type Site } from '@peftjs/core/method';
+import { floats, mapValues, tensorAt, UnsupportedError, type HostTensor, type Site } from '@peftjs/core/method';
 import { assertFullPrecision, specOf } from '@peftjs/core/model';
 import { transposed } from '@peftjs/core/linalg';
 import { writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
@@ -50,12 +50,9 @@ export function* storedWeights(
   const { head, pooler, ...network } = architectureFor(type, config, task);
   const carried = pooler && weights[`${pooler.path}.weight`] && task === 'feature-extraction' ? [pooler] : [];
   const sites = [...network.sites, ...carried, ...head.sites(outputs)];
-  checkShapes({ ...network, sites }, specsOf(weights), config.file);
-  for (const site of sites) {
-    const added = `${site.path}.bias`;
-    if (!weights[added] || added in weightShapes({ sites: [site], encodeOnly: [] })) continue;
-    refuseAddedBias(site.path);
-  }
+  checkShapes({ ...network, sites }, mapValues(weights, specOf), config.file);
+  const added = sites.find(({ path, hasBias }) => !hasBias && weights[`${path}.bias`]);
+  if (added) refuseAddedBias(added.path);
   for (const site of sites) {
     for (const name of Object.keys(weightShapes({ sites: [site], encodeOnly: [] }))) {
       yield [name, stored(site, name, tensorAt(weights, name))];
@@ -69,10 +66,6 @@ export function refuseAddedBias(path: string): never {
 }
 
 type StoredWeight = StoredTensor & { readonly dtype: 'F32' };
-
-function specsOf(weights: HostTensors): Record<string, ReturnType<typeof specOf>> {
-  return Object.fromEntries(Object.entries(weights).map(([name, weight]) => [name, specOf(weight)]));
-}
 
 /** Transposes [in, out] -> [out, in] for the weight of a linear module, except transformers' Conv1D. */
 function stored({ path, kind, fanInFanOut }: Site, name: string, tensor: HostTensor): StoredWeight {

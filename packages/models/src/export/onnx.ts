@@ -7,6 +7,7 @@ import { joined } from '../folder.js';
 import { encodeJson, field, fileError, parseJson } from '../json.js';
 import { modesOf, type PoolingMode } from '../pooling.js';
 import type { PretrainedModel } from '../pretrained.js';
+import { TOKENIZER_FILE, TOKENIZER_SETTINGS } from '../transformers/tokenizer.js';
 import { described, headSettings, isDecoder, mergedSettings, type Described } from './settings.js';
 import { assertExport, readSource, writeExport, type ExportOptions } from './files.js';
 
@@ -28,8 +29,6 @@ const GRAPH_FILE = 'model.onnx';
 
 /** The names of graphs in transformers.js, by its dtypes. */
 const GRAPHS = { fp32: GRAPH_FILE, fp16: 'model_fp16.onnx', q8: 'model_quantized.onnx' } as const;
-const TOKENIZER_FILE = 'tokenizer.json';
-const TOKENIZER_CONFIG = 'tokenizer_config.json';
 
 /**
  * The model type decides how transformers.js runs a graph. It has no classifiers for decoders or for models unknown to
@@ -69,7 +68,7 @@ export async function saveOnnx(
   const source = await readSource(model, options);
   const own = (): [string, Uint8Array] => {
     const longest = Math.min(maxTokens, model.withPast?.maxTokens ?? Infinity);
-    return [TOKENIZER_CONFIG, encodeJson(tokenizerSettings(source, model, longest))];
+    return [TOKENIZER_SETTINGS, encodeJson(tokenizerSettings(source, model, longest))];
   };
   await writeExport(model, folder, options, {
     library: 'transformers.js',
@@ -167,10 +166,10 @@ function tokenizerSettings(
   { tokenizer: used }: Model & Partial<Pick<PretrainedModel, 'tokenizer'>>,
   maxTokens: number,
 ): Record<string, unknown> {
-  const bytes = tokenizer.get(TOKENIZER_CONFIG);
-  const own = bytes ? parseJson(bytes, TOKENIZER_CONFIG) : { tokenizer_class: 'BertTokenizer' };
+  const bytes = tokenizer.get(TOKENIZER_SETTINGS);
+  const own = bytes ? parseJson(bytes, TOKENIZER_SETTINGS) : { tokenizer_class: 'BertTokenizer' };
   if (typeof own !== 'object' || own === null) {
-    throw fileError(TOKENIZER_CONFIG, 'expected settings of a tokenizer');
+    throw fileError(TOKENIZER_SETTINGS, 'expected settings of a tokenizer');
   }
   const longest = field(own, 'model_max_length');
   const padId = used?.padTokenId ?? field(transformers?.config.settings, 'pad_token_id');
@@ -187,8 +186,6 @@ function tokenizerSettings(
 /** The text of an added token; undefined if there is none with that id. */
 function tokenOf(tokenizer: SourceFiles['tokenizer'], id: unknown): unknown {
   const added = field(parseJson(tokenizer.get(TOKENIZER_FILE) ?? new Uint8Array(), TOKENIZER_FILE), 'added_tokens');
-  return field(
-    Array.isArray(added) ? (added as unknown[]).find((one) => field(one, 'id') === id) : undefined,
-    'content',
-  );
+  const token = Array.isArray(added) ? (added as unknown[]).find((one) => field(one, 'id') === id) : undefined;
+  return field(token, 'content');
 }

@@ -207,10 +207,7 @@ async function writeAll(
   settings: GenerationSettings,
   options: GenerateOptions,
 ): Promise<GenerationResult[]> {
-  const {
-    decoding,
-    runtime: { executor },
-  } = writer;
+  const { decoding, runtime } = writer;
   const texts = prompts.map((prompt, number): Text => {
     const rng = createRng(settings.seed).fork(String(number));
     return { prompt: number, promptLength: prompt.length, ids: Array.from(prompt), rng };
@@ -229,18 +226,14 @@ async function writeAll(
         if (!text.ended) await writeOne(text, logits(text.prompt), writer, settings, options);
       }
       if (texts.every(({ ended }) => ended)) break;
-      const next =
-        tokens === decoding.rebuildCacheAt
-          ? await readAll(
-              texts.map(({ ids }) => ids),
-              tokens,
-            )
-          : await readTokens(writer, texts, cache, capacity);
-      releaseAll(executor, cache);
+      const rows = texts.map(({ ids }) => ids);
+      const isRebuilt = tokens === decoding.rebuildCacheAt;
+      const next = await (isRebuilt ? readAll(rows, tokens) : readTokens(writer, texts, cache, capacity));
+      releaseAll(runtime.executor, cache);
       ({ logits, cache } = next);
     }
   } finally {
-    releaseAll(executor, cache);
+    releaseAll(runtime.executor, cache);
   }
   return texts.map(({ ids, promptLength, ended = 'length' }) => ({ ids: ids.slice(promptLength), ended }));
 }
@@ -287,16 +280,14 @@ function readPrompts(
 function readTokens(writer: Writer, texts: readonly Text[], cache: Values, capacity: number): Promise<PassResult> {
   const { decoding } = writer;
   const shape = [texts.length, 1];
+  const last = texts.map(({ ids }) => ids.at(-1) as number);
   const positions = texts.map(({ ids }) => Math.min(ids.length, capacity) - 1);
   const pass: ForwardPass = {
     name: `token for ${capacity}`,
     compute: (scope, inputs) => decoding.readToken(scope, inputs, capacity),
   };
   const inputs = {
-    inputIds: hostIntegers(
-      Int32Array.from(texts, ({ ids }) => ids.at(-1) as number),
-      shape,
-    ),
+    inputIds: hostIntegers(Int32Array.from(last), shape),
     positions: hostIntegers(Int32Array.from(positions), shape),
   };
   return runPass(writer, pass, inputs, { values: cache, specs: decoding.cacheSpecs('batch', capacity) });

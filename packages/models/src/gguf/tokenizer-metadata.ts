@@ -5,6 +5,7 @@ import { modelFolder } from '../folder.js';
 import { field, fileError, listField } from '../json.js';
 import type { ConfigFile } from '../transformers/config.js';
 import {
+  idIn,
   readTemplateSources,
   readTokenizerSettings,
   specialTokens,
@@ -41,7 +42,7 @@ export async function tokenizerMetadata(
   const own = hasPieces(definition) ? pieceEntries(definition, tokens, kinds) : byteLevelEntries(definition);
   const named = specialTokens(settings);
   const ids = Object.entries(SPECIAL_TOKENS).flatMap(([name, key]) => {
-    const id = idOf(named[name], tokens) ?? idIn(config, `${name}_id`);
+    const id = idOf(named[name], tokens) ?? idIn(config, `${name}_id`, rows);
     return id === undefined ? [] : [[`${key}_token_id`, { type: 'uint32', value: id }] as const];
   });
   const { source, forTools } = await readTemplateSources(folder, settings);
@@ -131,10 +132,4 @@ function surroundingsOf(definition: unknown): { begins: boolean; ends: boolean }
 function idOf(token: string | undefined, tokens: readonly string[]): number | undefined {
   const id = token === undefined ? -1 : tokens.indexOf(token);
   return id < 0 ? undefined : id;
-}
-
-function idIn({ settings }: ConfigFile, name: string): number | undefined {
-  const value = field(settings, name);
-  const id: unknown = Array.isArray(value) ? value[0] : value;
-  return typeof id === 'number' ? id : undefined;
 }

@@ -15,6 +15,9 @@ const SETTINGS = ['config.json', 'tokenizer.json'];
 const WEIGHTS = 'model.safetensors';
 const SHARDS = /^model(?:-\d{5}-of-\d{5})?\.safetensors(?:\.index\.json)?$/;
 
+/** Matches files of weights in any format. */
+const HEAVY = /\.(?:safetensors|gguf|onnx(?:_data\w*)?)$/;
+
 /** The maximum size of a file beside the settings and the weights, in bytes. */
 const BESIDE_BYTES = 64 * 2 ** 20;
 
@@ -36,31 +39,34 @@ export interface HubFolder extends Folder {
  */
 export async function hubModel(
   id: string,
-  { subfolder = '', memoryLimit = Infinity, dtype = 'fp32', ...options }: HubOptions & HubModelOptions,
+  { subfolder = '', memoryLimit, dtype, ...options }: HubOptions & HubModelOptions,
 ): Promise<HubFolder> {
   const repository = await opened(id, options);
-  const needed = neededFiles(repository.listed, subfolder);
-  const beside = filesBeside(repository.listed, subfolder);
+  const above = subfolder === '' ? '' : `${subfolder}/`;
+  const needed = neededFiles(repository.listed, above);
+  const beside = filesBeside(repository.listed, above);
   const files = repository.files({ expected: [...needed, ...beside], waits: true });
   const missing = await downloadAll(files, beside);
-  const weightBytes = needed.reduce((sum, { path, size }) => sum + (path.endsWith('.safetensors') ? size : 0), 0);
-  const check = (path: string): void => {
-    if (path.endsWith('.safetensors')) checkMemory('the model', weightBytes * SMALLEST[dtype], memoryLimit, path);
-  };
-  return folderOf(joined(id, subfolder).replace(/\/$/, ''), repository, files, { check, missing });
+  const together = needed.filter(({ path }) => path.endsWith('.safetensors'));
+  return folderOf(joined(id, subfolder), repository, files, { missing, together, memoryLimit, dtype });
 }
 
 /**
- * Opens a repository by its hub ID. Files are downloaded on first use.
+ * Opens a repository by its hub ID. Files are downloaded on first use; those of weights that do not fit into memory are
+ * rejected before that.
  * @param waits Whether the caller calls `settle`.
  * @throws HubError like `hubModel`.
  */
-export async function hubFolder(id: string, options: HubOptions, waits: boolean): Promise<HubFolder> {
+export async function hubFolder(
+  id: string,
+  { memoryLimit, dtype, ...options }: HubOptions & InMemory,
+  waits: boolean,
+): Promise<HubFolder> {
   const repository = await opened(id, options);
-  return folderOf(id, repository, repository.files({ waits }));
+  return folderOf(id, repository, repository.files({ waits }), { memoryLimit, dtype });
 }
 
-function folderOf(path: string, repository: Repository, files: HubFiles, reading?: Reading): HubFolder {
+function folderOf(path: string, repository: Repository, files: HubFiles, reading: Reading): HubFolder {
   const { isFromCache, settle } = repository;
   return { path, storage: storageOf(files, reading), commit: files.commit, isFromCache, settle };
 }
@@ -87,18 +93,17 @@ interface HubModelOptions extends InMemory {
   readonly subfolder?: string | undefined;
 }
 
-/** Returns the files that a folder of transformers needs. */
-function neededFiles(listed: readonly RepoFile[], subfolder: string): RepoFile[] {
-  const inFolder = listed.filter(({ path }) => parentOf(path) === subfolder);
-  const named = (names: readonly string[]) => inFolder.filter(({ path }) => names.includes(nameOf(path)));
-  const inOne = named([WEIGHTS]);
-  const weights = inOne.length > 0 ? inOne : inFolder.filter(({ path }) => SHARDS.test(nameOf(path)));
-  return [...named(SETTINGS), ...weights];
+/** Returns the files that a folder of transformers needs. Its path is `above`, with a slash at its end. */
+function neededFiles(listed: readonly RepoFile[], above: string): RepoFile[] {
+  const named = (isWanted: (name: string) => boolean): RepoFile[] =>
+    listed.filter(({ path }) => path.startsWith(above) && isWanted(path.slice(above.length)));
+  const inOne = named((name) => name === WEIGHTS);
+  const weights = inOne.length > 0 ? inOne : named((name) => SHARDS.test(name));
+  return [...named((name) => SETTINGS.includes(name)), ...weights];
 }
 
 /** Returns the tokenizer's files other than tokenizer.json, and those of sentence-transformers. */
-function filesBeside(listed: readonly RepoFile[], subfolder: string): RepoFile[] {
-  const above = subfolder === '' ? '' : `${subfolder}/`;
+function filesBeside(listed: readonly RepoFile[], above: string): RepoFile[] {
   const isEmbedder = listed.some(({ path }) => path === above + MODULES_FILE);
   const isOther = (name: string): boolean =>
     (TOKENIZER_FILES.includes(name) && !SETTINGS.includes(name)) || (isEmbedder && isEmbeddingFile(name));
@@ -121,35 +126,31 @@ async function downloadAll(files: HubFiles, wanted: readonly RepoFile[]): Promis
   return missing;
 }
 
-function parentOf(path: string): string {
-  return path.slice(0, Math.max(0, path.lastIndexOf('/')));
-}
-
-function nameOf(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1);
-}
-
-interface Reading {
-  /** Called before a file is read. */
-  readonly check?: (path: string) => void;
+interface Reading extends InMemory {
   /** The paths that the hub lists but does not have. */
   readonly missing?: ReadonlySet<string>;
+  /** The weights in safetensors, which are held together. Default: each file is a model by itself. */
+  readonly together?: readonly RepoFile[];
 }
 
 /** Returns a storage for a repository. Its paths start with the repository's ID, also in messages. */
-function storageOf(files: HubFiles, { check = () => undefined, missing = new Set() }: Reading = {}): Storage {
-  const paths = new Set(files.files.map(({ path }) => path).filter((path) => !missing.has(path)));
-  const inRepo = (path: string): string => path.slice(files.repo.length + 1);
+function storageOf(
+  { files: listed, repo, read, open }: HubFiles,
+  { missing = new Set(), together = [], memoryLimit = Infinity, dtype = 'fp32' }: Reading,
+): Storage {
+  const sizes = new Map(listed.filter(({ path }) => !missing.has(path)).map(({ path, size }) => [path, size]));
+  const weightBytes = together.reduce((sum, { size }) => sum + size, 0);
+  /** Returns the path in the repository of a file that may be downloaded. */
+  const checked = (path: string): string => {
+    const own = path.slice(repo.length + 1);
+    const bytes = path.endsWith('.safetensors') ? weightBytes : (sizes.get(own) ?? 0);
+    if (HEAVY.test(path)) checkMemory('the model', bytes * SMALLEST[dtype], memoryLimit, path);
+    return own;
+  };
   return {
-    exists: (path) => Promise.resolve(paths.has(inRepo(path))),
-    read(path) {
-      check(path);
-      return files.read(inRepo(path));
-    },
-    async open(path) {
-      check(path);
-      return files.open(inRepo(path));
-    },
+    exists: (path) => Promise.resolve(sizes.has(path.slice(repo.length + 1))),
+    read: async (path) => read(checked(path)),
+    open: async (path) => open(checked(path)),
     write: (path) =>
       Promise.reject(new UnsupportedError(`${path} is on the hub, which is read-only; write to a folder`, path)),
   };

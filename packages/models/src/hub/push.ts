@@ -139,9 +139,12 @@ interface PushedFile {
   readonly content: URL;
 }
 
+type FileSystem = typeof import('node:fs/promises');
+
 /** Returns the files of a folder, sorted. @throws CheckpointError unless it has a complete adapter or model. */
 async function filesOf(folder: string): Promise<PushedFile[]> {
-  const fs = fileSystem();
+  const fs = nodeModule('node:fs/promises') as FileSystem | undefined;
+  if (!fs) throw new UnsupportedError('a web page cannot push a folder: push it from Node');
   const { pathToFileURL } = nodeModule('node:url') as typeof import('node:url');
   const { resolve } = nodeModule('node:path') as typeof import('node:path');
   const root = resolve(folder); // the paths that readdir returns begin with it
@@ -191,12 +194,4 @@ function assertWeights(folder: string, paths: readonly string[]): void {
     const expected = config === ADAPTER_CONFIG ? ADAPTER_WEIGHTS : 'a .safetensors or .onnx file';
     throw new CheckpointError(`${folder} has ${config} but no weights: expected ${expected}; save it again`, folder);
   }
-}
-
-type FileSystem = typeof import('node:fs/promises');
-
-function fileSystem(): FileSystem {
-  const fs = nodeModule('node:fs/promises') as typeof import('node:fs/promises') | undefined;
-  if (fs) return fs;
-  throw new UnsupportedError('a web page cannot push a folder: push it from Node');
 }

@@ -1,4 +1,5 @@
 import type { Model } from '@peftjs/core';
+import { mapValues } from '@peftjs/core/method';
 import type { Task, TensorSpec, WeightDtype } from '@peftjs/core/model';
 import { checkFinite, checkShapes, type Network } from '../architecture.js';
 import { layerPath, useLite } from '../architectures/use-lite.js';
@@ -37,8 +38,8 @@ async function readUseLite(folder: ModelFolder, task: Task, dtype: WeightDtype):
   const weights = renamed(await readTensors(folder, manifest));
   checkFinite(weights, file);
   const { hold } = precisionOf(dtype, architecture);
-  const held = Object.entries(weights).map(([name, weight]) => [name, hold(name, weight)] as const);
-  return { architecture, weights: Object.fromEntries(held), tokenizer, head: {} };
+  const held = mapValues(weights, (weight, name) => hold(name, weight));
+  return { architecture, weights: held, tokenizer, head: {} };
 }
 
 async function useLiteFiles(folder: ModelFolder, model: Pick<Model, 'sites'>): Promise<SourceFiles> {

@@ -65,7 +65,8 @@ export async function readTensors(folder: ModelFolder, manifest: Manifest): Prom
     });
     let offset = 0;
     for (const { name, dtype, shape } of declared) {
-      const data = view(dtype, buffer, offset, sizeOf(shape));
+      const Values = dtype === 'int32' ? Int32Array : Float32Array;
+      const data = new Values(buffer, offset, sizeOf(shape));
       tensors.set(name, { dtype, shape, data });
       offset += data.byteLength;
     }
@@ -139,10 +140,6 @@ function parseShape(shape: unknown, name: string, file: string): number[] {
 
 function isDimension(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-function view(dtype: DType, buffer: ArrayBuffer, offset: number, length: number): Float32Array | Int32Array {
-  return dtype === 'int32' ? new Int32Array(buffer, offset, length) : new Float32Array(buffer, offset, length);
 }
 
 function byteLength(tensors: readonly DeclaredTensor[]): number {

@@ -129,18 +129,15 @@ export function ownMeaning({ settings }: ConfigFile): Pick<Checkpoint, 'labels' 
   });
 }
 
-/** The tasks of transformers' classes whose heads may have the same names. */
-const CLASSES: readonly (readonly [suffix: string, task: Task])[] = [
-  ['ForSequenceClassification', 'sequence-classification'],
-  ['ForTokenClassification', 'token-classification'],
-];
-
-/** Whether the class in config.json has a head for the task. True if it names no known class. */
+/**
+ * Whether the class in config.json has a head for the task: those for texts and for tokens may have the same names. True
+ * if it is neither.
+ */
 function isFor({ settings }: ConfigFile, task: Task): boolean {
   const names = field(settings, 'architectures');
   const [name] = Array.isArray(names) ? (names as unknown[]) : [];
-  const known = CLASSES.find(([suffix]) => typeof name === 'string' && name.endsWith(suffix));
-  return known === undefined || known[1] === task;
+  const [, kind] = /For(Sequence|Token)Classification$/.exec(typeof name === 'string' ? name : '') ?? [];
+  return kind === undefined || `${kind.toLowerCase()}-classification` === task;
 }
 
 /**

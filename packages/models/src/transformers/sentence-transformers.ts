@@ -18,6 +18,7 @@ import { optionalJson, withoutWeights, type ModelFolder } from '../folder.js';
 import { encodeJson, field, fileError, shown } from '../json.js';
 import {
   ACTIVATIONS,
+  areModes,
   modesOf,
   POOLING_MODES,
   type EmbeddingModule,
@@ -25,7 +26,7 @@ import {
   type PoolingMode,
 } from '../pooling.js';
 import { positiveInteger, type ConfigFile } from './config.js';
-import { limitIn } from './tokenizer.js';
+import { limitIn, TOKENIZER_SETTINGS } from './tokenizer.js';
 
 /** The file with the list of modules. */
 export const MODULES_FILE = 'modules.json';
@@ -38,7 +39,6 @@ const LENGTH_FILES = ['bert', 'roberta', 'distilbert', 'camembert', 'albert', 'x
 );
 /** Matches the settings and weights of a module after the network. Old models have the network itself in `0_Transformer`. */
 const MODULE = /^[1-9]\d*_\w+\/(?:config\.json|model\.safetensors)$/;
-const TOKENIZER_SETTINGS = 'tokenizer_config.json';
 const SETTINGS_BYTES = 2 ** 20;
 
 /** The file with the prompts. Other versions have them in the tokenizer's settings. */
@@ -175,8 +175,11 @@ function assertField(file: string, settings: unknown, name: string, known: reado
   throw new UnsupportedError(`${file}: '${name}' is ${shown(value)}; expected ${shown(known[0])}`, file);
 }
 
+/** A module with weights. */
+type WeightedModule = Exclude<EmbeddingModule, { kind: 'Normalize' }>;
+
 /** Returns the shapes of a module's weights in PyTorch's layout: [out, in] for linear ones. */
-function shapesOf(module: Exclude<EmbeddingModule, { kind: 'Normalize' }>): Record<string, readonly number[]> {
+function shapesOf(module: WeightedModule): Record<string, readonly number[]> {
   if (module.kind === 'LayerNorm') return { 'norm.weight': [module.features], 'norm.bias': [module.features] };
   const { inFeatures, outFeatures, bias, residual } = module;
   return {
@@ -186,10 +189,7 @@ function shapesOf(module: Exclude<EmbeddingModule, { kind: 'Normalize' }>): Reco
   };
 }
 
-async function readModule(
-  folder: ModelFolder,
-  module: Exclude<EmbeddingModule, { kind: 'Normalize' }>,
-): Promise<Record<string, HostTensor>> {
+async function readModule(folder: ModelFolder, module: WeightedModule): Promise<Record<string, HostTensor>> {
   const name = `${module.path}/model.safetensors`;
   const path = folder.pathOf(name);
   if (!(await folder.exists(name))) {
@@ -236,13 +236,13 @@ async function readPooling(
   const switched = POOLING_MODES.filter((mode) => field(settings, SWITCHES[mode]) === true);
   const named = field(settings, 'pooling_mode') ?? (switched.length === 0 ? ['mean'] : switched);
   const modes = [named].flat() as unknown[];
-  if (modes.length === 0 || !modes.every((mode) => (POOLING_MODES as readonly unknown[]).includes(mode))) {
+  if (!areModes(modes)) {
     throw new UnsupportedError(
       `${file}: expected pooling modes of ${POOLING_MODES.join(', ')}; got ${modes.map(String).join(', ') || 'none'}`,
       file,
     );
   }
-  const [first, ...others] = modes as [PoolingMode, ...PoolingMode[]];
+  const [first, ...others] = modes;
   const width = field(settings, 'embedding_dimension') ?? field(settings, 'word_embedding_dimension');
   checkWidths(typeof width === 'number' ? width * modes.length : undefined, modules, file);
   return {
@@ -385,7 +385,7 @@ function poolingSettings(modes: readonly PoolingMode[], width: number, includePr
   };
 }
 
-function moduleSettings(module: Exclude<EmbeddingModule, { kind: 'Normalize' }>): Record<string, unknown> {
+function moduleSettings(module: WeightedModule): Record<string, unknown> {
   if (module.kind === 'LayerNorm') return { dimension: module.features };
   const { inFeatures, outFeatures, bias, activation, residual } = module;
   const where = activation === 'Identity' ? 'linear' : 'activation';

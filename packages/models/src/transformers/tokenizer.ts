@@ -9,6 +9,9 @@ import type { ConfigFile } from './config.js';
 /** The file with the whole definition of a tokenizer. */
 export const TOKENIZER_FILE = 'tokenizer.json';
 
+/** The newer file of tokenizer settings. */
+export const TOKENIZER_SETTINGS = 'tokenizer_config.json';
+
 /** The file with a model's generation settings. */
 export const GENERATION_CONFIG_FILE = 'generation_config.json';
 
@@ -18,7 +21,7 @@ export const GENERATION_CONFIG_FILE = 'generation_config.json';
 export const TOKENIZER_FILES: readonly string[] = [
   TOKENIZER_FILE,
   GENERATION_CONFIG_FILE,
-  'tokenizer_config.json',
+  TOKENIZER_SETTINGS,
   'special_tokens_map.json',
   'added_tokens.json',
   'chat_template.jinja',
@@ -115,9 +118,6 @@ function tokenIds(definition: unknown, file: string): [token: unknown, id: unkno
   return [...own, ...added.map((token): [unknown, unknown] => [field(token, 'content'), field(token, 'id')])];
 }
 
-/** The newer file of tokenizer settings. */
-const SETTINGS_FILE = 'tokenizer_config.json';
-
 /** The maximum size of tokenizer settings: a chat template may be long, and each added token takes several lines. */
 const SETTINGS_BYTES = 32 * 2 ** 20;
 
@@ -137,7 +137,7 @@ function specialIds(settings: readonly unknown[], config: ConfigFile, vocabulary
   const idOf = (name: string): number | undefined => {
     const contents = settings.map((one) => contentOf(field(one, `${name}_token`)));
     const known = contents.find((content) => content !== undefined && vocabulary.ids.has(content));
-    return known === undefined ? idIn(config, `${name}_token_id`, vocabulary) : vocabulary.ids.get(known);
+    return known === undefined ? idIn(config, `${name}_token_id`, vocabulary.rows) : vocabulary.ids.get(known);
   };
   return { eosTokenId: idOf('eos'), bosTokenId: idOf('bos'), padTokenId: idOf('pad') };
 }
@@ -148,7 +148,7 @@ function specialIds(settings: readonly unknown[], config: ConfigFile, vocabulary
  */
 export async function readTokenizerSettings(folder: ModelFolder): Promise<unknown[]> {
   const settings: unknown[] = [];
-  for (const file of [SETTINGS_FILE, 'special_tokens_map.json']) {
+  for (const file of [TOKENIZER_SETTINGS, 'special_tokens_map.json']) {
     settings.push(await optionalJson(folder, file, SETTINGS_BYTES));
   }
   return settings;
@@ -165,8 +165,8 @@ function contentOf(token: unknown): string | undefined {
   return typeof content === 'string' ? content : undefined;
 }
 
-/** Returns an ID in config.json, or the first of several. */
-function idIn({ settings }: ConfigFile, name: string, { rows }: Vocabulary): number | undefined {
+/** Returns an ID in config.json, or the first of several; undefined for one without a row in the embedding table. */
+export function idIn({ settings }: ConfigFile, name: string, rows: number): number | undefined {
   const value = field(settings, name);
   const id: unknown = Array.isArray(value) ? value[0] : value;
   return Number.isInteger(id) && (id as number) >= 0 && (id as number) < rows ? (id as number) : undefined;
@@ -212,7 +212,7 @@ export async function readChatTemplate(
   if (source === undefined) return undefined;
   const tokens = specialTokens(settings);
   const templateOf = async (text: string, name: string): Promise<ChatTemplate> => {
-    const file = folder.pathOf((await folder.exists(name)) ? name : SETTINGS_FILE);
+    const file = folder.pathOf((await folder.exists(name)) ? name : TOKENIZER_SETTINGS);
     return createChatTemplate({ source: text, file, tokens });
   };
   const own = await templateOf(source, TEMPLATE_FILE);
@@ -260,10 +260,8 @@ async function templateFile(folder: ModelFolder, name: string): Promise<string |
 /** Returns a template by name from a list of `{ name, template }`; a single one is the default. */
 function templateIn(setting: unknown, name: string): string | undefined {
   const all: readonly unknown[] = Array.isArray(setting) ? setting : [{ name: 'default', template: setting }];
-  const chosen = field(
-    all.find((one) => field(one, 'name') === name),
-    'template',
-  );
+  const named = all.find((one) => field(one, 'name') === name);
+  const chosen = field(named, 'template');
   return typeof chosen === 'string' && chosen.trim() !== '' ? chosen : undefined;
 }
 

@@ -1,6 +1,6 @@
 /** Reads the weights of transformers: safetensors with PyTorch's names and layout, in one file or in shards. */
 import { openSafetensors, openSharded, SafetensorsError, type TensorPiece } from '@peftjs/safetensors';
-import { CheckpointError, warnOnce, type HostTensor, type Site } from '@peftjs/core/method';
+import { CheckpointError, mapValues, warnOnce, type HostTensor, type Site } from '@peftjs/core/method';
 import {
   checkShapes,
   weightShapes,
@@ -79,7 +79,7 @@ async function weightsIn(
   const headSites = holdsHead ? storedHead(file, architecture) : [];
   const network = { ...architecture, sites: [...architecture.sites, ...headSites, ...carried] };
   const stored = storedWeights(file, network, modelType, path);
-  checkShapes(network, mapped(stored, declared), path);
+  checkShapes(network, mapValues(stored, declared), path);
   assertNoUnknownWeights(file, network, stored, { modelType, path });
   const all = await readAll(file, stored, precisionOf(dtype, architecture), place);
   const of = (sites: readonly Site[]) => (name: string) => sites.some((site) => name.startsWith(`${site.path}.`));
@@ -180,7 +180,7 @@ function storedWeights(
     ({ kind, fanInFanOut }) => kind === 'linear' && !fanInFanOut,
   );
   const matrices = new Set(linear.map((site) => `${site.path}.weight`));
-  return mapped(weightShapes(network), (_, name) => {
+  return mapValues(weightShapes(network), (_, name) => {
     const key = storedName(keys, name, prefix) ?? storedName(keys, tables.get(name) ?? name, prefix);
     if (key !== undefined) return { key, ...file.spec(key), transposed: matrices.has(name) };
     throw new CheckpointError(`${path}: weight '${name}' is missing; expected a checkpoint of ${savedBy}`, name);
@@ -248,7 +248,7 @@ async function readAll(
   { folder, name: fileName }: Place,
 ): Promise<Record<string, HostTensor>> {
   const path = folder.pathOf(fileName);
-  const bytes = mapped(stored, ({ shape }, name) => precision.bytes(name, shape));
+  const bytes = mapValues(stored, ({ shape }, name) => precision.bytes(name, shape));
   const totalBytes = Object.values(bytes).reduce((sum, size) => sum + size, 0);
   folder.checkMemory(fileName, totalBytes);
   const weights: Record<string, HostTensor> = {};
@@ -269,8 +269,4 @@ async function inCheckpoint<T>(path: string, work: () => Promise<T>): Promise<T>
     if (!(error instanceof SafetensorsError)) throw error;
     throw new CheckpointError(`${path}: ${error.message}`, error.path ?? path, error);
   }
-}
-
-function mapped<T, U>(record: Readonly<Record<string, T>>, change: (value: T, name: string) => U): Record<string, U> {
-  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, change(value, name)]));
 }
