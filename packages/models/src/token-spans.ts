@@ -1,6 +1,5 @@
 /** The characters of a text that each token covers: the offsets of Hugging Face's tokenizers, in UTF-16 units. */
 import { field } from './json.js';
-import type { TokenizerDefinition } from './tokenizer.js';
 import type { PlacedToken, TextTokenizer } from './tokenizer/text-tokenizer.js';
 
 /** A token and the characters that it covers: `text.slice(start, end)`. */
@@ -23,7 +22,16 @@ export interface TokenSpan {
   readonly beginsWord: boolean;
 }
 
-type Span = Pick<PlacedToken, 'start' | 'end'>;
+/** The parts of `tokenizer.json` used here. */
+interface Definition {
+  readonly model: Readonly<Record<string, unknown>>;
+  readonly [part: string]: unknown;
+}
+
+interface Span {
+  readonly start: number;
+  readonly end: number;
+}
 
 const BLANK = ' ';
 
@@ -39,7 +47,7 @@ const BREAK = /[\s\p{P}\p{S}\p{Ideographic}\p{Cs}]/u;
 /** Returns a function that finds the spans of the first tokens of a text, at most `count`. */
 export function spanFinder(
   { placed, idOf, textOf, unknownId }: Pick<TextTokenizer, 'placed' | 'idOf' | 'textOf' | 'unknownId'>,
-  definition: TokenizerDefinition,
+  definition: Definition,
 ): (text: string, count: number) => TokenSpan[] {
   const { continuing_subword_prefix: mark } = definition.model;
   const prefix = typeof mark === 'string' ? mark : '';
@@ -79,7 +87,7 @@ function count(text: string): number {
 const TRIMMING: readonly unknown[] = ['ByteLevel', 'RobertaProcessing'];
 
 /** Returns a function that trims the blanks at both ends of a span, if the tokenizer is set to. */
-function trimmer({ post_processor: step }: TokenizerDefinition): (span: Span, token: string, index: number) => Span {
+function trimmer({ post_processor: step }: Definition): (span: Span, token: string, index: number) => Span {
   const within = field(step, 'processors');
   const steps = [step, ...(Array.isArray(within) ? (within as unknown[]) : [])];
   const own = steps.find((one) => TRIMMING.includes(field(one, 'type')));
