@@ -213,7 +213,8 @@ function groupOf(data: Uint8Array, from: number, group: number): { scale: number
 
 /** The 32 bits from a byte on, the first byte lowest. */
 function wordAt(data: Uint8Array, from: number): number {
-  return [0, 1, 2, 3].reduce((word, at) => word | ((data[from + at] as number) << (8 * at)), 0);
+  const byte = (index: number): number => data[from + index] as number;
+  return byte(0) | (byte(1) << 8) | (byte(2) << 16) | (byte(3) << 24);
 }
 
 function signed(byte: number): number {
