@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { Worker, type Job } from 'bullmq';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -144,5 +145,16 @@ describe.skipIf(!hasRedis)(title, () => {
     await kill(worker);
     expect(most).toBeGreaterThan(2);
     expect(most).toBeLessThan(150);
+  });
+
+  it('a Redis that keeps refusing is reported once', async () => {
+    await client.select(2);
+    await client.set('peft-bench:queues', 'a text, where workers expect a set');
+    const worker = watched(startWorker(`${redis.url}/2`, join(folder, 'scratch-of-refused')));
+    await said(worker, /Redis gives no trials: WRONGTYPE/);
+    await setTimeout(1200); // two more requests
+    expect(worker.stderr().match(/Redis gives no trials/g)).toHaveLength(1);
+    await kill(worker);
+    await client.select(0);
   });
 });

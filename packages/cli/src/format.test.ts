@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatBytes, formatDuration, formatMetric, metricTitle } from './format.js';
+import { formatBytes, formatDuration, formatMetric, metricTitle, quoted } from './format.js';
 
 describe('formatMetric', () => {
   it.each([
@@ -49,5 +49,17 @@ describe('metricTitle', () => {
   it('says whether less is better', () => {
     expect(metricTitle({ metric: 'perplexity', lowerIsBetter: true })).toBe('perplexity (less is better)');
     expect(metricTitle({ metric: 'accuracy', lowerIsBetter: false })).toBe('accuracy');
+  });
+});
+
+describe('quoted', () => {
+  it.each([
+    ['results/first-run', 'results/first-run'],
+    ['C:\\my results', '"C:\\my results"'],
+    ["it's mine", '"it\'s mine"'],
+    ['$HOME/a b', "'$HOME/a b'"],
+    ["it's `date`", String.raw`'it'\''s ` + "`date`'"],
+  ])('writes %s as %s', (path, text) => {
+    expect(quoted(path)).toBe(text);
   });
 });

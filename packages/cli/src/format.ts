@@ -132,10 +132,12 @@ function minus(text: string): string {
 }
 
 /**
- * Returns a path for a shell: in double quotes, which Bash and Windows share, if it has spaces or special characters.
+ * Returns a path for a shell. One with spaces or special characters is in double quotes, which Bash and Windows share,
+ * or in single ones if Bash would read it as more than a text within double quotes.
  */
 export function quoted(path: string): string {
-  return /[^\w./\\:-]/.test(path) ? `"${path}"` : path;
+  if (!/[^\w./\\:-]/.test(path)) return path;
+  return /["$`!]/.test(path) ? `'${path.replaceAll("'", String.raw`'\''`)}'` : `"${path}"`;
 }
 
 /** Replaces characters that must not reach a terminal or a line of text: controls, and changes of direction. */

@@ -189,6 +189,12 @@ describe('a budget', () => {
     expect(Math.abs(allocatedCost(held()) / (ranks * unit) - 1)).toBeLessThanOrEqual(0.02);
   });
 
+  it('is never missed where there is none', () => {
+    const plan: TrainPlan = { totalSteps: 100, warmupSteps: 5, finalSteps: 20 };
+    const { controller } = started([linearSite('small', 4, 6)], { r: 2 }, plan);
+    expect([1, 80].map((step) => controller.holdsBudget(step))).toEqual([true, true]);
+  });
+
   it('is filled before the final phase, by the modules whose lowest score is highest', () => {
     const sites = [linearSite('small', 4, 6), linearSite('wide', 10, 20)];
     const plan: TrainPlan = { totalSteps: 100, warmupSteps: 5, finalSteps: 20 };

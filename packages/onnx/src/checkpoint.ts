@@ -20,7 +20,7 @@ import {
   type ModelType,
   type SourceFiles,
 } from '@peftjs/models/architectures';
-import { openModel } from './format/files.js';
+import { inFile, openModel } from './format/files.js';
 import type { ModelFile, Port } from './format/model.js';
 import { TYPES, type Constant } from './format/tensor.js';
 import { headModules, headOn, pooledOutput, LOGITS, type HeadOptions } from './heads.js';
@@ -68,7 +68,7 @@ export async function readGraph(
   { task, dtype, options }: Reading,
 ): Promise<Checkpoint> {
   const path = folder.pathOf(file);
-  const { model, bytes } = await openModel(folder, file);
+  const { model, byteLength } = await openModel(folder, file);
   const output = outputOf(model, options.output);
   const network = inFile(path, () => networkOf(model, output, options.operators, () => architecture.maxTokens));
   const classifies = task === 'sequence-classification' || task === 'token-classification';
@@ -100,7 +100,7 @@ export async function readGraph(
   const [own, headWeights] = [weightsOf(body), weightsOf(ofHead)];
   checkFinite({ ...own, ...headWeights }, path);
   const precision = precisionOf(dtype, architecture);
-  folder.progress({ file: path, loadedBytes: bytes.byteLength, totalBytes: bytes.byteLength });
+  folder.progress({ file: path, loadedBytes: byteLength, totalBytes: byteLength });
   const graph: GraphSource = {
     ...{ folder, file, task, newHead, pooling: options.pooling },
     ...{ output: output.name, axes: output.shape?.length },
@@ -216,14 +216,4 @@ async function tokenizerOf(
     addBosToken: false,
     specialTokens: new Map(),
   };
-}
-
-function inFile<T>(path: string, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    const Known = [CheckpointError, UnsupportedError].find((type) => error instanceof type);
-    if (!Known) throw error;
-    throw new Known(`${path}: ${(error as CheckpointError).message}`, (error as CheckpointError).path ?? path, error);
-  }
 }

@@ -93,6 +93,7 @@ const KINDS: Readonly<Record<keyof Pipelines, Kind>> = {
 
 /** Other names that transformers.js has for tasks. */
 const TASK_ALIASES: ReadonlyMap<string, keyof Pipelines> = new Map([
+  ['embeddings', 'feature-extraction'],
   ['ner', 'token-classification'],
   ['sentiment-analysis', 'text-classification'],
 ]);

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { addAdapter, mergeAdapter, setAdapter, unmergeAdapter } from '../adapter/adapters.js';
+import { addAdapter, disableAdapter, mergeAdapter, setAdapter, unmergeAdapter } from '../adapter/adapters.js';
 import { attach, defineMethod } from '../adapter/attach.js';
 import { rankLayer } from '../ranks/rank-layer.js';
 import { activeAdapter, type PeftModel } from '../adapter/peft-model.js';
@@ -140,6 +140,14 @@ describe('a second call on the same executor', () => {
       adapterNames: left.map((row) => adapterNames[row] as string),
     });
     expect(part).toEqual(left.map((row) => whole[row]));
+  });
+
+  it('gives every row the frozen model while adapters are disabled', async () => {
+    const peft = two();
+    const outputs = (names: string[]) => predict(peft, data.batches, { executor, adapterNames: names });
+    const frozen = await outputs(adapterNames.map(() => '__base__'));
+    expect(await disableAdapter(peft, () => outputs(adapterNames))).toEqual(frozen);
+    await expect(disableAdapter(peft, () => outputs(['default']))).rejects.toThrow(/has 1 names/);
   });
 
   it('gives rows of the same number an adapter each', async () => {

@@ -1,5 +1,5 @@
 import { activeParts, mixedParts, type ActiveParts } from '../adapter/active-parts.js';
-import { anyModel, adapterNamed, BASE, type PeftModel } from '../adapter/peft-model.js';
+import { anyModel, adapterNamed, BASE, type Adapter, type PeftModel } from '../adapter/peft-model.js';
 import * as v from 'valibot';
 import { assertArgument, parseOptions } from '../config.js';
 import { ConfigError } from '../errors.js';
@@ -25,8 +25,8 @@ export interface PredictOptions {
   readonly executor: Executor;
   /**
    * The adapter of each row, in the order of the outputs, or `'__base__'` for the frozen model; rows of one batch may
-   * use different ones. They need not be active, and active or merged adapters have no effect. Default: all rows use
-   * the model's current state.
+   * use different ones. They need not be active, and active or merged adapters have no effect; while adapters are
+   * disabled, these have none either. Default: all rows use the model's current state.
    */
   readonly adapterNames?: readonly string[];
 }
@@ -66,9 +66,11 @@ export async function predict(
   assertArgument('batches', batches, aBatchList);
   const { adapterNames } = parseOptions('predict', predictEntries, options);
   const { executor } = options;
-  const parts = adapterNames ? mixed(model, batches, adapterNames) : activeParts(model);
+  const named = adapterNames ? namedAdapters(model, batches, adapterNames) : [];
+  const isMixed = adapterNames !== undefined && 'adapters' in model && model.enabled;
+  const parts = isMixed ? mixedParts(model, named) : activeParts(model);
   return onRuntime(parts, executor, (runtime, values) =>
-    outputsWith(runtime, parts.layers, values, { batches }, { holdsFrozen: true, adapterNames }),
+    outputsWith(runtime, parts.layers, values, { batches }, { holdsFrozen: true, ...(isMixed && { adapterNames }) }),
   );
 }
 
@@ -262,16 +264,14 @@ async function onRuntime<T>(
   }
 }
 
-function mixed(model: PeftModel | Model, batches: readonly InputBatch[], names: readonly string[]): ActiveParts {
+/** @throws ConfigError for an unknown name, and when there is not one per row. */
+function namedAdapters(model: PeftModel | Model, batches: readonly InputBatch[], names: readonly string[]): Adapter[] {
   if (!('adapters' in model)) throw new ConfigError('adapterNames needs a model with adapters', 'adapterNames');
   const count = batches.reduce((sum, { rows }) => sum + rows.length, 0);
   if (names.length !== count) {
     throw new ConfigError(`adapterNames has ${names.length} names; the batches have ${count} rows`, 'adapterNames');
   }
-  return mixedParts(
-    model,
-    adaptersIn(names).map((name) => adapterNamed(model, name)),
-  );
+  return adaptersIn(names).map((name) => adapterNamed(model, name));
 }
 
 /** Returns the adapters of a mixed batch, in one order whichever row comes first: the same set compiles once. */

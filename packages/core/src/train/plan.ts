@@ -168,10 +168,11 @@ function selectionSettings({ selection, evaluateEvery, earlyStopping }: TrainOpt
     throw new ConfigError(`${waiting[0]} needs data to evaluate on: give selection: { data }`, 'selection');
   }
   assertKnownOptions('train: selection', selection, ['data', 'evaluations', 'margin', 'trainSubset']);
-  const { data, evaluations = 3, margin = null } = selection;
+  const { data, trainSubset = data, evaluations = 3, margin = null } = selection;
   assertArgument('selection.evaluations', evaluations, integerFrom(1));
   if (margin !== null) assertArgument('selection.margin', margin, nonNegative);
   assertArgument('selection.data', data, someEvaluationData);
+  assertArgument('selection.trainSubset', trainSubset, someEvaluationData);
   return { data, evaluations, margin };
 }
 

@@ -319,6 +319,7 @@ describe('train', () => {
     [{ warmupRatio: 0.6, finalRatio: 0.6 }, 'finalRatio'],
     [{ clipNorm: 0 }, 'clipNorm'],
     [{ selection: { data: toyEvaluationData(), evaluations: 0 } }, 'selection.evaluations'],
+    [{ selection: { data: toyEvaluationData(), trainSubset: {} as never } }, 'selection.trainSubset'],
   ])('rejects %o', async (options, field) => {
     await expect(run(toy(wholeModules()), options)).rejects.toThrow(ConfigError);
     await expect(run(toy(wholeModules()), options)).rejects.toMatchObject({ path: field });

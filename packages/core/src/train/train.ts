@@ -89,7 +89,8 @@ function plannedRun(stepsBefore: number, peft: PeftModel, given: TrainingData, o
   const settings = trainSettings(peft, options, given.kind);
   const { plan, controller, data, heldOut } = withController(peft, settings, given);
   assertTrainable(peft);
-  if (options.selection) assertLabels(peft.model, options.selection.data.batches);
+  for (const part of [options.selection?.data, options.selection?.trainSubset])
+    if (part) assertLabels(peft.model, part.batches);
   if (settings.loss.labels) assertLabels(peft.model, heldOut, given.kind);
   const definition = runDefinition(peft, settings, plan, data);
   if (options.resume) assertSameRun(options.resume, definition);
@@ -129,8 +130,9 @@ function assertTrainable(peft: PeftModel): void {
   if (enabled && active.length === 1 && merged.length === 0) {
     const adapter = activeAdapter(peft);
     if (trainedTensors(allLayers(adapter)).length > 0) return;
+    const why = model.head.length > 0 ? 'its head is frozen: leave out trainHead: false' : 'it has no head';
     throw new ConfigError(
-      `${adapter.method.name} trains nothing of ${model.name}, which has no head; set modulesToSave`,
+      `${adapter.method.name} trains nothing of ${model.name}: ${why}, or set modulesToSave`,
       'head',
     );
   }

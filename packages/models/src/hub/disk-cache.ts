@@ -143,7 +143,7 @@ export async function completeBlob(
   const { repo, blob, file } = missing;
   const own = await claimed(blob, modules);
   const { hash, resumed } = await filled(own, file, fill, modules).catch(async (error: unknown) => {
-    await fs.rename(own, `${blob}.peftjs.incomplete`);
+    await fs.rename(own, `${blob}.peftjs.incomplete`).catch(() => undefined); // it may never have been made
     throw error;
   });
   if (hash === file.hash) {

@@ -1,4 +1,4 @@
-import { CheckpointError } from '@peftjs/core/method';
+import { CheckpointError, UnsupportedError } from '@peftjs/core/method';
 import type { ModelFolder } from '@peftjs/models/architectures';
 import { Message } from './message.js';
 import { readModel, type ModelFile } from './model.js';
@@ -11,6 +11,8 @@ export interface OpenedModel {
   readonly bytes: Uint8Array;
   /** The files beside it, by the name that the model has for them. */
   readonly beside: ReadonlyMap<string, Uint8Array>;
+  /** The bytes of all of these files. */
+  readonly byteLength: number;
 }
 
 /**
@@ -20,30 +22,36 @@ export interface OpenedModel {
  */
 export async function openModel(folder: ModelFolder, file: string): Promise<OpenedModel> {
   const bytes = await whole(folder, file);
-  const path = file.slice(0, file.lastIndexOf('/') + 1);
-  try {
-    const beside = new Map<string, Uint8Array>();
+  const path = folder.pathOf(file);
+  const { proto, names } = inFile(path, () => {
     const proto = new Message(bytes);
-    let held = bytes.byteLength;
-    for (const name of namesBeside(proto)) {
-      const read = await whole(folder, `${path}${name}`, held);
-      beside.set(name, read);
-      held += read.byteLength;
-    }
-    const external = ({ file: name, offset, length }: Piece): Uint8Array => {
-      const all = beside.get(name) ?? new Uint8Array();
-      const end = length === undefined ? all.byteLength : offset + length;
-      if (Number.isSafeInteger(offset) && offset >= 0 && end >= offset && end <= all.byteLength)
-        return all.subarray(offset, end);
-      throw new CheckpointError(
-        `bytes ${offset} to ${end} are outside of '${name}', which has ${all.byteLength}`,
-        name,
-      );
-    };
-    return { model: readModel(proto, external), bytes, beside };
+    return { proto, names: namesBeside(proto) };
+  });
+  const beside = new Map<string, Uint8Array>();
+  let byteLength = bytes.byteLength;
+  for (const name of names) {
+    const read = await whole(folder, `${file.slice(0, file.lastIndexOf('/') + 1)}${name}`, byteLength);
+    beside.set(name, read);
+    byteLength += read.byteLength;
+  }
+  const external = ({ file: name, offset, length }: Piece): Uint8Array => {
+    const all = beside.get(name) ?? new Uint8Array();
+    const end = length === undefined ? all.byteLength : offset + length;
+    if (Number.isSafeInteger(offset) && offset >= 0 && end >= offset && end <= all.byteLength)
+      return all.subarray(offset, end);
+    throw new CheckpointError(`bytes ${offset} to ${end} are outside of '${name}', which has ${all.byteLength}`, name);
+  };
+  return { model: inFile(path, () => readModel(proto, external)), bytes, beside, byteLength };
+}
+
+/** Names the file in errors about what it holds. */
+export function inFile<T>(path: string, read: () => T): T {
+  try {
+    return read();
   } catch (error) {
-    if (!(error instanceof CheckpointError)) throw error;
-    throw new CheckpointError(`${folder.pathOf(file)}: ${error.message}`, error.path ?? folder.pathOf(file), error);
+    const Known = [CheckpointError, UnsupportedError].find((type) => error instanceof type);
+    if (!Known) throw error;
+    throw new Known(`${path}: ${(error as CheckpointError).message}`, (error as CheckpointError).path ?? path, error);
   }
 }
 

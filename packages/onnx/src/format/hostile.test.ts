@@ -42,15 +42,19 @@ it('the graph that the others are made of is read', async () => {
   await expect(load(model([read, relu]))).resolves.toMatchObject({ task: 'feature-extraction' });
 });
 
-it('data may be in a file of any other name', async () => {
+it('data may be in a file of any other name, which counts as loaded', async () => {
   const name = 'größe (1)/my ..weights';
+  const graph = model([read, relu], [external(name)]);
   const storage = memoryStorage(
     new Map([
-      ['graph/model.onnx', model([read, relu], [external(name)])],
+      ['graph/model.onnx', graph],
       [`graph/${name}`, new Uint8Array(32)],
     ]),
   );
-  await expect(load(new Uint8Array(), { storage })).resolves.toMatchObject({ task: 'feature-extraction' });
+  const bytes: number[] = [];
+  const onProgress: OnnxOptions['onProgress'] = ({ loadedBytes, totalBytes }) => bytes.push(loadedBytes, totalBytes);
+  await expect(load(graph, { storage, onProgress })).resolves.toMatchObject({ task: 'feature-extraction' });
+  expect(bytes).toEqual([graph.length + 32, graph.length + 32]);
 });
 
 test.each<[string, Uint8Array, typeof CheckpointError | typeof UnsupportedError, RegExp]>([
@@ -133,6 +137,7 @@ test.each<[string, Uint8Array, typeof CheckpointError | typeof UnsupportedError,
   const loading = load(bytes);
   await expect(loading).rejects.toThrow(type);
   await expect(loading).rejects.toThrow(message);
+  await expect(loading).rejects.toThrow(/^graph\/model\.onnx: (?!graph\/)/);
 });
 
 describe('options', () => {

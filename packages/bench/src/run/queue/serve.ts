@@ -69,12 +69,10 @@ export async function serve(redis: Redis, options: ServeOptions): Promise<void> 
 
 /** Runs trials one after another in a process, which is replaced if it dies. */
 async function runSlot(redis: Redis, options: SlotOptions): Promise<void> {
-  const { signal, source, say } = options;
+  const { signal, source } = options;
   let child: Process | undefined;
   while (!signal.aborted) {
-    const claimed = await source.next().catch((error: unknown) => {
-      say(`Redis gives no trials: ${(error as Error).message}`);
-    });
+    const claimed = await source.next();
     if (claimed) {
       child = ensureAlive(child);
       await runClaimed(redis, child, claimed, options);
@@ -153,7 +151,7 @@ const REFUSAL_MS = 5 * 60_000;
 
 /** The source of trials for a worker: all queues of a Redis. */
 interface TrialSource {
-  /** Claims the next trial for this worker; undefined if none waits. */
+  /** Claims the next trial for this worker; undefined if none waits, or if Redis fails, which is reported once. */
   next(): Promise<ClaimedTrial | undefined>;
   /** Leaves the trials of a queue to others for a while; reports each reason once. */
   refuse(queue: string, reason: string): void;
@@ -170,6 +168,7 @@ function openSource(redis: Redis, { name, say }: { name: string; say: (line: str
   const refusedUntil = new Map<string, number>();
   const reported = new Set<string>();
   let turn = 0;
+  let failure = '';
   const open = async (queue: string): Promise<QueueWorker<TrialJob>> => {
     const worker = queues.get(queue) ?? openWorker(redis, queue, name);
     if (!queues.has(queue)) {
@@ -184,19 +183,31 @@ function openSource(redis: Redis, { name, say }: { name: string; say: (line: str
     await Promise.all(closed.map(([, worker]) => worker.close(true)));
     if (closed.length > 0) await redis.del(closed.map(([, worker]) => worker.toKey('meta'))); // this key outlives the queue
   };
+  const claim = async (): Promise<ClaimedTrial | undefined> => {
+    const announced = (await redis.zrange(QUEUES_KEY, 0, -1)).filter(isQueue);
+    const wanted = announced.filter((queue) => (refusedUntil.get(queue) ?? 0) <= performance.now());
+    const names = await mostUrgent(redis, wanted);
+    await closeAllBut(announced.length > MOST_QUEUES ? names : announced);
+    for (let tried = 0; tried < names.length; tried++) {
+      const queue = names[turn++ % names.length] as string; // round-robin over queues, oldest trial first
+      const token = randomUUID();
+      const job = await (await open(queue)).getNextJob(token, { block: false });
+      if (job) return claimedTrial(job, queue, token);
+    }
+    return undefined;
+  };
   return {
     async next() {
-      const announced = (await redis.zrange(QUEUES_KEY, 0, -1)).filter(isQueue);
-      const wanted = announced.filter((queue) => (refusedUntil.get(queue) ?? 0) <= performance.now());
-      const names = await mostUrgent(redis, wanted);
-      await closeAllBut(announced.length > MOST_QUEUES ? names : announced);
-      for (let tried = 0; tried < names.length; tried++) {
-        const queue = names[turn++ % names.length] as string; // round-robin over queues, oldest trial first
-        const token = randomUUID();
-        const job = await (await open(queue)).getNextJob(token, { block: false });
-        if (job) return claimedTrial(job, queue, token);
+      try {
+        const trial = await claim();
+        failure = '';
+        return trial;
+      } catch (error) {
+        const { message } = error as Error;
+        if (message !== failure) say(`Redis gives no trials: ${message}`);
+        failure = message;
+        return undefined;
       }
-      return undefined;
     },
     refuse(queue, reason) {
       refusedUntil.set(queue, performance.now() + REFUSAL_MS);
