@@ -21,8 +21,7 @@ export async function embedderForAdapter(
   if (!settings) return fromPretrained(base, options);
   const { modules = [], maxTokens = Infinity } = settings;
   const { pooling = settings.pooling, normalize = settings.normalize } = options;
-  const loaded = await fromPretrained(base, { ...options, pooling, normalize });
-  const { prompts: _, defaultPromptName: __, includePrompt: ___, ...model } = loaded; // the adapter's files have its own
+  const model = await fromPretrained(base, { ...options, pooling, normalize });
   if (JSON.stringify(modules) !== JSON.stringify(model.pooling?.modules ?? [])) {
     const file = folder.pathOf(MODULES_FILE);
     throw new UnsupportedError(
