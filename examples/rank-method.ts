@@ -27,7 +27,6 @@ export const prune: CallableMethod<PruneConfig> = rankMethod<PruneConfig>({
     const events = [1, 2, 3].map((event) => Math.ceil((event * cut) / EVENTS));
     return {
       cuts: [cut],
-      holdsFrom: cut,
       reads: (step) => (events.includes(step) ? ['gate'] : []),
       decide({ step, layers, of }) {
         const sizes = mapValues(of('gate'), (gate) => gate.map(Math.abs));

@@ -226,4 +226,12 @@ describe('a training of the head alone', () => {
     const { runs } = await trained({ model: classifier, executor, data, ...(await changes()) }, options);
     expect(runs).toBe(8); // of 4 epochs
   });
+
+  it('is refused if the head is frozen or missing', async () => {
+    const options = { executor, epochs: 1 };
+    const frozen = attach(classifier, head(), { trainHead: false });
+    await expect(train(frozen, data, options)).rejects.toThrow(/trains nothing of .*: its head is frozen/);
+    const without = attach({ ...classifier, head: [] }, head());
+    await expect(train(without, data, options)).rejects.toThrow(/trains nothing of .*: it has no head/);
+  });
 });

@@ -56,6 +56,12 @@ const unit = (rows: readonly (readonly number[])[]): number[][] =>
   rows.map((row) => row.map((value) => value / Math.hypot(...row)));
 
 describe('embeddings', () => {
+  it("go by transformers.js's other name of the task, too", async () => {
+    const named = await pipeline('embeddings' as 'feature-extraction', 'sentences', { methods, executor, storage });
+    expect((await named(texts)).data).toEqual((await sentences(texts)).data);
+    await named.dispose();
+  });
+
   it('are means over the tokens of each text, without padding', async () => {
     const { data, dims, tolist } = await plain(texts);
     const tokens = await plain(texts, { pooling: 'none' });

@@ -53,7 +53,6 @@ export function dynamicDoraPolicy(config: DynamicDoraConfig, plan: TrainPlan, la
     step === end || (step >= start && step < end && (step - start) % interval === 0);
   return {
     cuts: [end],
-    holdsFrom: end,
     scalars: (step) => ({ dem: step > end ? 0 : 1 }),
     reads: (step) => (isDue(step) ? ['importance', 'gate'] : []),
     decide({ step, values, of, cost }) {

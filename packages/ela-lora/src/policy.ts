@@ -51,7 +51,6 @@ export function elaLoraPolicy(config: ElaLoraConfig, plan: TrainPlan): RankPolic
   const [end, movesAt] = [pruneStep(plan), movesOf(config, plan)];
   return {
     cuts: budget === null ? [] : [end],
-    holdsFrom: budget === null ? 0 : end,
     reads: (step) =>
       movesAt(step) > 0 || (step === end && budget !== null) ? ['importance', 'gate', 'loraA', 'loraB'] : [],
     decide(at) {

@@ -37,7 +37,6 @@ export const truncatedLora: CallableMethod<TruncatedLoraConfig> = rankMethod<Tru
     const cut = pruneStep(plan);
     return {
       cuts: [cut],
-      holdsFrom: cut,
       reads: (step) => (step === cut ? ['loraA', 'loraB'] : []),
       decide: ({ layers, values }) => ({ resized: truncateToBudget(layers, values, budget) }),
     };

@@ -114,7 +114,6 @@ function budgetPolicy(
   warnOfShortRun(layers, config, plan, until);
   return {
     cuts: [until],
-    holdsFrom: until,
     memory: { alive: 0, lambda: 0, hold: HOLD.initial, learningRate: 0, taken: 0 },
     scalars(step, rates, memory) {
       memory.learningRate = gateRate(rates);

@@ -13,7 +13,7 @@ import { rankCostIn, type RankCost } from './competition.js';
 export interface RankPolicy<M extends ControllerState = ControllerState> {
   /** Steps after which it must decide: training does not pass them without it. */
   readonly cuts: readonly number[];
-  /** The adapter is within its budget from this step on. Default 0. */
+  /** The adapter is within its budget from this step on. Default: the last of `cuts`, or 0 without any. */
   readonly holdsFrom?: number;
   /** The number of training rows to hold out for `probes`. Default 0. */
   readonly probeRows?: number;
@@ -81,7 +81,7 @@ export function rankController<M extends ControllerState>(
   { name, newRanks, withRanks }: RankMaker,
   { seed = 0 }: TrainPlan,
 ): Controller {
-  const { cuts, holdsFrom = 0, probeRows, probes } = policy;
+  const { cuts, holdsFrom = cuts.at(-1) ?? 0, probeRows, probes } = policy;
   const memory = { ...policy.memory } as M;
   const drawn = createRng(seed).fork('new ranks');
   let held = layers;

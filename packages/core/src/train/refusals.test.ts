@@ -193,7 +193,9 @@ describe('before anything is computed', () => {
   });
 
   it('train rejects such a label in the selection data', async () => {
-    await expect(trained({ selection: { data: withLabel(toyEvaluationData()) } })).rejects.toThrow(/row 24 is 3/);
+    const data = toyEvaluationData();
+    await expect(trained({ selection: { data: withLabel(data) } })).rejects.toThrow(/row 24 is 3/);
+    await expect(trained({ selection: { data, trainSubset: withLabel(data) } })).rejects.toThrow(/row 24 is 3/);
   });
 
   it('evaluate rejects such a label', async () => {

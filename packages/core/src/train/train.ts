@@ -89,8 +89,9 @@ function plannedRun(stepsBefore: number, peft: PeftModel, given: TrainingData, o
   const settings = trainSettings(peft, options, given.kind);
   const { plan, controller, data, heldOut } = withController(peft, settings, given);
   assertTrainable(peft);
-  for (const part of [options.selection?.data, options.selection?.trainSubset])
-    if (part) assertLabels(peft.model, part.batches);
+  for (const judged of [options.selection?.data, options.selection?.trainSubset]) {
+    if (judged) assertLabels(peft.model, judged.batches);
+  }
   if (settings.loss.labels) assertLabels(peft.model, heldOut, given.kind);
   const definition = runDefinition(peft, settings, plan, data);
   if (options.resume) assertSameRun(options.resume, definition);

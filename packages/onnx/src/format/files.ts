@@ -27,10 +27,11 @@ export async function openModel(folder: ModelFolder, file: string): Promise<Open
     const proto = new Message(bytes);
     return { proto, names: namesBeside(proto) };
   });
+  const place = file.slice(0, file.lastIndexOf('/') + 1);
   const beside = new Map<string, Uint8Array>();
   let byteLength = bytes.byteLength;
   for (const name of names) {
-    const read = await whole(folder, `${file.slice(0, file.lastIndexOf('/') + 1)}${name}`, byteLength);
+    const read = await whole(folder, `${place}${name}`, byteLength);
     beside.set(name, read);
     byteLength += read.byteLength;
   }
