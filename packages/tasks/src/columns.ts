@@ -49,7 +49,7 @@ export interface Layout {
 const WORDS = [TOKENS, 'words'];
 const TAG_LISTS = [TAGS, 'tags'];
 const LABELS = ['label', 'labels'];
-export const SECOND = 'text_b';
+const SECOND = 'text_b';
 const PAIRS = [
   ['text_a', SECOND],
   ['sentence1', 'sentence2'],
@@ -218,7 +218,7 @@ function embeddedLayout(texts: readonly string[], columns: readonly string[]): L
 }
 
 /** The columns of negatives, in the order of their numbers. */
-export function negativesIn(columns: Iterable<string>): readonly string[] {
+function negativesIn(columns: Iterable<string>): readonly string[] {
   const numberOf = (name: string): number => Number(NEGATIVE.exec(name)?.[1]?.slice(1) ?? 0);
   return [...columns].filter((name) => NEGATIVE.test(name)).sort((a, b) => numberOf(a) - numberOf(b));
 }
@@ -228,7 +228,9 @@ function scored(texts: readonly string[], label: string | undefined): Layout | u
 }
 
 function isListOf({ records }: Table<unknown>, column: string | undefined): boolean {
-  return column !== undefined && Array.isArray(records[0]?.cells.get(column));
+  if (column === undefined) return false;
+  const values = records.map(({ cells }) => cells.get(column));
+  return Array.isArray(values.find((value) => value !== undefined && value !== null));
 }
 
 function fits({ form }: Layout, kind: TaskKind): boolean {

@@ -1,4 +1,4 @@
-import { DataError } from '@peftjs/core/method';
+import { ConfigError, DataError, parseOptions } from '@peftjs/core/method';
 import {
   aList,
   assertArgument,
@@ -9,9 +9,10 @@ import {
   type ChatMessage,
   type ChatTool,
 } from '@peftjs/core/model';
+import * as v from 'valibot';
 import { fingerprintOf, type TaskKind } from './data-set.js';
 import { type ColumnOptions, isTableHeader } from './columns.js';
-import { fileStem } from './read-table.js';
+import { fileBytes, fileStem } from './read-table.js';
 import { decodeText, errorAt, excerpt, type JsonLine, jsonLines, listed, readEach } from './table.js';
 
 /** A text; all of it is learnt. */
@@ -117,6 +118,11 @@ export function isChatSet({ rows }: Pick<LanguageSet, 'rows'>): boolean {
   return first !== undefined && ('messages' in first || ('rejected' in first && typeof first.prompt !== 'string'));
 }
 
+const languageEntries = {
+  path: aText,
+  documentEnd: v.optional(v.picklist(['file', 'paragraph', 'line'])),
+} satisfies Record<keyof LanguageSetOptions, unknown>;
+
 const roles: readonly unknown[] = ['system', 'user', 'assistant', 'tool'] satisfies Role[];
 
 /**
@@ -128,18 +134,41 @@ const roles: readonly unknown[] = ['system', 'user', 'assistant', 'tool'] satisf
  * @throws DataError for the first problem, in one line with the path and the line number.
  */
 export async function readLanguageSet(bytes: Uint8Array, options: LanguageSetOptions): Promise<LanguageSet> {
+  assertArgument('bytes', bytes, fileBytes);
+  parseOptions('readLanguageSet', languageEntries, options);
   const { path, documentEnd = 'file' } = options;
   const text = decodeText(bytes, path);
   const rows = isJsonLines(path) ? rowsOf(jsonLines(text, path), path) : documents(text, documentEnd);
   return languageSet(fileStem(path), rows);
 }
 
-/** Creates a language set and computes the fingerprint of its rows. */
+/**
+ * Creates a language set and computes the fingerprint of its rows. @throws ConfigError for rows that are not all of one
+ * form.
+ */
 export async function languageSet(name: string, rows: LanguageSet['rows']): Promise<LanguageSet> {
   assertArgument('name', name, aText);
   assertArgument('rows', rows, aList);
+  assertOneForm(rows);
   const kind = isPreferenceSet({ rows }) ? 'preferences' : 'causal-lm';
   return { name, rows, fingerprint: await fingerprintOf([kind, rows.length], rows) };
+}
+
+const EXPECTED = '"text", "prompt" and "completion", "messages", or "prompt", "chosen" and "rejected"';
+
+/** The fields of each form of rows. */
+const FORMS = [['prompt', 'chosen', 'rejected'], ['messages'], ['prompt', 'completion'], ['text']];
+
+function assertOneForm(rows: readonly object[]): void {
+  const has = (row: object, fields: readonly string[]) => fields.every((field) => field in row);
+  const form = FORMS.find((fields) => has(rows[0] ?? {}, fields));
+  const odd = rows.findIndex((row) => !form || !has(row, form));
+  if (odd === -1) return;
+  const expected = form ? `${listed(form)}, as row 1 has` : EXPECTED;
+  throw new ConfigError(
+    `rows: expected ${expected}, got ${listed(Object.keys(rows[odd] ?? {}), 'an empty object')} in row ${odd + 1}`,
+    'rows',
+  );
 }
 
 function isJsonLines(path: string): boolean {
@@ -171,8 +200,7 @@ function rowsOf(lines: readonly JsonLine[], path: string): LanguageSet['rows'] {
   }
   if (has('text')) return readEach(lines, path, (line) => ({ text: filled(line, 'text', path) }));
   const found = listed(Object.keys(first?.object ?? {}), 'an empty object');
-  const forms = '"text", "prompt" and "completion", "messages", or "prompt", "chosen" and "rejected"';
-  throw errorAt(path, first?.line ?? 1, `expected ${forms}, got ${found}`);
+  throw errorAt(path, first?.line ?? 1, `expected ${EXPECTED}, got ${found}`);
 }
 
 function chatRowOf(line: JsonLine, path: string): ChatRow {

@@ -48,6 +48,9 @@ const readers = v.custom<readonly TableReader[]>(
   'a list of { name, recognises, read }',
 );
 
+/** A schema for the bytes of a file. */
+export const fileBytes = v.instance(Uint8Array, 'the bytes of a file');
+
 const entries = {
   ...columnEntries,
   path: aText,
@@ -86,7 +89,7 @@ export async function readTable<K extends TaskKind = TaskKind>(
   bytes: Uint8Array,
   options: ReadTableOptions<K>,
 ): Promise<DataSet<K>> {
-  assertArgument('bytes', bytes, v.instance(Uint8Array, 'the bytes of a file'));
+  assertArgument('bytes', bytes, fileBytes);
   parseOptions('readTable', entries, options);
   const { path, like, kind = like?.kind, textColumn, labelSeparator, scoreScale, skipUnlabelled } = options;
   assertDifferent(options);

@@ -1,6 +1,6 @@
 import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
-import { negativesIn, SECOND, type ColumnOptions, type Layout } from './columns.js';
-import type { DataSet, MultiLabelRow, Row, RowsByKind, ScoredRow, TaggedRow, TaskKind, TextsRow } from './data-set.js';
+import { type ColumnOptions, type Layout } from './columns.js';
+import type { DataSet, MultiLabelRow, Row, RowsByKind, ScoredRow, TaggedRow, TaskKind } from './data-set.js';
 import { errorAt, excerpt, listed, readEach, type Table, type TableRecord } from './table.js';
 
 /** A row whose labels are still texts. */
@@ -67,17 +67,18 @@ function assertLabelled(record: TableRecord<unknown>, reading: Reading): void {
 export function rowsOf(table: Table<unknown>, reading: Reading): Scheme & Pick<DataSet<TaskKind>, 'rows'> {
   const { path } = reading;
   const kind = kindOf(table, reading);
-  const { columns, records } = table;
+  const { records } = table;
   if (kind === 'pairs' || kind === 'triplets') {
-    return { kind, classes: [], rows: readEach(records, path, (record) => textsRow(record, kind, reading)) };
+    return {
+      kind,
+      classes: [],
+      rows: readEach(records, path, (record) => ({ texts: textsOf(record, reading.layout, path) })),
+    };
   }
   if (kind === 'scored-pairs') {
     return { kind, classes: [], rows: readEach(records, path, (record) => scoredRow(record, reading)) };
   }
-  const raw = readEach(records, path, (record) => {
-    assertTexts(record, columns, reading);
-    return rawRow(record, kind, reading);
-  });
+  const raw = readEach(records, path, (record) => rawRow(record, kind, reading));
   if (kind === 'multi-label' && !reading.like) assertNotVectors(raw, path);
   const { kind: meant, classes } = reading.like ?? schemeOf(raw, kind, path);
   const numbered = numbering({ kind: meant, classes }, path);
@@ -123,17 +124,6 @@ function rawRow(record: TableRecord<unknown>, kind: TaskKind | undefined, readin
   throw notALabelList(shown(record.cells.get(label)), line, path);
 }
 
-/** @throws DataError for a second text that the first row, which names the columns if no option does, lacks. */
-function assertTexts(
-  { cells, line }: TableRecord<unknown>,
-  columns: readonly string[],
-  { layout, textColumn, path }: Reading,
-): void {
-  if (layout.form !== 'labelled' || layout.texts.length > 1 || textColumn !== undefined) return;
-  if (columns.includes(SECOND) || isEmpty(cells.get(SECOND))) return;
-  throw errorAt(path, line, `expected no ${SECOND}, which the first row lacks: every row has the same number of texts`);
-}
-
 /** @throws DataError for rows with a 0 or 1 for each of two labels, all of them `[0, 1]` or `[1, 0]`. */
 function assertNotVectors(rows: readonly RawRow[], path: string): void {
   const isVector = ({ labels }: RawRow): boolean => [...labels].sort().join() === '0,1';
@@ -155,14 +145,6 @@ function textsOf(record: TableRecord<unknown>, { texts }: Layout, path: string):
 }
 
 /** @throws DataError for a row without one of the texts, or with negatives that the first row lacks. */
-function textsRow(record: TableRecord<unknown>, kind: TaskKind, { layout, path }: Reading): TextsRow {
-  const texts = textsOf(record, layout, path);
-  const more = negativesIn(record.cells.keys()).find((name) => !layout.texts.includes(name));
-  if (kind === 'pairs' || more === undefined) return { texts };
-  const way = 'every row has the same number of negatives';
-  throw errorAt(path, record.line, `expected no ${more}, which the first row lacks: ${way}`);
-}
-
 function oneLabel(record: TableRecord<unknown>, column: string, path: string): string {
   const value = record.cells.get(column);
   if (isScalar(value)) return String(value).trim();

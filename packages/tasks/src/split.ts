@@ -175,8 +175,11 @@ export interface CausalSplit<D extends AnyLanguageData = CausalData> {
  */
 export function splitCausal<D extends AnyLanguageData>(
   data: D,
-  { share = 0.1, seed }: { readonly share?: number | undefined; readonly seed: number },
+  options: { readonly share?: number | undefined; readonly seed: number },
 ): CausalSplit<D> {
+  assertArgument('data', data, encodedRows);
+  parseOptions('splitCausal', { share: anything, seed: anInteger }, options);
+  const { share = 0.1, seed } = options;
   checkShare(share);
   const { name, rows } = data;
   const found = `${rows.length}, too few or too similar; give shorter rows or a separate file`;

@@ -209,14 +209,14 @@ export interface JsonLine {
 }
 
 /**
- * Parses one JSON object per line; the first one names the columns. Cells are JSON values.
+ * Parses one JSON object per line; the columns are those that any of them names. Cells are JSON values.
  * @throws DataError for a line that is too long or not a JSON object.
  */
 export function parseJsonLines(text: string, path: string): Table<unknown> {
   const objects = jsonLines(text, path);
   const [first] = objects as [JsonLine, ...JsonLine[]];
   return {
-    columns: Object.keys(first.object),
+    columns: [...new Set(objects.flatMap(({ object }) => Object.keys(object)))],
     line: first.line,
     records: objects.map(({ object, line }) => ({ line, cells: new Map(Object.entries(object)) })),
   };

@@ -285,6 +285,7 @@ describe('splitCausal', () => {
     const data = await encode(letters, 5);
     expect(splitCausal(data, { seed: 3 })).toEqual(splitCausal(data, { seed: 3 }));
     expect(splitCausal(data, { seed: 3 }).selection.rows).not.toEqual(splitCausal(data, { seed: 4 }).selection.rows);
+    expect(() => splitCausal(data, { share: 0.2 } as never)).toThrow(/splitCausal.*'seed'/);
   });
 
   it('draws a slice by a seed, in order', async () => {

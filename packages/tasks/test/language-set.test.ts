@@ -123,6 +123,24 @@ describe('JSON lines', () => {
     await expectDataError(read(text), ...parts);
   });
 
+  it('rejects options that it does not have', async () => {
+    const bytes = bytesOf('a');
+    await expect(readLanguageSet(bytes, {} as never)).rejects.toThrow(/'path'/);
+    await expect(readLanguageSet(bytes, { path: 'a.txt', documentEnd: 'page' as never })).rejects.toThrow(
+      /"paragraph"/,
+    );
+    await expect(readLanguageSet('a' as never, { path: 'a.txt' })).rejects.toThrow(/bytes/);
+  });
+
+  it('have one form', async () => {
+    await expect(languageSet('s', [{ text: 'a' }, { prompt: 'a', completion: 'b' }] as never)).rejects.toThrow(
+      'rows: expected "text", as row 1 has, got "prompt", "completion" in row 2',
+    );
+    await expect(languageSet('s', [{ prompt: 'a' }] as never)).rejects.toThrow(
+      /^rows: expected "text", .+ got "prompt"/,
+    );
+  });
+
   it('rejects another extension', async () => {
     await expectDataError(read('a', 'a.md'), 'a.md', '.txt or .jsonl');
     await expectDataError(read(' \n', 'a.txt'), 'a.txt', 'empty');

@@ -236,7 +236,7 @@ describe('texts to embed', () => {
 
   it('have the same number of negatives in every row', async () => {
     const row = { anchor: 'q', positive: 'p', negative_1: 'n' };
-    await expectDataError(read('a.jsonl', jsonl(row, { ...row, negative_2: 'm' })), 'a.jsonl:2', 'negative_2');
+    await expectDataError(read('a.jsonl', jsonl(row, { ...row, negative_2: 'm' })), 'a.jsonl:1', 'no negative_2');
     await expectDataError(read('a.jsonl', jsonl({ ...row, negative_2: 'm' }, row)), 'a.jsonl:2', 'no negative_2');
     expect(await read('a.jsonl', jsonl(row, { ...row, negative_2: 'm' }), { kind: 'pairs' })).toMatchObject({
       rows: [{ texts: ['q', 'p'] }, { texts: ['q', 'p'] }],

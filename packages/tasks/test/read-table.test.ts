@@ -201,7 +201,7 @@ describe('errors', () => {
     ['null.jsonl', 'null\n', 'null.jsonl:1', 'JSON object'],
     ['type.jsonl', '{"text":"a","label":1}\n{"text":5,"label":0}\n', 'type.jsonl:2', 'string', '5'],
     ['absent.jsonl', '{"text":"a","label":1}\n{"label":0}\n', 'absent.jsonl:2', 'no text'],
-    ['later.jsonl', '{"text":"a","label":1}\n{"text":"b","text_b":"c","label":0}\n', 'later.jsonl:2', 'no text_b'],
+    ['later.jsonl', '{"text":"a","label":1}\n{"text":"b","text_b":"c","label":0}\n', 'later.jsonl:1', 'no text_b'],
     ['keys.jsonl', '{"sentence":"a","label":1}\n', 'keys.jsonl:1', '"sentence"'],
     ['prototype.jsonl', '{"__proto__":{"text":"a"},"label":1}\n', 'prototype.jsonl:1', '"__proto__"'],
     ['long.jsonl', `{"text":"${'a'.repeat(1_000_001)}","label":1}`, 'long.jsonl:1', '1000000'],
@@ -288,6 +288,18 @@ describe('faulty rows', () => {
       'b.csv',
     );
     expect(skipped.fingerprint).toBe(whole.fingerprint);
+  });
+
+  it.each([
+    ['{"text":"a"}\n{"text":"b","label":"x"}\n{"text":"c","label":"y"}\n', 'classification'],
+    ['{"text":"a","labels":null}\n{"text":"b","labels":["x","y"]}\n{"text":"c","labels":["y"]}\n', 'multi-label'],
+    [
+      '{"tokens":["a"]}\n{"tokens":["b"],"ner_tags":["O"]}\n{"tokens":["c"],"ner_tags":["B-X"]}\n',
+      'token-classification',
+    ],
+  ])('may be without a label in the first line of %s', async (text, kind) => {
+    const { rows, kind: found } = await readTable(bytesOf(text), { path: 'a.jsonl', skipUnlabelled: true });
+    expect([found, rows.length]).toEqual([kind, 2]);
   });
 
   it('without a label cannot be all rows, and other faults are still reported', async () => {

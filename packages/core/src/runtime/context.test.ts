@@ -96,6 +96,12 @@ describe('dropout with drawn integers', () => {
     expect(mean(kept)).toBeCloseTo(1, 2);
   });
 
+  it('has a rate below 1 where one near 1 would round to it', () => {
+    const { data, shape } = drawn(5);
+    const kept = tf.tidy(() => dropoutFrom(tf.tensor(data, [...shape]), tf.ones([512, 128]), 0.9999).dataSync());
+    expect(Math.max(...kept)).toBeCloseTo(1021, 2);
+  });
+
   it('of the weights of attention keeps mean and variance in every head, and no two heads share a mask', () => {
     const [batch, heads, tokens, rate] = [8, 4, 32, 0.1];
     const { data, shape } = drawn(6);

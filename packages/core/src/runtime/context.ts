@@ -95,11 +95,12 @@ export function networkDropout(
 }
 
 /**
- * Applies inverted dropout to x `[rows, columns]` with drawn integers. The rate is rounded to a multiple of 1 / 1021.
+ * Applies inverted dropout to x `[rows, columns]` with drawn integers. The rate is rounded to a multiple of 1 / 1021
+ * below 1.
  */
 export function dropoutFrom(drawn: Tensor, x: Tensor, rate: number): Tensor {
   const [rows, columns] = x.shape as [number, number];
-  return dropout(x, Math.round(rate * MODULUS) / MODULUS, uniform(drawn, rows, columns));
+  return dropout(x, Math.min(Math.round(rate * MODULUS), MODULUS - 1) / MODULUS, uniform(drawn, rows, columns));
 }
 
 /** Computes uniform numbers in [0, 1), `[rows, columns]`. */

@@ -1,7 +1,8 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { referenceExecutor, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { wholeModules } from '../../test/whole-modules.js';
 import { attach, defineMethod } from '../adapter/attach.js';
+import { onWarning } from '../config.js';
 import type { Executor } from '../contracts/executor.js';
 import type { TrainOptions } from './options.js';
 import type { TrainingSnapshot } from './snapshot.js';
@@ -65,6 +66,13 @@ describe('dropout of the network', () => {
     expect((await trained({ dropout: 'config', resume })).values).toEqual(values);
     await expect(trained({ dropout: 0.1, resume })).rejects.toThrow('dropout was "config" and is now 0.1');
     await expect(trained({ resume })).rejects.toThrow('dropout was "config" and is now not set');
+  });
+
+  it('is said to have no effect on a model without places for it', async () => {
+    const warnings: string[] = [];
+    onTestFinished(onWarning((line) => warnings.push(line)));
+    await trained({ dropout: 0.1 }, { model: { ...toyModel(), name: 'undropped', dropouts: {} } });
+    expect(warnings).toEqual(['dropout has no effect: undropped has no places for it']);
   });
 
   it('needs a rate below 1, or the word config', async () => {

@@ -14,8 +14,9 @@ export interface TrainOptions {
   readonly epochs: number;
   /**
    * The number of batches per step. Their gradients are accumulated with each row or token weighted equally, as in one
-   * large batch (but each batch has its own dropout). The last step of an epoch gets the batches that are left. Default
-   * 1.
+   * large batch, except that each batch has its own dropout, `multipleNegativesRanking` takes its negatives from one
+   * batch, and `orpo` averages the tokens of the chosen texts within one. The last step of an epoch gets the batches
+   * that are left. Default 1.
    */
   readonly gradientAccumulationSteps?: number;
   /**
@@ -152,7 +153,7 @@ export interface StepEvent {
   readonly loss: number;
   /** The minimised value: `loss` plus the terms that the method adds, such as AdaLoRA's orthogonality. */
   readonly objective: number;
-  /** The learning rate of the default group. */
+  /** The learning rate of the default group; the first group's where the adapter has no default group. */
   readonly learningRate: number;
   /** The stage, from 0, of a run that chooses its adapter's size. */
   readonly sizingStage?: number;

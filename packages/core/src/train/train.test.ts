@@ -297,12 +297,20 @@ describe('train', () => {
     }
   });
 
+  const nothing: PeftMethod = {
+    ...wholeModules(),
+    capabilities: { ...wholeModules().capabilities, kinds: [] },
+    adapt: () => ({}),
+  };
+
+  it('reports the rate of the head where the head alone is trained', async () => {
+    const rates: number[] = [];
+    const onStep = ({ learningRate }: StepEvent) => rates.push(learningRate);
+    await run(toy(nothing, {}), { learningRates: { head: 0.5 }, schedule: 'constant', warmupRatio: 0, onStep });
+    expect(new Set(rates)).toEqual(new Set([0.5]));
+  });
+
   it('rejects a run that trains nothing', async () => {
-    const nothing: PeftMethod = {
-      ...wholeModules(),
-      capabilities: { ...wholeModules().capabilities, kinds: [] },
-      adapt: () => ({}),
-    };
     const peft = attach({ ...toyModel(), head: [] }, defineMethod(nothing)({}), { seed: 1 });
     await expect(run(peft)).rejects.toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', path: 'head' }));
   });

@@ -96,6 +96,9 @@ function plannedRun(stepsBefore: number, peft: PeftModel, given: TrainingData, o
   const definition = runDefinition(peft, settings, plan, data);
   if (options.resume) assertSameRun(options.resume, definition);
   warnOfUnknownGroups(peft, settings);
+  if (settings.dropout !== 0 && Object.keys(peft.model.dropouts ?? {}).length === 0) {
+    warnOnce(`dropout has no effect: ${peft.model.name} has no places for it`);
+  }
   return { settings, plan, definition, controller, data, heldOut, stepsBefore };
 }
 
@@ -228,7 +231,7 @@ async function oneStep(run: Run, batches: readonly Batch[], epoch: number, { onS
     epochs: settings.epochs,
     loss: report.loss,
     objective: report.objective,
-    learningRate: learningRates.default ?? settings.learningRate,
+    learningRate: learningRates.default ?? (learningRates[groups[0] as string] as number),
     storedParameters: stored,
     ...(ranks ? { ranks } : {}),
     milliseconds,
