@@ -57,6 +57,8 @@ const NOBODY_LISTENS = /^(?!.*open-sesame).*--queue redis:\/\/127\.0\.0\.1:1 can
 const cases: [string, string, RegExp][] = [
   ['an unknown command', 'runn', /runn/],
   ['no output folder', 'run', /--out/],
+  ['a text that looks like a flag', 'predict <adapter> -so-so', /'-so-so'; put -- before a text that begins with -$/],
+  ['such a text after --, and no model', 'predict <empty-model> -- -so-so', /empty-model has neither adapter_config/],
   ['an unknown flag', 'run --bugdet r=4 --out <out>', /--bugdet/],
   [
     'an unknown method',
@@ -214,6 +216,7 @@ const cases: [string, string, RegExp][] = [
   ['a broken safetensors file', 'inspect <broken.safetensors>', /broken\.safetensors/],
   ['a broken adapter', 'inspect <adapter>', /adapter_model\.safetensors/],
   ['nothing to inspect', 'inspect <nowhere>', /nowhere/],
+  ['another JSON file', 'inspect <field.json>', /field\.json is not a trial's result: 'status': [^;]*$/],
   ['no results to report', 'report <empty-model>', /holds no results/],
 ];
 

@@ -68,7 +68,7 @@ it('all missing flags are reported at once', async () => {
   expect(await refusal('export --model m')).toMatch(
     /: missing: <adapter>, --format <format>, --out <folder>; see peft-bench export --help/,
   );
-  expect(await refusal('train --dev @dev.tsv')).toMatch(/: missing: --method <names>, --out <folder>, --train <file>;/);
+  expect(await refusal('train --dev @dev.tsv')).toMatch(/: missing: --method <name>, --out <folder>, --train <file>;/);
 });
 
 describe('a budget that the modules cannot hold is rejected, with the largest possible one', () => {

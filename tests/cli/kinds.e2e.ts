@@ -100,7 +100,7 @@ describe('peft-bench train', () => {
   it('says that it holds out rows if there is no development file', async () => {
     const { stderr } = await trained(['--train', file('stars.tsv'), '--label-column', 'stars'], 'stars');
     expect(stderr).toContain(
-      'stars: no development file, so results are reported on 2 of the 24 rows, always the same ones',
+      'stars: no development file, so results are reported on 2 of the 24 rows, which are held out (the same ones every time)',
     );
     const texts = await peftBench([
       'train',
@@ -168,7 +168,7 @@ describe('bad input', () => {
     [
       'a loss that does not fit the data',
       ['train', '--train', 'tags.conll', '--loss', 'triplet'],
-      /the loss 'triplet' reads triplets, the data are token-classification/,
+      /the loss 'triplet' is for triplets, but these rows are for token-classification/,
     ],
     [
       'a loss of one negative for rows with two',

@@ -120,7 +120,11 @@ describe('predict exits with 2 and prints one clear line for', () => {
   it.each<[string, string[], RegExp]>([
     ['nothing', [], /: missing: <adapter>; see peft-bench predict --help/],
     ['an adapter that is not there', ['@none', 'a'], /none: there is no such folder; expected an adapter or a model/],
-    ['a folder of nothing', ['@empty', 'a'], /does not show its task; give it with --task: text-classification,/],
+    [
+      'a folder of nothing',
+      ['@empty', 'a'],
+      /has neither adapter_config\.json .* nor config\.json .* with --task: text-classification,/,
+    ],
     ['an unknown task', ['@adapter', 'a', '--task', 'text-clasification'], /did you mean 'text-classification'\?/],
     ['another task than the adapter has', ['@adapter', 'a', '--task', 'text-generation'], /is for sequence-class/],
     ['an empty text', ['@adapter', ''], /text 1 is empty/],

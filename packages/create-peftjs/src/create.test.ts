@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { createProject, main, starters, type StarterName } from 'create-peftjs';
+import { CreateError, createProject, main, starters, type StarterName } from 'create-peftjs';
 
 let folder: string;
 beforeEach(async () => {
@@ -139,6 +139,14 @@ describe('the command', () => {
     const line = await said(...args);
     expect(line).toMatch(message);
     expect(line).toMatch(/^1 create-peftjs: [^\n]+$/);
+  });
+
+  it('says what stops it', async () => {
+    await writeFile(join(folder, 'mine.txt'), 'mine');
+    expect(await said(join(folder, 'mine.txt'))).toMatch(
+      /^1 create-peftjs: .*mine\.txt cannot be written: a file has that name; name another folder$/,
+    );
+    await expect(createProject(join(folder, 'mine.txt/app'), 'node')).rejects.toThrow(CreateError);
   });
 
   it('leaves a folder with files alone', async () => {

@@ -46,6 +46,25 @@ export class CreateError extends Error {
   readonly code = 'PEFT_CREATE';
 }
 
+/** What stops a folder from being written, by the code of the operating system's error. */
+const STOPS: Readonly<Record<string, string>> = {
+  EEXIST: 'a file has that name; name another folder',
+  ENOTDIR: 'a part of its path is a file; name another folder',
+  ENOENT: 'there is no such place; name another folder',
+  EACCES: 'you may not write there; change the permissions, or name another folder',
+  EPERM: 'you may not write there; change the permissions, or name another folder',
+  EROFS: 'its file system is read-only; name another folder',
+  ENOSPC: 'the disk is full; make room on it',
+};
+
+/** Writes into a folder. @throws CreateError that says what stops it */
+async function writing<T>(folder: string, write: () => Promise<T>): Promise<T> {
+  return write().catch((cause: unknown) => {
+    const { code = '', message } = cause as NodeJS.ErrnoException;
+    throw new CreateError(`${folder} cannot be written: ${STOPS[code] ?? message}`, { cause });
+  });
+}
+
 /** A package.json, as far as layers add to each other's. */
 type Manifest = Record<string, string | boolean | Record<string, string>>;
 
@@ -54,12 +73,12 @@ const templates = fileURLToPath(new URL('../templates', import.meta.url));
 /**
  * Writes a starter into a folder, which is made if it does not exist.
  * @returns the paths of the files in the folder, sorted
- * @throws CreateError when the folder has anything but `.git` in it already.
+ * @throws CreateError when the folder has anything but `.git` in it already, or cannot be written.
  */
 export async function createProject(folder: string, name: StarterName): Promise<string[]> {
   const into = resolve(folder);
-  await mkdir(into, { recursive: true });
-  const present = (await readdir(into)).find((file) => file !== '.git');
+  const entries = await writing(folder, () => mkdir(into, { recursive: true }).then(() => readdir(into)));
+  const present = entries.find((file) => file !== '.git');
   if (present !== undefined) throw new CreateError(`${folder} is not empty: name a new folder, or remove ${present}`);
   const files = new Map<string, Uint8Array>();
   let manifest: Manifest = { name: packageName(into) };
@@ -72,10 +91,12 @@ export async function createProject(folder: string, name: StarterName): Promise<
   const { dependencies } = manifest;
   if (typeof dependencies === 'object') dependencies['peftjs'] = `^${await ownVersion()}`; // all packages have one version
   files.set('package.json', Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`));
-  for (const [path, bytes] of files) {
-    await mkdir(dirname(join(into, path)), { recursive: true });
-    await writeFile(join(into, path), bytes);
-  }
+  await writing(folder, async () => {
+    for (const [path, bytes] of files) {
+      await mkdir(dirname(join(into, path)), { recursive: true });
+      await writeFile(join(into, path), bytes);
+    }
+  });
   return [...files.keys()].sort();
 }
 

@@ -108,7 +108,7 @@ export async function holdOutLanguage(set: LanguageSet): Promise<Record<'train' 
     return JSON.stringify('rejected' in row ? row.prompt : row);
   };
   const way =
-    'give a development file (--dev) or split the text into documents (--document-end); a table with labels must be named .tsv or .csv';
+    'give a development file or split the text into documents (--document-end); a table with labels must be named .tsv or .csv';
   const refusal = `hold out a tenth, got ${rows.length}; ${way}`;
   const { drawn, rest } = drawShare(set, DEV_SHARE, { keyOf, rng: createRng(DEV_SEED).fork('dev') }, refusal);
   const part = (own: readonly number[]) => own.map((row) => rows[row]) as LanguageSet['rows'];
@@ -124,7 +124,7 @@ async function setAside<K extends TaskKind>(
   checkShare(share);
   const { name, rows } = dataSet;
   const keyOf = (row: number): string => textsKey(rows[row] as RowsByKind[TaskKind]);
-  const refusal = `set a share of ${share} aside, got ${rows.length} rows, too few or too similar`;
+  const refusal = `set a share of ${share} aside, got ${rows.length} ${rows.length === 1 ? 'row' : 'rows'}, too few or too similar`;
   const { drawn, rest } = drawShare(dataSet, share, { keyOf, stratumOf: stratumByLabel(dataSet), rng }, refusal);
   assertClasses(dataSet, rest, what);
   return {

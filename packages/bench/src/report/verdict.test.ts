@@ -113,12 +113,12 @@ it('says if nothing beats the head, and, without a margin, that equivalence was 
 it('says how many seeds are needed, and names a single task', () => {
   const few = trialsOf({ head: { scores: [0.7, 0.71] }, lora: { scores: [0.8, 0.81] }, sora: { scores: [0.9, 0.91] } });
   expect(verdictOf(few).sentences[1]).toBe(
-    'With 2 seeds on 2 tasks the least possible p, corrected for 3 pairs, is 0.38; 4 seeds are needed.',
+    'With 2 seeds on 2 tasks the smallest possible p, corrected for 3 pairs, is 0.38; 4 seeds are needed.',
   );
   const onOne = verdictOf(few.filter(({ task }) => task === 'uci-sentiment'));
   expect(onOne.sentences.slice(0, 2)).toEqual([
     'Too few seeds to tell these methods apart at r = 4, on uci-sentiment; use lora, which the others are compared with.',
-    'With 2 seeds on 1 task the least possible p, corrected for 3 pairs, is 1; 7 seeds are needed.',
+    'With 2 seeds on 1 task the smallest possible p, corrected for 3 pairs, is 1; 7 seeds are needed.',
   ]);
 });
 
@@ -270,13 +270,13 @@ it('claims nothing on fewer than 50 rows', () => {
   expect(on(40)).toMatchObject({ best: 'sora', isReliable: false });
   expect(on(40).sentences.slice(0, 2)).toEqual([
     'Too few rows to tell these methods apart at r = 4, over 2 tasks; use sora, which is best on average.',
-    'The scores rest on 40 rows: to rank methods takes 50 or more.',
+    'The scores rest on only 40 rows; ranking methods takes at least 50.',
   ]);
   expect(on(40).sentences.join(' ')).not.toContain('reliably');
   const withHead = { head: scores(0.3), lora: scores(0.5), sora: scores(0.9) };
   expect(on(50, withHead).sentences.at(-1)).toMatch(/^Each of them beats head/);
   expect(on(40, withHead).sentences.join(' ')).not.toMatch(/beat|reliably/);
-  expect(on(40, { lora: scores(0.5) }).sentences.at(-1)).toMatch(/^The scores rest on 40 rows/);
+  expect(on(40, { lora: scores(0.5) }).sentences.at(-1)).toMatch(/^The scores rest on only 40 rows/);
 });
 
 it.each([

@@ -258,7 +258,7 @@ function advice(judged: Judged): string {
 function tooFewRows({ best }: Judged): string[] {
   const rows = best.judgedOn ?? Infinity;
   return rows < FEW_ROWS
-    ? [`The scores rest on ${counted(rows, 'row')}: to rank methods takes ${FEW_ROWS} or more.`]
+    ? [`The scores rest on only ${counted(rows, 'row')}; ranking methods takes at least ${FEW_ROWS}.`]
     : [];
 }
 
@@ -273,7 +273,7 @@ function tooFewSeeds({ best: { label }, contest: { pairs, tasks } }: Judged): st
   const needed = Math.ceil(seedsToReach(pairs.length) / tasks.length);
   const correction = pairs.length === 1 ? '' : `, corrected for ${pairs.length} pairs,`;
   return [
-    `With ${counted(seeds, 'seed')} on ${counted(tasks.length, 'task')} the least possible p${correction} is ${formatPlainP(least)}; ${needed} seeds are needed.`,
+    `With ${counted(seeds, 'seed')} on ${counted(tasks.length, 'task')} the smallest possible p${correction} is ${formatPlainP(least)}; ${needed} seeds are needed.`,
   ];
 }
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -38,4 +38,18 @@ describe('published tasks', () => {
   it('may only appear once, however they are written', async () => {
     await expect(studyFromFlags({ ...glue, task: 'rte,RTE' })).rejects.toThrow("--task 'rte,RTE' has 'rte' twice");
   });
+});
+
+it('a task that is not in the folder is refused, though the folder has files of its own', async () => {
+  const top = await mkdtemp(join(tmpdir(), 'peft-bench-flags-'));
+  onTestFinished(() => rm(top, { recursive: true }));
+  const data = join(top, 'shop');
+  await mkdir(join(data, 'stars'), { recursive: true });
+  for (const file of ['train.tsv', 'stars/train.tsv']) await writeFile(join(data, file), 'text\tlabel\na\t1\n');
+  const studyOf = (task: string) =>
+    studyFromFlags({ preset: 'quick', engine: 'compiled', backend: 'auto', data, task });
+  await expect(studyOf('star')).rejects.toThrow(
+    `--task 'star' is not in --data ${data} (did you mean 'stars'?); it has shop, stars`,
+  );
+  expect((await studyOf('shop,stars')).study.tasks).toEqual(['shop', 'stars']);
 });

@@ -8,11 +8,13 @@ import { commandName } from '../registry/command-name.js';
 import { engineFromFlags } from '../registry/executors.js';
 import { availableMethods } from '../registry/methods.js';
 import {
+  assertTasksIn,
   imageFolder,
   hasLanguageTasks,
   columnFlags,
   columnOptions,
   documentEnds,
+  embeddedNames,
   publishedName,
   publishedTasksIn,
   taskName,
@@ -66,29 +68,43 @@ export const DEFAULT_PRESET = 'quick';
 /** The group of the flags that most trainings need. */
 export const MOST_USED = 'Most used:';
 
-/** Adds the shared flags to a command in groups, those that most trainings need first, and returns it. */
-export function withStudyFlags(command: Command): Command {
-  return command
+/**
+ * Adds the shared flags to a command in groups, those that most trainings need first, and returns it.
+ * @param isOne whether the command takes one method, one budget and one task, rather than lists
+ */
+export function withStudyFlags(command: Command, isOne = false): Command {
+  const several = (name: string): string => (isOne ? `<${name}>` : `<${name}s>`);
+  const listed = (one: string, many: string): string => (isOne ? one : `${many}, separated by commas`);
+  const withData = command
     .optionsGroup(MOST_USED)
     .option(
       '--train <file>',
-      'your training file: TSV, CSV or JSONL with the columns text (or text_a, text_b) and label, or anchor and positive, or ' +
-        'tokens and ner_tags; CoNLL; for a language model .txt, or JSONL with text, or prompt and completion, or messages',
+      'your training file: TSV, CSV, JSONL or Parquet with the columns text (or text_a, text_b) and label; text_a, text_b ' +
+        'and score; anchor and positive (and negative); or tokens and ner_tags; CoNLL (.conll, .bio, .iob); for a language ' +
+        'model .txt, or JSONL with text; prompt and completion; messages; or prompt, chosen and rejected',
     )
     .option('--model <name>', 'pretrained model: a folder, an npm package or a hub id (organisation/name)')
-    .option('--method <names>', 'methods or arms of the study, separated by commas')
     .option(
-      '--budget <budgets>',
-      'stored parameters, separated by commas: 60000, 0.8% of the base, r=4, or auto for a method that chooses its size',
+      `--method ${several('name')}`,
+      listed('method, such as lora or sora, or an arm of the study', 'methods, or arms of the study'),
+    )
+    .option(
+      `--budget ${several('budget')}`,
+      `${listed('parameters to store', 'numbers of parameters to store')}: a count (60000), a share of the base model ` +
+        '(0.8%), what LoRA of a rank stores (r=4), or auto for a method that chooses its size',
     )
     .option('--epochs <n>', 'passes over the training rows', count)
     .optionsGroup('Your data:')
     .option('--dev <file>', 'the file that results are reported on (default: a tenth of the training rows)')
     .option(
       '--data <folder>',
-      'a folder with the train and dev files of a GLUE task or of TREC as published, or a folder of such folders',
+      'a folder with train and dev files, your own or those of a GLUE task or of TREC as published, or a folder of such ' +
+        'folders, one for each task',
     )
-    .option('--task <names>', 'tasks, separated by commas: built-in ones, or those in --data')
+    .option(
+      `--task ${several('name')}`,
+      `${listed('a task', 'tasks')}: built in (${embeddedNames.join(', ')}), or in --data`,
+    )
     .addOption(
       choice('--split <name>', "half-dev: split a published task's dev set in half, as the SoRA paper does", [
         'official',
@@ -107,12 +123,23 @@ export function withStudyFlags(command: Command): Command {
     .option('--score-scale <number>', 'divisor of the scores of pairs, e.g. 5 (default: 1)', amount)
     .option('--skip-unlabelled', 'leave out the rows of your files that have no label')
     .addOption(choice('--document-end <what>', 'what ends a document of a .txt file (default: file)', documentEnds))
-    .option('--rows <n>', 'seeded sample of n training rows; a tenth of it selects unless selectionRows is set', count)
+    .option(
+      '--rows <n>',
+      'train on a seeded sample of n rows; a tenth of them is set aside to select checkpoints, unless the study sets ' +
+        'selectionRows',
+      count,
+    )
     .option(
       '--max-tokens <n>',
       'most tokens of a row (default: enough for 99 % of your training rows, up to 512, or what the preset says)',
       count,
-    )
+    );
+  return withTrainingFlags(withData);
+}
+
+/** Adds the flags that say how to train, on what, and in which study. */
+function withTrainingFlags(command: Command): Command {
+  return command
     .optionsGroup('Training:')
     .option('--batch-size <n>', 'rows per batch', count)
     .option(
@@ -129,7 +156,7 @@ export function withStudyFlags(command: Command): Command {
       '--gradient-checkpointing',
       'compute layers again in the backward pass: less memory, longer steps, the same results (default: if memory is short)',
     )
-    .option('--no-gradient-checkpointing', 'never do')
+    .option('--no-gradient-checkpointing', 'never recompute layers')
     .optionsGroup('Computing:')
     .addOption(
       choice('--engine <name>', 'engine that runs the training step', ['compiled', 'eager']).default('compiled'),
@@ -179,6 +206,7 @@ export async function studyFromFlags(flags: StudyFlags, above: StudyInput = {}):
   };
   const over = [file, { ...defined(named), protocol: given(flags, PROTOCOL_FLAGS) }, above];
   const labelled = composeStudy([...preset, ...over]);
+  if (data.kind === 'folder' && data.images !== true) await assertTasksIn(data.folder, labelled.tasks);
   const isLanguage = await hasLanguageTasks(labelled.tasks, data);
   const study = isLanguage ? composeStudy([...preset, languageStudy, ...over]) : labelled;
   const engine = engineFromFlags({ dtype, ...flags });

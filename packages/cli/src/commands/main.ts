@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Command, CommanderError } from 'commander';
 import { onWarning } from '@peftjs/core';
-import { ConfigError } from '@peftjs/core/method';
+import { ConfigError, warnOnce } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { dependencies, findPackage, packageEntry, packageRoot, readManifest } from '../registry/packages.js';
 import { printable, printableLines, quoted } from '../format.js';
@@ -85,11 +85,31 @@ export async function program(asked = ''): Promise<Command> {
     root.addHelpText('after', `\nTo compare methods (${OF_BENCH.join(', ')}): npm install ${BENCH}`);
   }
   for (const command of root.commands) {
-    command.exitOverride().configureOutput({ outputError: () => undefined });
+    const takesTexts = command.registeredArguments.at(-1)?.variadic;
+    command.exitOverride(takesTexts ? refuseTexts : undefined).configureOutput({ outputError: () => undefined });
   }
   return root.hook('preSubcommand', (_, command) => {
+    warnOfRepeated(command);
     checkLast(command);
   });
+}
+
+/** Throws an error of a command that takes texts: an unknown option may be one of them. */
+function refuseTexts({ exitCode, code, message }: CommanderError): never {
+  const isText = code === 'commander.unknownOption' && !message.includes('Did you mean');
+  const hint = isText ? '; put -- before a text that begins with -' : '';
+  throw new CommanderError(exitCode, code, `${message}${hint}`);
+}
+
+/** Warns of a list that is given twice: only the last counts, but a user may expect both. */
+function warnOfRepeated(command: Command): void {
+  for (const option of command.options.filter(({ description }) => description.includes('separated by commas'))) {
+    let isGiven = false;
+    command.on(`option:${option.name()}`, () => {
+      if (isGiven) warnOnce(`${option.long} is given twice, and only the last counts: separate values by commas`);
+      isGiven = true;
+    });
+  }
 }
 
 /**

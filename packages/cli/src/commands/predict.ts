@@ -36,7 +36,7 @@ export function addPredictCommand(program: Command): void {
   withExample(program.command('predict'), 'predict my-adapter "The soup was cold."')
     .description('predict with an adapter: labels, entities, vectors or generated text')
     .argument('<adapter>', 'an adapter or a model: a folder, an .onnx file or a hub id (organisation/name)')
-    .argument('[text...]', 'texts (default: those in --file, or on stdin)')
+    .argument('[text...]', 'texts (default: those in --file, or on stdin); put -- before one that begins with -')
     .option('--file <file>', 'file with one text per line')
     .option('--pairs', 'read two texts per line, separated by a tab')
     .option('--model <model>', 'base model, if not the one that the adapter names')

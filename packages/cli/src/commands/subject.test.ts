@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { taskOfAdapter } from './subject.js';
+import { subjectOf, taskOfAdapter } from './subject.js';
 
 const folder = await mkdtemp(join(tmpdir(), 'peftjs-subject-'));
 beforeAll(async () => {
@@ -39,4 +39,10 @@ describe('the task of an adapter', () => {
   ])('is refused if peftjs does not have it: %j', async (config, message) => {
     await expect(taskOfAdapter(config, 'adapter')).rejects.toThrow(message);
   });
+});
+
+it('a folder with neither an adapter nor a model is said to be one', async () => {
+  await expect(subjectOf(folder, {})).rejects.toThrow(
+    `${folder} has neither adapter_config.json (an adapter) nor config.json (a model); if it is a model, give its task`,
+  );
 });

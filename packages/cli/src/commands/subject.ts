@@ -44,7 +44,8 @@ export async function subjectOf(source: string, { task: wanted, model }: Given):
   if (source.endsWith('.gguf')) return { source, task: wanted ?? 'text-generation', isMultiLabel: false };
   const folder = await openFolder(source);
   const isOne = await isAdapter(folder);
-  if (!isOne && !(await folder.storage.exists(folder.path)) && !isHubId(source) && findPackage(source) === undefined) {
+  const isThere = await folder.storage.exists(folder.path);
+  if (!isOne && !isThere && !isHubId(source) && findPackage(source) === undefined) {
     throw new CheckpointError(`${source}: there is no such folder; expected an adapter or a model`, source);
   }
   const config = isOne
@@ -53,10 +54,12 @@ export async function subjectOf(source: string, { task: wanted, model }: Given):
   const task = wanted ?? (isOne ? await adapterPipeline(config, source, model) : headOf(config)?.pipeline);
   if (task)
     return { source, task, isMultiLabel: problemTypeIn(config['problem_type']) === 'multi_label_classification' };
-  throw new ConfigError(
-    `${source} is not an adapter, and its config.json does not show its task; give it with --task: ${PREDICT_TASKS.join(', ')}`,
-    'task',
-  );
+  const { path, storage } = aroundGraph(folder);
+  const lacks = isThere && !(await storage.exists(`${path}/config.json`));
+  const found = lacks
+    ? 'has neither adapter_config.json (an adapter) nor config.json (a model); if it is a model, give its task'
+    : 'is not an adapter, and its config.json does not show its task; give it';
+  throw new ConfigError(`${source} ${found} with --task: ${PREDICT_TASKS.join(', ')}`, 'task');
 }
 
 async function adapterPipeline(config: Settings, source: string, model?: string): Promise<PredictTask> {

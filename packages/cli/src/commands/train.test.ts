@@ -13,6 +13,7 @@ interface Case {
   readonly hasPairs?: boolean;
   readonly rows?: number;
   readonly out?: string;
+  readonly train?: string;
 }
 
 const lines = ({
@@ -24,6 +25,7 @@ const lines = ({
   hasPairs = false,
   rows = 60,
   out = 'mine',
+  train,
 }: Case = {}) =>
   closingLines({
     result: {
@@ -34,7 +36,7 @@ const lines = ({
     },
     head,
     hasPairs,
-    flags: { out, ...(epochs !== undefined && { epochs }) },
+    flags: { out, train, ...(epochs !== undefined && { epochs }) },
   } as unknown as Ended);
 
 const USE = 'saved to mine; to use it: npx peft-bench predict mine "some text"';
@@ -49,8 +51,10 @@ describe('the last lines of train', () => {
     expect(lines({ met: false })[0]).toContain('for a budget of 50,000 (not met)');
   });
 
-  it('say that the score rests on few rows', () => {
-    expect(lines({ rows: 49 })[1]).toBe('the score rests on 49 rows only; give more with --dev, or do not rely on it');
+  it('say that the score rests on few rows, and to give more with --dev only where that is a flag', () => {
+    const said = 'the score rests on only 49 rows: do not rely on it';
+    expect(lines({ rows: 49 })[1]).toBe(said);
+    expect(lines({ rows: 49, train: 'mine.tsv' })[1]).toBe(`${said}, or evaluate on more rows with --dev`);
     expect(lines({ rows: 50 })).toHaveLength(2);
   });
 

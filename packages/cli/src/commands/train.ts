@@ -47,7 +47,10 @@ interface TrainFlags extends StudyFlags, OutFlags, CheckpointFlags {
 
 /** `peftjs train`: runs one trial and saves its adapter in PEFT format. */
 export function addTrainCommand(program: Command): void {
-  const command = withStudyFlags(program.command('train').description('train one adapter and save it in PEFT format'));
+  const command = withStudyFlags(
+    program.command('train').description('train one adapter and save it in PEFT format'),
+    true,
+  );
   command.options.find(({ long }) => long === '--method')?.makeOptionMandatory();
   command.optionsGroup('Training:');
   command.addOption(choice('--loss <name>', 'loss to minimise (default: the one that suits the rows)', lossNames));
@@ -215,7 +218,7 @@ interface Ended {
   /** Whether the rows are images. */
   readonly hasImages?: boolean;
   /** The flags of the command. */
-  readonly flags: Pick<TrainFlags, 'out' | 'epochs'>;
+  readonly flags: Pick<TrainFlags, 'out' | 'epochs' | 'train'>;
 }
 
 /** Fewer steps than this rarely change a model much. */
@@ -225,7 +228,8 @@ const FEW_STEPS = 100;
 const PAIRS = '--pairs --file FILE, with two texts per line, separated by a tab';
 
 /** Returns lines on what was stored, on very short training or evaluation, and on how to use the adapter. */
-export function closingLines({ result, head, hasPairs, hasImages, flags: { out, epochs: asked } }: Ended): string[] {
+export function closingLines({ result, head, hasPairs, hasImages, flags }: Ended): string[] {
+  const { out, epochs: asked } = flags;
   const { parameters, budget, history, protocol } = result;
   const { requested, met } = budget;
   const asBudgeted = requested === null ? '' : `, for a budget of ${formatCount(requested)}${met ? '' : ' (not met)'}`;
@@ -233,15 +237,14 @@ export function closingLines({ result, head, hasPairs, hasImages, flags: { out, 
   const steps = history.at(-1)?.step ?? 0;
   const { epochs } = protocol;
   const { dev: rows = Infinity } = protocol.data.rows;
+  const more = flags.train === undefined ? '' : ', or evaluate on more rows with --dev'; // other data refuse it
   const enough = Math.ceil((epochs * FEW_STEPS) / steps);
   return [
     `stored params: ${formatCount(parameters.stored)} in the adapter${asBudgeted}${ofHead}`,
     ...(asked === undefined && steps > 0 && steps < FEW_STEPS
       ? [`trained for only ${steps} steps (--epochs ${epochs}); if the score is low, try --epochs ${enough}`]
       : []),
-    ...(rows < FEW_ROWS
-      ? [`the score rests on ${counted(rows, 'row')} only; give more with --dev, or do not rely on it`]
-      : []),
+    ...(rows < FEW_ROWS ? [`the score rests on only ${counted(rows, 'row')}: do not rely on it${more}`] : []),
     `saved to ${out}; to use it: npx ${commandName} predict ${quoted(out)} ${hasPairs ? PAIRS : hasImages ? 'photo.jpg' : '"some text"'}`,
   ];
 }

@@ -6,8 +6,10 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { onWarning } from '@peftjs/core';
 import { CheckpointError } from '@peftjs/core/method';
 import { lora } from '@peftjs/lora';
+import { fromPretrained } from '@peftjs/models';
 import { numericVersions } from '../study/trials.js';
 import { main, program } from '../commands/main.js';
+import { loading } from './loading.js';
 import { everyMethod, resolveMethod } from './methods.js';
 import { packageFolder } from './packages.js';
 
@@ -141,6 +143,11 @@ describe('a name that is not a package', () => {
       message: expect.stringContaining('if you mean the npm package of that name and trust it: npm install') as string,
     });
   });
+});
+
+it('a folder without a model is not taken for a package that is not installed', async () => {
+  await mkdir(join(folder, 'no-model'));
+  await expect(fromPretrained('no-model', loading)).rejects.toThrow(/^no model in no-model: expected .*config\.json/);
 });
 
 describe('the commands of packages', () => {

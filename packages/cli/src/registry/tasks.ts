@@ -293,14 +293,44 @@ async function filesOf(name: string, data: Exclude<DataSource, { kind: 'embedded
   if (data.kind === 'files') return data;
   const own = join(data.folder, name);
   const folder = existsSync(own) ? own : data.folder;
-  const files = existsSync(folder) ? await readdir(folder) : [];
+  const { train, dev } = await filesIn(folder);
+  if (train !== undefined) return { train, dev };
+  const names = EXTENSIONS.map((extension) => `train.${extension}`);
+  throw new DataError(`--data ${folder}: expected a file ${names.slice(0, -1).join(', ')} or ${names.at(-1)}`, folder);
+}
+
+/** The training and the development file in a folder, if it has them. */
+async function filesIn(folder: string): Promise<Record<'train' | 'dev', string | undefined>> {
+  const files = statSync(folder, { throwIfNoEntry: false })?.isDirectory() ? await readdir(folder) : [];
   const [train, dev] = ['train', 'dev'].map((stem) => {
     const file = EXTENSIONS.map((extension) => `${stem}.${extension}`).find((each) => files.includes(each));
     return file === undefined ? undefined : join(folder, file);
   });
-  if (train !== undefined) return { train, dev };
-  const names = EXTENSIONS.map((extension) => `train.${extension}`);
-  throw new DataError(`--data ${folder}: expected a file ${names.slice(0, -1).join(', ')} or ${names.at(-1)}`, folder);
+  return { train, dev };
+}
+
+/**
+ * Checks that a folder has the tasks that are asked for: without a subfolder for a task, its own files would be read,
+ * whatever the name. Only for the user's folder: the copy that a worker gets has another name.
+ * @throws ConfigError naming the tasks that it has.
+ */
+export async function assertTasksIn(folder: string, names: readonly string[]): Promise<void> {
+  const known = await tasksIn(folder);
+  const unknown = names.find((name) => !isPublished(name) && !known.includes(name) && !existsSync(join(folder, name)));
+  if (unknown === undefined || known.length === 0) return;
+  throw new ConfigError(
+    `--task '${unknown}' is not in --data ${folder}${didYouMean(unknown, known)}; it has ${known.join(', ')}`,
+    'task',
+  );
+}
+
+/** The tasks in a folder: those of its subfolders, and that of its own files, which has the folder's name. */
+async function tasksIn(folder: string): Promise<string[]> {
+  const tasks = (await filesIn(folder)).train === undefined ? [] : [publishedName(basename(resolve(folder)))];
+  for (const name of existsSync(folder) ? (await readdir(folder)).sort() : []) {
+    if (!isPublished(name) && (await filesIn(join(folder, name))).train !== undefined) tasks.push(name);
+  }
+  return [...tasks, ...(await publishedTasksIn(folder))];
 }
 
 /**

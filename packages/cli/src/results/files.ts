@@ -35,7 +35,9 @@ export async function writeResult(dir: string, result: TrialResult): Promise<Tri
  */
 export async function readResults(dir: string): Promise<TrialResult[]> {
   const results: TrialResult[] = [];
-  for (const file of await resultFiles(`${dir}/results`)) results.push(await readResult(`${dir}/results/${file}`));
+  for (const file of await resultFiles(`${dir}/results`)) {
+    results.push(await readResult(`${dir}/results/${file}`, '; to run the trial again, move the file elsewhere'));
+  }
   return results;
 }
 
@@ -57,35 +59,38 @@ function byName(a: string, b: string): number {
   return names.compare(a, b) || (a < b ? -1 : 1);
 }
 
-/** Reads one result. @throws DataError if the file is not a result. */
-export async function readResult(path: string): Promise<TrialResult> {
+/** Reads one result. @throws DataError, with `advice` at its end, if the file is not a result. */
+export async function readResult(path: string, advice = ''): Promise<TrialResult> {
+  const refusal: Refusal = (why, cause) =>
+    new DataError(`${path} is not a trial's result: ${why}${advice}`, path, cause);
   const file = await stat(path);
-  if (!file.isFile()) throw notAResult(path, 'it is not a regular file');
-  if (file.size > MAX_FILE_BYTES) throw notAResult(path, sizeOf(file.size));
-  const input = parsed(path, await diskStorage().read(path));
+  if (!file.isFile()) throw refusal('it is not a regular file');
+  if (file.size > MAX_FILE_BYTES) throw refusal(sizeOf(file.size));
+  const input = parsed(await diskStorage().read(path), refusal);
   const format = formatOf(input);
   if (typeof format === 'number' && format > RESULT_FORMAT) {
-    // Such a file is not broken, and should not be deleted.
     throw new DataError(
       `${path} has format ${format}, but this version reads formats up to ${RESULT_FORMAT}; update ${commandName}, or choose another folder`,
       path,
     );
   }
-  const result = parsedResult(migrated(input), (why) => notAResult(path, why));
-  if (basename(path) !== `${result.id}.json`)
-    throw notAResult(path, `its id is '${result.id}', not the name of the file`);
+  const result = parsedResult(migrated(input), refusal);
+  if (basename(path) !== `${result.id}.json`) throw refusal(`its id is '${result.id}', not the name of the file`);
   return result;
 }
 
-function parsed(path: string, bytes: Uint8Array): unknown {
+/** The error for a file or a result, and why it is refused. */
+type Refusal = (why: string, cause?: unknown) => DataError;
+
+function parsed(bytes: Uint8Array, refusal: Refusal): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw notAResult(path, `it is not JSON (${(cause as Error).message.slice(0, 120)})`, cause);
+    throw refusal(`it is not JSON (${(cause as Error).message.slice(0, 120)})`, cause);
   }
 }
 
-function parsedResult(input: unknown, refusal: (why: string) => DataError): TrialResult {
+function parsedResult(input: unknown, refusal: Refusal): TrialResult {
   const result = v.safeParse(trialResultSchema, input, { abortEarly: true });
   if (result.success) return result.output;
   const [issue] = result.issues;
@@ -98,10 +103,6 @@ function sizeOf(bytes: number): string {
 
 function unwritable(why: string): DataError {
   return new DataError(`its result cannot be written: ${why}`);
-}
-
-function notAResult(path: string, why: string, cause?: unknown): DataError {
-  return new DataError(`${path} is not a trial's result: ${why}; delete it to run the trial again`, path, cause);
 }
 
 /** The format of a file; 1 if it states none. */

@@ -12,7 +12,7 @@ import { didYouMean } from '@peftjs/core/model';
 import { assertLossReads, LEARNING_RATE } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { isChatSet, isTextSet, chatML, encodeRows, chooseMaxTokens, rowLength, type DataSet } from '@peftjs/tasks';
-import { formatCount } from '../format.js';
+import { formatCount, listed } from '../format.js';
 import { commandName } from '../registry/command-name.js';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
@@ -76,7 +76,7 @@ export async function planRun({ study: asked, data, engine: wanted }: ComposedSt
   tryConfigs(study, methods, model);
   const lengths: Record<string, Lengths> = {};
   for (const [name, task] of tasks) lengths[name] = await plannedLengths(task, model, study.protocol);
-  for (const task of tasks.values()) sayHeldOut(task);
+  for (const task of tasks.values()) sayHeldOut(task, data);
   const namesOf = (has: (method: PeftMethod) => boolean): ReadonlySet<string> =>
     new Set([...methods].filter(([, { method }]) => has(method)).map(([name]) => name));
   const plan: TrialContext = {
@@ -218,11 +218,16 @@ function textsIn({ train }: LoadedTask): number | undefined {
 }
 
 /** Says which rows are reported on if there is no development file. */
-function sayHeldOut({ name, train, dev, heldOut }: LoadedTask): void {
+function sayHeldOut({ name, train, dev, heldOut, imagesIn }: LoadedTask, { kind }: DataSource): void {
   if (!heldOut) return;
   const all = train.rows.length + dev.rows.length;
+  const inFolder =
+    imagesIn === undefined
+      ? '; to report on rows of your own, put a dev file beside the training file'
+      : '; to report on images of your own, put the images into folders train and dev';
+  const way = { embedded: '', files: '; to report on rows of your own, add --dev FILE', folder: inFolder }[kind];
   warnOnce(
-    `${name}: no development file, so results are reported on ${dev.rows.length} of the ${all} rows, always the same ones, which are held out; to report on other rows, add --dev FILE`,
+    `${name}: no development file, so results are reported on ${dev.rows.length} of the ${all} rows, which are held out (the same ones every time)${way}`,
   );
 }
 
@@ -293,7 +298,7 @@ const [MIN_EPOCHS, MAX_EPOCHS] = [3, 20];
 
 /**
  * Returns the maximal row length of a task and its epochs, for every trial of a run: the protocol's, or else what the
- * training rows need. Warns once about what rows lose at that length, and about classes that only selection rows have.
+ * training rows need. Warns once about what rows lose at that length, and about classes without training rows.
  * @throws PeftError for rows that cannot be encoded.
  */
 export async function plannedLengths(task: LoadedTask, model: Reader, protocol: StudyProtocol): Promise<Lengths> {
@@ -319,7 +324,7 @@ export async function plannedLengths(task: LoadedTask, model: Reader, protocol: 
   const encode = encoderOf(task, model, { maxTokens });
   // Images are decoded when a trial needs them: nothing of them is cut.
   if (task.imagesIn === undefined) warnOfLosses(task.name, await encodedSets(split, encode), limit);
-  warnOfLostClasses(task.name, split);
+  warnOfLostClasses(task.name, split, protocol);
   const needed = Math.ceil(MIN_STEPS / Math.ceil(rows.length / protocol.batchSize));
   return { maxTokens, epochs: protocol.epochs ?? Math.min(MAX_EPOCHS, Math.max(MIN_EPOCHS, needed)) };
 }
@@ -329,14 +334,19 @@ function fittingRows(train: DataSet, tokenizer: Reader['tokenizer']): (most: num
   return (most) => chooseMaxTokens(encodeRows(train, tokenizer, { maxTokens: most }).rows.map(rowLength), most);
 }
 
-/** Warns about classes that only the selection rows have. */
-function warnOfLostClasses(task: string, { train, selection }: SplitRows): void {
-  const [learnt, selecting] = [classesIn(train), classesIn(selection)];
-  const lost = train.classes.filter((_, label) => !learnt.has(label) && selecting.has(label));
+/** Warns about classes that no training row has: selection took their rows, or a sample left them out. */
+function warnOfLostClasses(task: string, { train }: SplitRows, { rows }: StudyProtocol): void {
+  const learnt = classesIn(train);
+  const lost = train.classes.filter((_, label) => !learnt.has(label)).map((name) => JSON.stringify(name));
   if (lost.length === 0) return;
-  const names = lost.map((name) => JSON.stringify(name)).join(', ');
-  warnOnce(`${task}: all rows of ${names} were set aside for selection, and none are left to train on; add rows`);
+  const names = listed(
+    lost.length > MAX_NAMED ? [...lost.slice(0, MAX_NAMED), `${lost.length - MAX_NAMED} more`] : lost,
+  );
+  warnOnce(`${task}: no rows of ${names} are left to train on; add rows${rows === null ? '' : ', or raise --rows'}`);
 }
+
+/** Of more classes, only the number is given. */
+const MAX_NAMED = 10;
 
 /** The indices of the classes, labels or tags that occur in some rows. */
 function classesIn({ rows }: DataSet): Set<number> {

@@ -105,6 +105,27 @@ describe('the maximal row length of a task', () => {
   });
 });
 
+it('a class that no training row has is named, whatever took its rows', async () => {
+  const rowsWith = async (classes: readonly string[]): Promise<LabelledTask> => {
+    const task = await labelled(times(30, 9));
+    return { ...task, train: { ...task.train, classes } };
+  };
+  const lettered = await rowsWith(['a', 'b', 'c', 'd']);
+  await plannedLengths(lettered, reader(16), protocol());
+  await plannedLengths(lettered, reader(16), protocol({ rows: 20 }));
+  await plannedLengths(await rowsWith(Array.from({ length: 14 }, (_, index) => `${index}`)), reader(16), protocol());
+  expect(warnings).toEqual([
+    'rows: no rows of "c" and "d" are left to train on; add rows',
+    'rows: no rows of "c" and "d" are left to train on; add rows, or raise --rows',
+    expect.stringMatching(/^rows: no rows of "2", .* "11" and 2 more are left to train on; add rows$/),
+  ]);
+});
+
+it('a count of one is written as one', async () => {
+  await plannedLengths(await labelled(times(30, 9)), reader(16), protocol({ maxTokens: 8, selectionRows: 1 }));
+  expect(warnings.join()).toContain(' 1 of 1 selection row;');
+});
+
 describe('the epochs of a task', () => {
   const epochsOf = async (rows: number, changed: Partial<StudyProtocol> = {}): Promise<number> =>
     (await plannedLengths(await labelled(times(rows, 4)), reader(16), protocol(changed))).epochs;

@@ -321,7 +321,7 @@ export function warnOfLosses(name: string, encoded: EncodedTask, most: number): 
   const { leftOut = { train: 0, dev: 0 } } = lossesOf(encoded);
   const cut = Object.entries({ training: train, selection, dev, ...extraDevSets })
     .filter(([, { truncated }]) => truncated > 0)
-    .map(([set, { truncated, rows }]) => `${truncated} of ${rows.length} ${set} rows`);
+    .map(([set, { truncated, rows }]) => `${truncated} of ${counted(rows.length, `${set} row`)}`);
   const out = Object.entries({ training: leftOut.train, dev: leftOut.dev })
     .filter(([, count]) => count > 0)
     .map(([set, count]) => counted(count, `${set} row`));

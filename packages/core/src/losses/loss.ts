@@ -63,7 +63,7 @@ export interface LossBatch {
 export function assertLossReads({ name, labels, columns }: Loss, kind: DataKind, texts = columns): void {
   const kinds = [labels ?? kind].flat();
   if (!kinds.includes(kind)) {
-    throw new ConfigError(`the loss '${name}' reads ${kinds.join(' or ')}, the data are ${kind}`, 'loss');
+    throw new ConfigError(`the loss '${name}' is for ${kinds.join(' or ')}, but these rows are for ${kind}`, 'loss');
   }
   if (columns === texts || columns === undefined) return;
   throw new ConfigError(

@@ -88,7 +88,7 @@ describe('before anything is computed', () => {
       'a loss for other data',
       { loss: squaredError() },
       'loss',
-      /'squared-error' reads regression, the data are classification/,
+      /'squared-error' is for regression, but these rows are for classification/,
     ],
     ['an optimizer without a name', { optimizer: { update: () => ({}) } }, 'optimizer', /whose name is missing/],
     ['a snapshot every 0 steps', { saveEvery: 0, onSnapshot: impossible }, 'saveEvery', /saveEvery is 0; expected >=1/],

@@ -181,7 +181,7 @@ function seedNotes({ rows, resampled }: Noted): string[] {
   if (fewest === 1) return ['Some rows rest on one seed: they have no spread and no interval.'];
   const of = {
     seeds: `the mean over seeds (${RESAMPLES} resamples); what other rows would give they do not say`,
-    'seeds and rows': `the mean: seeds and judged rows are drawn anew, the same rows for all arms of a task (${ROW_RESAMPLES} resamples)`,
+    'seeds and rows': `the mean: seeds and reported rows are both resampled, the same rows for all arms of a task (${ROW_RESAMPLES} resamples)`,
     mixed: `the mean over seeds and, of tasks whose result files hold their rows, over rows`,
   };
   const few =
