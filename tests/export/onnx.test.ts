@@ -384,7 +384,11 @@ describe('a folder of transformers.js', () => {
     const graph = await storage.read('out/onnx/model.onnx');
     const batches = [batch(model, 1, 1), batch(model, 3, 20)];
     expect(await distance(graph, peft, batches)).toBeLessThan(TOLERANCE);
-    expect(json(storage.files, 'out/config.json')).toMatchObject({ model_type: 'bert', num_labels: 3 });
+    expect(json(storage.files, 'out/config.json')).toMatchObject({
+      model_type: 'bert',
+      architectures: ['BertForSequenceClassification'], // `predict` reads the task from it
+      num_labels: 3,
+    });
     expect(json(storage.files, 'out/tokenizer.json')).toMatchObject({ model: { type: 'Unigram', unk_id: 0 } });
     expect(json(storage.files, 'out/tokenizer_config.json')).toMatchObject({ model_max_length: 128, pad_token: ' 3' });
   });

@@ -29,7 +29,7 @@ describe('the cache', () => {
   it('is all that local_files_only reads, without requests', async () => {
     await expect(fromPretrained(BERT, { local_files_only: true })).rejects.toMatchObject({
       code: 'PEFT_HUB',
-      message: `${BERT}: revision 'main' is not in ${folder()}: download it once without localFilesOnly`,
+      message: `${BERT}: revision 'main' is not in ${folder()}, and localFilesOnly is true: download it once without that`,
     });
     await fromPretrained(BERT);
     use.hub.seen.length = 0;
@@ -37,9 +37,12 @@ describe('the cache', () => {
     expect((await fromPretrained(BERT, { localFilesOnly: true, revision: FIRST })).fingerprint).toBe(fingerprint);
     process.env.HF_HUB_OFFLINE = '1';
     expect((await fromPretrained(BERT)).fingerprint).toBe(fingerprint);
-    await expect(fromPretrained(BERT, { revision: 'v2' })).rejects.toThrow("revision 'v2' is not in");
-    const { files } = await hubFiles({ repo: BERT });
+    await expect(fromPretrained(BERT, { revision: 'v2' })).rejects.toThrow(
+      `revision 'v2' is not in ${folder()}, and HF_HUB_OFFLINE is set: download it once without that`,
+    );
+    const { files, read } = await hubFiles({ repo: BERT });
     expect(files.map(({ path }) => path)).toEqual(['config.json', 'model.safetensors', 'tokenizer.json']);
+    await expect(read('vocab.txt')).rejects.toThrow('no such file in the cache at');
     expect(use.hub.seen).toEqual([]);
   });
 
@@ -51,6 +54,10 @@ describe('the cache', () => {
     const snapshot = join(folder(), `snapshots/${FIRST}`);
     await rename(join(snapshot, 'model.safetensors'), join(snapshot, 'pytorch_model.bin'));
     await expect(fromPretrained(BERT, { localFilesOnly: true })).rejects.toThrow('save the model as safetensors');
+    await rename(join(snapshot, 'config.json'), join(snapshot, 'other.json'));
+    await expect(fromPretrained(BERT, { localFilesOnly: true })).rejects.toThrow(
+      /^no model in .*; only the cache was searched: load the model once without localFilesOnly and HF_HUB_OFFLINE/,
+    );
   });
 
   it.each([
@@ -118,7 +125,7 @@ describe('a branch in the cache', () => {
     use.hub.disturb(/^\/[0-9a-f]{64}$/, { status: 404 });
     await expect(fromPretrained(BERT)).rejects.toMatchObject({ status: 404 });
     await expect(fromPretrained(BERT, offline)).rejects.toThrow(
-      'it is not in the cache; load the model once without localFilesOnly, with the hub in reach',
+      'it is not in the cache; load the model once without localFilesOnly and HF_HUB_OFFLINE, with the hub in reach',
     );
     await fromPretrained(BERT);
     moveTo(SECOND);

@@ -183,6 +183,13 @@ describe('sources', () => {
     expect((error as Error).message).toMatch(message);
   });
 
+  it('may be folders without a model, which are no missing packages', async () => {
+    const storage: Storage = { ...withFiles({}), exists: (path) => Promise.resolve(path === 'my-model') };
+    await expect(fromPretrained('my-model', { storage })).rejects.toThrow(
+      /^no model in my-model: expected config\.json of .*, there or in dist$/,
+    );
+  });
+
   it('of transformers are found without looking for the files of another format', async () => {
     const [storage, asked] = [bertInMemory(), new Set<string>()];
     const exists: Storage['exists'] = (path) => {

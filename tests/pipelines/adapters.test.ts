@@ -18,6 +18,7 @@ import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, saveMerged, type PretrainedOptions } from '@peftjs/models';
 import { pipeline } from '@peftjs/pipelines';
+import { readSafetensors, writeSafetensors } from '@peftjs/safetensors';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { counting, inMemory, methods } from './tiny.js';
 
@@ -180,7 +181,33 @@ describe('a subfolder', () => {
   });
 });
 
+describe('a classifier without a trained head', () => {
+  it('is rejected unless every adapter has one', async () => {
+    await expect(open('classifier', { labels: ['yes', 'no'] })).rejects.toThrow(
+      "'classifier' has no trained head of 2 outputs for sequence-classification, so its labels would be random: pass an adapter trained on it, or a model with such a head",
+    );
+    const file = 'adapter_model.safetensors';
+    const weights = [...readSafetensors(await storage.read(`pair/${file}`))];
+    const others = weights.filter(([name]) => !name.includes('classifier'));
+    await storage.write(`headless/${file}`, writeSafetensors(new Map(others)));
+    await storage.write('headless/adapter_config.json', await storage.read('pair/adapter_config.json'));
+    await expect(open('headless')).rejects.toThrow(
+      "neither the adapter 'headless' nor its base model 'classifier' has a trained head for sequence-classification, so its labels would be random: save the adapter with its head (in PEFT, modules_to_save)",
+    );
+  });
+});
+
 describe('loading options', () => {
+  it('for the meaning of outputs take the place of an adapter’s', async () => {
+    const labels = ['one', 'two', 'three'];
+    const asked = { labels, problemType: 'multi_label_classification' };
+    const found = await (await open('a', asked))('no', { topK: null });
+    expect(byLabel(found)).toEqual(await expectedOf(a, labels, 'no', sigmoid));
+    await expect(open('pair', asked)).rejects.toThrow(
+      "option 'labels' has 3 names, but the adapter 'pair' has 2 outputs (yes, no): give one name for each, or omit it",
+    );
+  });
+
   it('are rejected for a model in memory', async () => {
     await expect(open(a, { labels: ['x', 'y', 'z'] })).rejects.toThrow(
       "option 'labels' is for loading a model, but this one is in memory: omit it",
@@ -244,6 +271,17 @@ describe('several adapters', () => {
     const beside = await open(a, { adapters: { b: 'b' } });
     expect(await beside('no', { adapter: 'b' })).toEqual(await (await open('b'))('no'));
     expect([...a.adapters.keys()]).toEqual(['default']);
+  });
+
+  it('give an answer its labels even if another one is active by then', async () => {
+    const peft = await loadPretrained(await fromPretrained('classifier', { storage }), 'a', { methods, storage });
+    await loadAdapter(peft, 'b', { methods, storage, adapterName: 'b' });
+    const classify = await open(peft);
+    const [ofA, ofB] = [await classify('no'), await classify('no', { adapter: 'b' })];
+    const [running, waiting] = [classify('no'), classify('no')];
+    setAdapter(peft, 'b');
+    expect(await running).toEqual(ofA);
+    expect(await waiting).toEqual(ofB);
   });
 
   it('of a model in memory are those that it has at the time of a call', async () => {

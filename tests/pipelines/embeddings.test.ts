@@ -1,4 +1,12 @@
-import { addAdapter, attach, mergeAdapter, savePretrained, setAdapter, type PeftModel } from '@peftjs/core';
+import {
+  addAdapter,
+  attach,
+  mergeAdapter,
+  savePretrained,
+  setAdapter,
+  type Executor,
+  type PeftModel,
+} from '@peftjs/core';
 import { relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
@@ -98,6 +106,23 @@ describe('embeddings', () => {
     await asked.dispose();
   });
 
+  it('are pooled where they are computed, so that no text’s tokens are held', async () => {
+    const own: Executor = compiled({ threads: 1 });
+    let held = 0;
+    const counted: Executor = {
+      ...own,
+      async download(value) {
+        const tensor = await own.download(value);
+        held += tensor.data.length;
+        return tensor;
+      },
+    };
+    const embed = await pipeline('feature-extraction', 'classifier', { methods, executor: counted, storage });
+    const { data } = await embed(texts, { pooling: 'max' });
+    expect(held).toBe(data.length);
+    await embed.dispose();
+  });
+
   it('have the shapes of transformers.js', async () => {
     expect((await plain('no')).dims).toEqual([1, 16]);
     expect((await plain(['no'])).dims).toEqual([1, 16]);
@@ -160,6 +185,25 @@ describe('an adapter for embeddings', () => {
     const mean = await open('in-python', { pooling: 'mean' });
     expect((await mean('so good')).data).not.toEqual((await inHand('so good')).data);
     await Promise.all([embed.dispose(), inHand.dispose(), mean.dispose()]);
+  });
+
+  it('has no default prompt if its own file of prompts names none', async () => {
+    const prompts = (own: object) => json({ prompts: { query: 'is it ' }, ...own });
+    for (const file of ['config.json', 'model.safetensors', 'tokenizer.json']) {
+      await storage.write(`prompted/${file}`, await storage.read(`classifier/${file}`));
+    }
+    await writeModules('prompted', 'Normalize');
+    const file = 'config_sentence_transformers.json';
+    await storage.write(`prompted/${file}`, prompts({ default_prompt_name: 'query' }));
+    const base = await fromPretrained('prompted', { storage, task: 'feature-extraction' });
+    await savePretrained(attach(base, lora({ r: 2, initLoraWeights: false })), 'of-prompted', { storage });
+    const kept = await open('of-prompted');
+    const { data } = await kept('good', { prompt: '' });
+    expect((await kept('good')).data).not.toEqual(data);
+    await storage.write(`of-prompted/${file}`, prompts({ default_prompt_name: null }));
+    const own = await open('of-prompted');
+    expect((await own('good')).data).toEqual(data);
+    await Promise.all([kept.dispose(), own.dispose()]);
   });
 
   it('is pooled as in training, even if that is not how the base model’s folder says', async () => {

@@ -3,7 +3,7 @@ import { UnsupportedError, warnOnce } from '@peftjs/core/method';
 import { modelFolder, type Folder } from './folder.js';
 import type { Pooling } from './pooling.js';
 import { fromPretrained, promptsOf, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
-import { MODULES_FILE, readEmbeddingSettings } from './transformers/sentence-transformers.js';
+import { MODULES_FILE, PROMPTS_FILE, readEmbeddingSettings } from './transformers/sentence-transformers.js';
 
 /**
  * Loads the base model of an embedding adapter. Where sentence-transformers has written its files into the adapter's
@@ -29,7 +29,12 @@ export async function embedderForAdapter(
       file,
     );
   }
-  return { ...model, maxTokens: Math.min(model.maxTokens, maxTokens), ...promptsOf(settings) };
+  const { prompts: _, defaultPromptName: __, ...promptless } = model;
+  return {
+    ...((await folder.exists(PROMPTS_FILE)) ? promptless : model), // `savePretrained` writes no such file
+    maxTokens: Math.min(model.maxTokens, maxTokens),
+    ...promptsOf(settings),
+  };
 }
 
 /** Warns if an adapter was trained with another pooling than the model's: its embeddings are then others. */

@@ -97,10 +97,13 @@ async function atMost(limit: number, path: string, storage: Storage): Promise<Ui
   }
 }
 
+/** What to do about files that are not in the cache. */
+export const ONLINE = 'load the model once without localFilesOnly and HF_HUB_OFFLINE, with the hub in reach';
+
 /** Returns what to do about weights that a folder does not have as safetensors, but may have `pickled`. */
 export async function withoutWeights({ isFromCache, exists }: ModelFolder, pickled: string): Promise<string> {
   return isFromCache && !(await exists(pickled))
-    ? 'it is not in the cache; load the model once without localFilesOnly, with the hub in reach'
+    ? `it is not in the cache; ${ONLINE}`
     : 'save the model as safetensors; pickled weights are not read';
 }
 

@@ -3,7 +3,7 @@ import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/met
 import { ADAPTER_CONFIG, aFunction, aList, anything, aReadStorage, nodeModule } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { CheckpointFormat, FileFormat } from './checkpoint.js';
-import { joined, type Folder } from './folder.js';
+import { joined, ONLINE, type Folder } from './folder.js';
 import { ggufFiles } from './gguf/format.js';
 import { hubFolder, hubModel, type HubFolder, type InMemory } from './hub/model-source.js';
 import { aPlainPath, hubEntries, isNode, type HubOptions } from './hub/options.js';
@@ -89,7 +89,7 @@ export async function locate(source: string, options: SourceOptions, held: InMem
   const folder = await hubModel(source, { ...options, ...held });
   const location = await modelIn(folder.path, folder.storage, formats);
   if (location) return { ...folder, ...location };
-  throw nothingIn(folder.path, formats);
+  throw nothingIn(folder.path, formats, folder.isFromCache ? `; only the cache was searched: ${ONLINE}` : '');
 }
 
 /** Finds a file: the one with that path, else, for `organisation/name/..`, one of a repository on the hub. */
@@ -144,11 +144,15 @@ async function locateHere(
   { storage = defaultStorage(source), resolvePackage = installedPackage }: SourceOptions,
 ): Promise<Location | undefined> {
   if (!storage) return undefined;
-  const folder = await modelIn(joined(source, subfolder), storage, formats);
+  const path = joined(source, subfolder);
+  const folder = await modelIn(path, storage, formats);
   if (folder) return folder;
-  if (isHubId(source) && (await storage.exists(source))) throw nothingIn(joined(source, subfolder), formats);
+  const isThere = await storage.exists(source);
+  if (isHubId(source) && isThere) throw nothingIn(path, formats);
   if (!PACKAGE_NAME.test(source)) return undefined;
-  const installed = await resolvePackage(source);
+  const installed = await resolvePackage(source).catch((error: unknown) => {
+    throw isThere ? nothingIn(path, formats) : error;
+  });
   const location = await modelIn(joined(installed, subfolder), storage, formats);
   if (location) return location;
   throw nothingIn(joined(installed, subfolder), formats);
@@ -190,10 +194,10 @@ async function modelIn(
   return undefined;
 }
 
-function nothingIn(path: string, formats: readonly CheckpointFormat[]): CheckpointError {
+function nothingIn(path: string, formats: readonly CheckpointFormat[], hint = ''): CheckpointError {
   const first = formats.filter(({ name }, index) => formats.findIndex((format) => format.name === name) === index);
   const known = first.map(({ name, marker }) => `${marker} of ${name}`).join(', or ');
-  return new CheckpointError(`no model in ${path}: expected ${known}, there or in dist`, path);
+  return new CheckpointError(`no model in ${path}: expected ${known}, there or in dist${hint}`, path);
 }
 
 /**

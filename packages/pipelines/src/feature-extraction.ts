@@ -2,14 +2,16 @@ import type { Model } from '@peftjs/core';
 import { ConfigError, describe, sizeOf, UnsupportedError } from '@peftjs/core/method';
 import { activeParts } from '@peftjs/core/runtime';
 import type { Pooling, PoolingMode, PretrainedModel, Prompts } from '@peftjs/models';
+import { pooled } from '@peftjs/models/architectures';
 import * as v from 'valibot';
 import { callOptions } from './call-options.js';
-import { embeddings, normalized, pool, type Embeddings } from './embeddings.js';
+import { embeddings, normalized, type Embeddings } from './embeddings.js';
 import {
   asList,
   chosenAdapters,
   encoded,
   openInference,
+  type Answer,
   type CallOptions,
   type Inference,
   type LoadedModel,
@@ -63,7 +65,7 @@ const settings = {
   promptName: v.optional(v.string()),
 };
 
-/** Returns the function that embeds texts. Token embeddings are prepared on first use. */
+/** Returns the function that embeds texts. Another pooling than the model's is prepared on first use. */
 export function openEmbedding(inference: Inference): {
   readonly call: (input: unknown, options: unknown) => Promise<Embeddings>;
   readonly release: () => Promise<void>;
@@ -71,7 +73,7 @@ export function openEmbedding(inference: Inference): {
   const { model } = activeParts(inference.loadedModel);
   const embedder = model as Model & Partial<Pick<PretrainedModel, 'pooling' | keyof Prompts>>;
   const own: Pooling = embedder.pooling ?? { pooling: 'mean', normalize: false };
-  const tokens = openTokens(inference);
+  const others = openPoolings(inference);
   return {
     async call(input, options) {
       const { adapter, ...asked } = callOptions(inference.task, settings, options);
@@ -82,22 +84,19 @@ export function openEmbedding(inference: Inference): {
       const texts = encoded(inference, list, { prompt: promptOf(embedder, asked) });
       if (texts.length === 0) return embeddings(new Float32Array(), [0, 0]);
       if (pooling === own.pooling && (normalize || !own.normalize)) {
-        return finished(await inference.outputs(texts, choice), normalize);
+        return finished(outputsOf(await inference.answers(texts, choice)), normalize);
       }
       if (own.modules && pooling !== 'none') throw fixedPooling(embedder.name, own.modules);
-      const rows = await tokens.outputs(texts, choice);
+      const rows = outputsOf(await others.of(pooling).answers(texts, choice));
+      if (pooling !== 'none') return finished(rows, normalize);
       const lengths = texts.map(({ ids }) => ids.length);
       const longest = lengths.reduce((most, length) => Math.max(most, length), 0);
       const width = (rows[lengths.indexOf(longest)] as Float32Array).length / longest; // it has no padding
-      if (pooling === 'none') {
-        const filled = rows.map((row, text) => row.subarray(0, (lengths[text] as number) * width));
-        return finished(filled, normalize, [longest, width]);
-      }
-      const pooled = rows.map((row, text) => pool(row, lengths[text] as number, width, pooling));
-      return finished(pooled, normalize);
+      const filled = rows.map((row, text) => row.subarray(0, (lengths[text] as number) * width));
+      return finished(filled, normalize, [longest, width]);
     },
     async release() {
-      await tokens.release();
+      await others.release();
       await inference.release();
     },
   };
@@ -134,22 +133,34 @@ function fixedPooling(name: string, modules: NonNullable<Pooling['modules']>): U
   );
 }
 
-/** Returns an inference whose outputs are token embeddings instead of text embeddings. */
-function openTokens(inference: Inference): Pick<Inference, 'outputs' | 'release'> {
-  let tokens: Inference | undefined;
+function outputsOf(answers: readonly Answer[]): Float32Array[] {
+  return answers.map(({ outputs }) => outputs);
+}
+
+/** How a call pools. */
+type OtherPooling = 'none' | Pooling['pooling'];
+
+/** Opens the model with another pooling than its own; each stays open until it is released. */
+function openPoolings(inference: Inference) {
+  const opened = new Map<string, Inference>();
   return {
-    async outputs(texts, choice) {
-      tokens ??= openInference({ ...inference, loadedModel: ofTokens(inference.loadedModel) });
-      return tokens.outputs(texts, choice);
+    of(pooling: OtherPooling): Inference {
+      const name = String(pooling);
+      const open = () => openInference({ ...inference, loadedModel: withPooling(inference.loadedModel, pooling) });
+      const own = opened.get(name) ?? open();
+      opened.set(name, own);
+      return own;
     },
-    release: async () => tokens?.release(),
+    async release() {
+      for (const own of opened.values()) await own.release();
+    },
   };
 }
 
-/** Returns the model with token embeddings as its outputs. Its adapters are those of `loadedModel`, now and later. */
-function ofTokens(loadedModel: LoadedModel): LoadedModel {
-  if (!('adapters' in loadedModel)) return withTokens(loadedModel);
-  const network = withTokens(loadedModel.model);
+/** Returns the model with another pooling. Its adapters are those of `loadedModel`, now and later. */
+function withPooling(loadedModel: LoadedModel, pooling: OtherPooling): LoadedModel {
+  if (!('adapters' in loadedModel)) return pooledBy(loadedModel, pooling);
+  const network = pooledBy(loadedModel.model, pooling);
   return new Proxy(loadedModel, {
     get: (model, name) => (name === 'model' ? network : (Reflect.get(model, name) as unknown)),
   });
@@ -169,8 +180,9 @@ function finished(
   return embeddings(isNormal ? normalized(data, shape.at(-1) as number) : data, [rows.length, ...shape]);
 }
 
-/** Returns the model with token embeddings as outputs. @throws UnsupportedError when it has none. */
-function withTokens(model: Model): Model {
-  if (model.tokenEmbeddings) return { ...model, forward: model.tokenEmbeddings };
+/** Returns the model with its token embeddings as outputs, or these pooled. @throws UnsupportedError when it has none. */
+function pooledBy(model: Model, pooling: OtherPooling): Model {
+  const { tokenEmbeddings: tokens } = model;
+  if (tokens) return { ...model, forward: pooling === 'none' ? tokens : pooled(tokens, { pooling, normalize: false }) };
   throw new UnsupportedError(`'${model.name}' only has text embeddings: omit 'pooling' and 'normalize'`, 'pooling');
 }

@@ -45,6 +45,8 @@ export interface PipelineParts {
   readonly shareBatches: boolean;
   /** How the model reads images. Absent for models of texts. */
   readonly images?: ImageParts | undefined;
+  /** What the user says that the outputs mean, whatever the adapter or the model says. */
+  readonly asked?: { readonly [Part in keyof OutputMeaning]?: OutputMeaning[Part] | undefined };
 }
 
 /** How a model reads images, in place of its tokenizer. */
@@ -69,10 +71,18 @@ export interface OutputMeaning {
 /** The name of the frozen model among adapters. */
 const BASE = '__base__';
 
+/** A model's outputs for a text, and what they meant when they were computed. */
+export interface Answer {
+  /** The outputs. */
+  readonly outputs: Float32Array;
+  /** Their meaning. */
+  readonly meaning: OutputMeaning;
+}
+
 /** Runs texts through a model. */
 export interface Inference extends PipelineParts {
-  /** Returns the outputs for each text, in the given order. */
-  readonly outputs: (texts: readonly Encoding[], choice: AdapterChoice) => Promise<Float32Array[]>;
+  /** Returns the answer for each text, in the given order. */
+  readonly answers: (texts: readonly Encoding[], choice: AdapterChoice) => Promise<Answer[]>;
   /** Returns the model with only this adapter active, or with the active ones. Keeps it prepared. */
   model(adapter: string | undefined): LoadedModel;
   /** Frees the model's resources. */
@@ -107,7 +117,7 @@ export function openInference(parts: PipelineParts): Inference {
   return {
     ...parts,
     model,
-    async outputs(texts, choice) {
+    async answers(texts, choice) {
       const [one, ...others] = typeof choice === 'object' ? new Set(choice) : [choice];
       const isMixed = others.length > 0;
       const own = model(isMixed ? undefined : one); // a single adapter costs less than a mixed batch
@@ -116,7 +126,10 @@ export function openInference(parts: PipelineParts): Inference {
         ...(typeIds && { typeIds: Int32Array.from(typeIds) }),
       }));
       const batches = images?.batches(texts) ?? inputBatches(rows, { batchSize, padId: tokenizer.padTokenId });
-      return predict(own, batches, { executor, ...(isMixed && { adapterNames: choice as readonly string[] }) });
+      const meanings = texts.map((_, text) => outputMeaning(parts, adapterOf(choice, text))); // may change meanwhile
+      const options = { executor, ...(isMixed && { adapterNames: choice as readonly string[] }) };
+      const outputs = await predict(own, batches, options);
+      return outputs.map((row, text) => ({ outputs: row, meaning: meanings[text] as OutputMeaning }));
     },
     async release() {
       for (const network of held.keys()) await letGo(network);
@@ -133,24 +146,26 @@ function withOne(loadedModel: LoadedModel, adapter: string): LoadedModel {
   return { ...loadedModel, enabled: true, active: [adapter], merged: [], mergedWeights: NONE_MERGED };
 }
 
-/** Returns the meaning of the model's outputs with this adapter. */
-export function outputMeaning(loadedModel: LoadedModel, adapter: string | undefined): OutputMeaning {
+/** Returns the meaning of the model's outputs with this adapter: what the user says, else the adapter, else the model. */
+export function outputMeaning(
+  { loadedModel, asked }: Pick<PipelineParts, 'loadedModel' | 'asked'>,
+  adapter: string | undefined,
+): OutputMeaning {
   const { model } = activeParts(loadedModel);
   const active = 'adapters' in loadedModel && loadedModel.enabled ? loadedModel.active[0] : undefined;
   const own = 'adapters' in loadedModel ? loadedModel.adapters.get(adapter ?? active ?? '') : undefined;
   const outputs = outputsOf(model) ?? 0;
-  const labels = own?.labels ?? model.labels ?? Array.from({ length: outputs }, (_, index) => `LABEL_${index}`);
-  const problemType = own?.problemType ?? problemTypeOf(model);
-  return { labels, problemType };
+  const named = asked?.labels ?? own?.labels ?? model.labels;
+  return {
+    labels: named ?? Array.from({ length: outputs }, (_, index) => `LABEL_${index}`),
+    problemType: asked?.problemType ?? own?.problemType ?? problemTypeOf(model),
+  };
 }
 
-/** Texts as a model read them, and what it returned. */
+/** Texts as a model read them, and its answer for each. */
 interface Answers {
   readonly texts: readonly Encoding[];
-  /** The outputs for each text. */
-  readonly outputs: readonly Float32Array[];
-  /** Returns the meaning of the outputs for a text, by its adapter. */
-  readonly meaningOf: (text: number) => OutputMeaning;
+  readonly found: readonly Answer[];
 }
 
 /** Runs texts through a model. @throws ConfigError or DataError like `chosenAdapters` and `encoded`. */
@@ -161,12 +176,9 @@ export async function answers(
   options: { readonly spans?: boolean } = {},
 ): Promise<Answers> {
   const choice = chosenAdapters(inference, adapter, list.length);
-  const texts = (await inference.images?.encode(list)) ?? encoded(inference, list, options);
-  return {
-    texts,
-    outputs: await inference.outputs(texts, choice),
-    meaningOf: (text) => outputMeaning(inference.loadedModel, adapterOf(choice, text)),
-  };
+  const { images } = inference;
+  const texts = images ? await images.encode(list) : encoded(inference, list, options);
+  return { texts, found: await inference.answers(texts, choice) };
 }
 
 /** Returns the adapter of one text. */

@@ -177,8 +177,9 @@ export async function pipeline<T extends keyof Pipelines>(
     batchSize,
     shareBatches,
     maxTokens: Math.min(maxTokens, most),
+    asked: loading,
   });
-  const inference = { ...alone, outputs: sharing(alone, alone.outputs) };
+  const inference = { ...alone, answers: sharing(alone, alone.answers) };
   try {
     const { call, release = () => inference.release() } = kind.open(inference);
     return callable(task, call, release) as Pipelines[T];

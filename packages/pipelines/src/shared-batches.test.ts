@@ -1,7 +1,7 @@
 import type { Encoding } from '@peftjs/models';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { AdapterChoice } from './inference.js';
-import { sharing, type Outputs } from './shared-batches.js';
+import { sharing, type Compute } from './shared-batches.js';
 
 /** A batch that was started: the first token of each text, and its adapter. */
 interface Started {
@@ -13,7 +13,7 @@ const UNKNOWN = 404;
 
 let started: Started[] = [];
 /** Returns the first token of each text. A batch with the unknown one fails. */
-const compute: Outputs = async (texts, choice) => {
+const compute: Compute<Float32Array> = async (texts, choice) => {
   const own = texts.map(({ ids }) => ids[0] as number);
   started.push({ texts: own, choice });
   await Promise.resolve();

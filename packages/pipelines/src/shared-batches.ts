@@ -1,14 +1,14 @@
 import type { Encoding } from '@peftjs/models';
-import { adapterOf, type Inference, type PipelineParts } from './inference.js';
+import { adapterOf, type AdapterChoice, type PipelineParts } from './inference.js';
 
-/** Computes the outputs for each text, in the given order. */
-export type Outputs = Inference['outputs'];
+/** Computes the answer for each text, in the given order. */
+export type Compute<Answer> = (texts: readonly Encoding[], choice: AdapterChoice) => Promise<Answer[]>;
 
-/** A text that waits for its outputs. */
-interface Waiting {
+/** A text that waits for its answer. */
+interface Waiting<Answer> {
   readonly text: Encoding;
   readonly adapter: string | undefined;
-  resolve(outputs: Float32Array): void;
+  resolve(answer: Answer): void;
   reject(error: unknown): void;
 }
 
@@ -17,12 +17,12 @@ interface Waiting {
  * batch is computed make up the next ones. A call that finds nothing running starts at once, so no call waits for a
  * timer. A call that fills a batch by itself, or mixes adapters, is computed as it is.
  */
-export function sharing(
+export function sharing<Answer>(
   { shareBatches, batchSize }: Pick<PipelineParts, 'shareBatches' | 'batchSize'>,
-  compute: Outputs,
-): Outputs {
+  compute: Compute<Answer>,
+): Compute<Answer> {
   if (!shareBatches) return compute;
-  let waiting: Waiting[] = []; // the oldest first
+  let waiting: Waiting<Answer>[] = []; // the oldest first
   let isRunning = false;
   const run = async (): Promise<void> => {
     if (isRunning) return;
@@ -40,7 +40,7 @@ export function sharing(
     const adapter = adapterOf(choice, 0);
     const own = texts.map(
       (text) =>
-        new Promise<Float32Array>((resolve, reject) => {
+        new Promise<Answer>((resolve, reject) => {
           waiting.push({ text, adapter, resolve, reject });
         }),
     );
@@ -53,22 +53,22 @@ export function sharing(
  * Returns the text that has waited longest, and those of its adapter that are most similar to it in length. Mixed
  * batches would be compiled for every set of adapters that waits.
  */
-function nextBatch(waiting: readonly Waiting[], batchSize: number): readonly Waiting[] {
-  const [oldest] = waiting as readonly [Waiting, ...Waiting[]];
-  const distance = ({ text }: Waiting): number => Math.abs(text.ids.length - oldest.text.ids.length);
+function nextBatch<Answer>(waiting: readonly Waiting<Answer>[], batchSize: number): readonly Waiting<Answer>[] {
+  const [oldest] = waiting as readonly [Waiting<Answer>, ...Waiting<Answer>[]];
+  const distance = ({ text }: Waiting<Answer>): number => Math.abs(text.ids.length - oldest.text.ids.length);
   return waiting
     .filter(({ adapter }) => adapter === oldest.adapter)
     .sort((a, b) => distance(a) - distance(b))
     .slice(0, batchSize);
 }
 
-/** Gives each text its outputs. If the batch fails, each is computed alone, so that an error stays with its call. */
-async function settle(batch: readonly Waiting[], compute: Outputs): Promise<void> {
-  const [first] = batch as readonly [Waiting, ...Waiting[]];
+/** Gives each text its answer. If the batch fails, each is computed alone, so that an error stays with its call. */
+async function settle<Answer>(batch: readonly Waiting<Answer>[], compute: Compute<Answer>): Promise<void> {
+  const [first] = batch as readonly [Waiting<Answer>, ...Waiting<Answer>[]];
   try {
     const texts = batch.map(({ text }) => text);
-    const outputs = await compute(texts, first.adapter);
-    batch.forEach(({ resolve }, index) => resolve(outputs[index] as Float32Array));
+    const answers = await compute(texts, first.adapter);
+    batch.forEach(({ resolve }, index) => resolve(answers[index] as Answer));
   } catch (error) {
     if (batch.length === 1) first.reject(error);
     else for (const each of batch) await settle([each], compute);

@@ -1,5 +1,12 @@
 import { loadAdapter, loadPretrained, type Model, type PeftModel } from '@peftjs/core';
-import { CheckpointError, ConfigError, describe, UnsupportedError, type PeftMethod } from '@peftjs/core/method';
+import {
+  CheckpointError,
+  ConfigError,
+  describe,
+  UnsupportedError,
+  type PeftMethod,
+  type Site,
+} from '@peftjs/core/method';
 import {
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
@@ -81,7 +88,9 @@ export async function openSource(task: Task, source: PipelineSource, settings: S
   const adapters = [...(found ? [found] : []), ...others];
   for (const adapter of adapters) assertTask(task, adapter);
   const base = found ? baseOf(found, settings.model, loading) : withoutBase(source, settings.model, settings.loading);
-  const loadedModel = await withAdapters(await loaded(task, base, adapters[0]), adapters, settings.methods);
+  const model = await loaded(task, base, adapters[0]);
+  if (typeof base.model === 'string') await assertHead(model as Model, adapters);
+  const loadedModel = await withAdapters(model, adapters, settings.methods);
   if (task === 'feature-extraction' && loading.pooling === undefined && loading.normalize === undefined) {
     const unasked = typeof base.model === 'string' ? adapters.slice(1) : adapters; // the first has decided the pooling
     for (const { folder } of unasked) await warnOfOtherPooling(folder, networkOf(loadedModel));
@@ -172,7 +181,7 @@ async function loaded(task: Task, base: Base, adapter: Found | undefined): Promi
   try {
     const options = { ...loading, task };
     if (task === 'feature-extraction' && adapter) return await embedderForAdapter(model, options, adapter.folder);
-    return await fitting(await fromPretrained(model, options), adapter);
+    return await fitting(await fromPretrained(model, options), adapter, loading);
   } catch (error) {
     throw explained(error, base);
   }
@@ -209,13 +218,18 @@ function assertModel(task: Task, model: unknown): LoadedModel {
   return loadedModel;
 }
 
-/** Returns the model with the same number of outputs as an adapter. */
-async function fitting(loadedModel: LoadedModel, adapter: Found | undefined): Promise<LoadedModel> {
+/** Returns the model with as many outputs as an adapter. @throws ConfigError when the labels asked for are not as many. */
+async function fitting(
+  loadedModel: LoadedModel,
+  adapter: Found | undefined,
+  asked: Pick<PretrainedOptions, 'labels' | 'problemType'> = {},
+): Promise<LoadedModel> {
   if (!adapter || 'adapters' in loadedModel || !('withLabels' in loadedModel)) return loadedModel;
   const model = loadedModel as PretrainedModel;
   const labels = await outputsIn(adapter, model);
   if (labels === undefined || count(labels) === outputsOf(model)) return model;
-  const problemType = problemTypeIn(adapter.config.problem_type);
+  if (asked.labels) throw otherLabels(asked.labels, adapter, labels);
+  const problemType = asked.problemType ?? problemTypeIn(adapter.config.problem_type);
   return model.withLabels(labels, problemType && { problemType });
 }
 
@@ -223,13 +237,50 @@ function count(labels: number | readonly string[]): number {
   return typeof labels === 'number' ? labels : labels.length;
 }
 
+function otherLabels(asked: readonly string[], { source }: Found, own: number | readonly string[]): ConfigError {
+  const names = typeof own === 'number' ? '' : ` (${own.join(', ')})`;
+  return new ConfigError(
+    `option 'labels' has ${asked.length} names, but the adapter '${source}' has ${count(own)} outputs${names}: give one name for each, or omit it`,
+    'labels',
+  );
+}
+
+/**
+ * @throws ConfigError when the model's head is new, and there is no adapter or one without a head: the labels would be
+ * random.
+ */
+async function assertHead(model: Model, adapters: readonly Found[]): Promise<void> {
+  const last = lastOfHead(model);
+  const { name, task, pretrainedHead } = model;
+  if (!last || task === 'causal-lm' || pretrainedHead === true) return;
+  if (adapters.length === 0) {
+    throw new ConfigError(
+      `'${name}' has no trained head of ${last.outFeatures} outputs for ${task}, so its labels would be random: pass an adapter trained on it, or a model with such a head`,
+      'source',
+    );
+  }
+  for (const adapter of adapters) {
+    if ((await storedOutputs(adapter, last)) !== undefined) continue;
+    throw new ConfigError(
+      `neither the adapter '${adapter.source}' nor its base model '${name}' has a trained head for ${task}, so its labels would be random: save the adapter with its head (in PEFT, modules_to_save)`,
+      'source',
+    );
+  }
+}
+
+/** Returns the last module of a trainable head. */
+function lastOfHead({ head, sites }: Model): Site | undefined {
+  return head.length === 0 ? undefined : sites.findLast(({ role }) => role === 'head');
+}
+
 /** Returns the labels of an adapter, or the number of outputs of its head; undefined if it has no head. */
-async function outputsIn(adapter: Found, { head, sites }: Model): Promise<number | readonly string[] | undefined> {
-  const last = sites.findLast(({ role }) => role === 'head');
-  if (head.length === 0 || !last) return undefined;
-  const labels = labelsIn(adapter.config.id2label);
-  if (labels) return labels;
-  const { path, storage } = adapter.folder;
+async function outputsIn(adapter: Found, model: Model): Promise<number | readonly string[] | undefined> {
+  const last = lastOfHead(model);
+  return last && (labelsIn(adapter.config.id2label) ?? (await storedOutputs(adapter, last)));
+}
+
+/** Returns the number of outputs of the head in an adapter's file; undefined if it has none. */
+async function storedOutputs({ folder: { path, storage } }: Found, last: Site): Promise<number | undefined> {
   const weights = `${path}/${ADAPTER_WEIGHTS}`;
   const bytes = (await storage.open?.(weights)) ?? bytesSource(await storage.read(weights));
   const file = await openSafetensors(bytes).catch((cause: unknown) => {

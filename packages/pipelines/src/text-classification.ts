@@ -62,13 +62,12 @@ const MOST_OF_IMAGES = 5;
 export async function classify(inference: Inference, input: unknown, options: unknown): Promise<unknown> {
   const { adapter, topK, threshold, functionToApply } = callOptions(inference.task, settings, options);
   const { list, isOne } = asList(input);
-  const { outputs, meaningOf } = await answers(inference, list, adapter);
+  const { found } = await answers(inference, list, adapter);
   const isOfTexts = inference.images === undefined;
   const usual = isOfTexts ? 1 : MOST_OF_IMAGES;
   const most = topK === undefined ? (threshold === undefined ? usual : null) : topK;
-  const results = outputs.map((logits, text) => {
-    const { labels, problemType } = meaningOf(text);
-    const scores = scoresOf(logits, functionToApply ?? DEFAULT_SCORING[problemType]);
+  const results = found.map(({ outputs, meaning: { labels, problemType } }) => {
+    const scores = scoresOf(outputs, functionToApply ?? DEFAULT_SCORING[problemType]);
     return descendingOrder(scores)
       .slice(0, most ?? labels.length)
       .map((index) => ({ label: labels[index] as string, score: scores[index] as number }))

@@ -42,9 +42,9 @@ export async function rank(
     throw new DataError(`text-ranking: expected a list of documents, got ${describe(documents)}`, 'documents');
   }
   const pairs = documents.map((textPair: unknown) => ({ text: query, textPair }));
-  const { outputs } = await answers(inference, pairs, adapter);
-  const scores = outputs.map((logits) => {
-    const own = scoresOf(logits, functionToApply ?? (logits.length === 1 ? 'sigmoid' : 'softmax'));
+  const { found } = await answers(inference, pairs, adapter);
+  const scores = found.map(({ outputs }) => {
+    const own = scoresOf(outputs, functionToApply ?? (outputs.length === 1 ? 'sigmoid' : 'softmax'));
     return own.at(-1) as number;
   });
   return descendingOrder(scores)
@@ -53,8 +53,8 @@ export async function rank(
 }
 
 /** @throws ConfigError when the model is not a cross-encoder: it must have one or two outputs. */
-export function assertCrossEncoder({ loadedModel }: Inference): void {
-  const { labels } = outputMeaning(loadedModel, undefined);
+export function assertCrossEncoder(inference: Inference): void {
+  const { labels } = outputMeaning(inference, undefined);
   if (labels.length <= 2) return;
   throw new ConfigError(
     `text-ranking: expected a model with one output, or two with relevance second; it has ${labels.length}: ${labels.join(', ')}`,

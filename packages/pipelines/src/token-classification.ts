@@ -56,12 +56,11 @@ const settings = {
 export async function tag(inference: Inference, input: unknown, options: unknown): Promise<unknown> {
   const { adapter, aggregationStrategy, ignoreLabels } = callOptions(inference.task, settings, options);
   const { list, isOne } = asList(input);
-  const { texts, outputs, meaningOf } = await answers(inference, list, adapter, { spans: true });
-  const results = texts.map((text, index) => {
-    const { labels } = meaningOf(index);
-    const tokens = scored(text, outputs[index] as Float32Array, labels.length);
-    const found = entitiesOf(tokens, aggregationStrategy, { labels, join: inference.tokenizer.join });
-    return found.filter((one) => !ignoreLabels.includes('entity' in one ? one.entity : one.entity_group));
+  const { texts, found } = await answers(inference, list, adapter, { spans: true });
+  const results = found.map(({ outputs, meaning: { labels } }, index) => {
+    const tokens = scored(texts[index] as Encoding, outputs, labels.length);
+    const entities = entitiesOf(tokens, aggregationStrategy, { labels, join: inference.tokenizer.join });
+    return entities.filter((one) => !ignoreLabels.includes('entity' in one ? one.entity : one.entity_group));
   });
   return isOne ? results[0] : results;
 }

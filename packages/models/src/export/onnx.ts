@@ -8,7 +8,7 @@ import { encodeJson, field, fileError, parseJson } from '../json.js';
 import { modesOf, type PoolingMode } from '../pooling.js';
 import type { PretrainedModel } from '../pretrained.js';
 import { TOKENIZER_FILE, TOKENIZER_SETTINGS } from '../transformers/tokenizer.js';
-import { described, headSettings, isDecoder, mergedSettings, type Described } from './settings.js';
+import { className, described, headSettings, isDecoder, mergedSettings, type Described } from './settings.js';
 import { assertExport, readSource, writeExport, type ExportOptions } from './files.js';
 
 /** Options of an export for transformers.js. */
@@ -35,6 +35,7 @@ const GRAPHS = { fp32: GRAPH_FILE, fp16: 'model_fp16.onnx', q8: 'model_quantized
  * transformers. With BERT's type, it passes a graph the inputs that the graph declares.
  */
 const CLASSIFIER_TYPE = 'bert';
+const CLASSIFIER = { savedBy: 'BertModel' };
 
 /**
  * Writes a model as a folder that transformers.js opens: onnx/model.onnx, config.json, tokenizer.json and
@@ -124,7 +125,11 @@ function refuseUnpooled({ name, pooling: own }: Model & Partial<Pick<PretrainedM
 function settings({ transformers }: SourceFiles, head: Described, graphs: readonly string[]): Record<string, unknown> {
   const own = transformers
     ? mergedSettings(transformers, head)
-    : { model_type: CLASSIFIER_TYPE, ...headSettings(head) };
+    : {
+        model_type: CLASSIFIER_TYPE,
+        architectures: [className(CLASSIFIER, head.task, head.ofImages)],
+        ...headSettings(head),
+      };
   const isUnknown = transformers !== undefined && isDecoder(transformers.type) && head.task !== 'causal-lm';
   return {
     ...own,

@@ -86,7 +86,7 @@ export function headSettings({ task, outputs, labels, problemType }: Described):
 }
 
 /** Returns the class in transformers with a head for the task; undefined if there is none. */
-function className({ savedBy }: ModelType, task: Task, ofImages = false): string | undefined {
+export function className({ savedBy }: Pick<ModelType, 'savedBy'>, task: Task, ofImages = false): string | undefined {
   const classes = savedBy.match(/\w+/g) ?? [];
   const stem = (classes[0] ?? '').replace(/Model$/, '');
   if (task === 'sequence-classification') return `${stem}For${ofImages ? 'Image' : 'Sequence'}Classification`;

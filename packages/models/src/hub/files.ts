@@ -83,6 +83,7 @@ export async function openRepository(repo: string, type: RepoType, options: HubO
     ? await diskCache(repo, type, settings.cacheDir)
     : await pageCache(repo, type, settings.endpoint);
   const holding = settings.localFilesOnly ? await kept(subject, cache) : await listed(subject, settings, cache);
+  if (!holding) throw notKept(subject, cache, options);
   const opened = { subject, settings, cache, ...holding };
   return {
     listed: holding.files,
@@ -106,22 +107,26 @@ async function listed(subject: Subject, settings: HubSettings, cache: HubCache):
   } catch (error) {
     const isBusy = error instanceof HubError && TRANSIENT.includes(error.status ?? 0);
     if (!(error instanceof HubError && (error.isOffline || isBusy))) throw error;
-    const holding = await kept(subject, cache).catch(() => {
-      throw error;
-    });
+    const holding = await kept(subject, cache).catch(() => undefined);
+    if (!holding) throw error;
     const why = isBusy ? 'is busy' : 'cannot be reached';
     warnOnce(`${subject.repo}: the hub ${why}; using the earlier download in ${cache.label}`);
     return holding;
   }
 }
 
-async function kept(subject: Subject, cache: HubCache): Promise<Holding> {
-  const { repo, revision } = subject;
+/** Lists the files in the cache; undefined if it does not have the revision. */
+async function kept({ revision }: Subject, cache: HubCache): Promise<Holding | undefined> {
   const commit = isCommit(revision) ? revision : await cache.commitOf(revision);
   const files = commit === undefined ? [] : await cache.filesAt(commit);
-  if (commit !== undefined && files.length > 0) return { commit, files, isFromCache: true };
-  throw new HubError(
-    `${repo}: revision '${revision}' is not in ${cache.label}: download it once without localFilesOnly`,
+  return commit !== undefined && files.length > 0 ? { commit, files, isFromCache: true } : undefined;
+}
+
+function notKept({ repo, revision }: Subject, cache: HubCache, options: HubOptions): HubError {
+  const isAsked = (options.localFilesOnly ?? options.local_files_only) !== undefined;
+  const why = isAsked ? 'localFilesOnly is true' : 'HF_HUB_OFFLINE is set';
+  return new HubError(
+    `${repo}: revision '${revision}' is not in ${cache.label}, and ${why}: download it once without that`,
     { path: repo },
   );
 }
@@ -192,11 +197,11 @@ async function whole({ path, size }: RepoFile, { cache, commit }: Opened): Promi
   return undefined;
 }
 
-function noSuchFile(path: string, { subject, commit, files }: Opened): HubError {
+function noSuchFile(path: string, { subject, commit, files, isFromCache = false }: Opened): HubError {
   const label = labelOf({ ...subject, file: path });
   const known = files.slice(0, 8).map((file) => file.path);
   return new HubError(
-    `${label}: no such file at ${commit.slice(0, 12)}; the ${files.length} files are ${known.join(', ')}${files.length > 8 ? ', ..' : ''}`,
+    `${label}: no such file${isFromCache ? ' in the cache' : ''} at ${commit.slice(0, 12)}; the ${files.length} files are ${known.join(', ')}${files.length > 8 ? ', ..' : ''}`,
     { path: label },
   );
 }

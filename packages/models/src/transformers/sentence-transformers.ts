@@ -14,7 +14,7 @@ import { transposed } from '@peftjs/core/linalg';
 import { hostTensor, type Model } from '@peftjs/core';
 import { openSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkFinite } from '../architecture.js';
-import { optionalJson, withoutWeights, type ModelFolder } from '../folder.js';
+import { ONLINE, optionalJson, withoutWeights, type ModelFolder } from '../folder.js';
 import { encodeJson, field, fileError, shown } from '../json.js';
 import {
   ACTIVATIONS,
@@ -77,8 +77,7 @@ export interface EmbeddingSettings extends Pooling, Prompts {
 export async function readEmbeddingSettings(folder: ModelFolder): Promise<EmbeddingSettings | undefined> {
   const file = folder.pathOf(MODULES_FILE);
   if (!(await folder.exists(MODULES_FILE))) {
-    const hint =
-      'If the model is from sentence-transformers, load it once without localFilesOnly, with the hub in reach; until then, its pooling and prompts are unknown';
+    const hint = `If the model is from sentence-transformers, ${ONLINE}; until then, its pooling and prompts are unknown`;
     if (folder.isFromCache) warnOnce(`${file} is not in the cache. ${hint}`);
     return undefined;
   }

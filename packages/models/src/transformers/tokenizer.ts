@@ -64,6 +64,7 @@ export async function readTokenizer(
   const vocabularySize = 1 + [...ids.values()].reduce((largest, id) => Math.max(largest, id), -1);
   const special = specialIds(settings, config, { ids, rows });
   const keepsEnd = field(settings[0], 'truncation_side') === 'left';
+  // As in transformers 5, add_bos_token and add_eos_token are not read: the post-processor of tokenizer.json decides.
   const limits = { maxTokens, vocabularySize, tokenTypes, special, keepsEnd, file };
   return createTokenizer(definition as TokenizerDefinition, limits);
 }
