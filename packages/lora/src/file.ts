@@ -2,9 +2,11 @@ import {
   fieldsOf,
   layersByPath,
   loraFile,
+  mapValues,
   optionsIn,
   readLoraFile,
   tensorAt,
+  trained,
   writtenTensors,
   type AdapterContents,
   type AdapterFile,
@@ -43,7 +45,7 @@ const TRAINING_FIELDS = {
  * - Pruned: PEFT's LORA. If A0 and B0 were subtracted from the weight, the change s (A B - A0 B0) of rank 2 r is
  *   written.
  * - Not pruned: A and B unchanged. `'pissa'` and `'olora'` are written as in PEFT, which subtracts A0 and B0 again when
- *   it loads the file; `'lora_ga'` is written as LORA_GA, with A0 and B0.
+ *   it loads the file; `'lora_ga'`, and these two on weights in few bits, are written as LORA_GA, with A0 and B0.
  */
 export function loraAdapterFile(
   adapter: AdapterContents<LoraConfig>,
@@ -56,7 +58,7 @@ export function loraAdapterFile(
   const others = layersByPath(layers.filter((layer) => !isLora(layer)));
   const factors = loraFile({ values, layers: adapted });
   const fields = { use_dora: config.useDora, lora_bias: config.loraBias, bias: config.bias };
-  const starts = writtenTensors({ values, layers: adapted }, STARTS);
+  const starts = startsOf({ values, layers: adapted });
   const keepsStarts = Object.keys(starts).length > 0;
   return {
     config: { ...factors.config, ...fields, ...(!pruned && trainingFields(config, keepsStarts)) },
@@ -91,6 +93,21 @@ export function readLoraAdapterFile(file: AdapterFile): {
 
 function isLora(layer: AdapterLayer): layer is LoraLayer {
   return 'trainedFactors' in layer;
+}
+
+/** Returns A0 and B0 of the layers that keep them, or whose frozen weights were rounded. */
+function startsOf({ values, layers }: Pick<AdapterContents, 'values' | 'layers'>): HostTensors {
+  const rounded = Object.values(layers).flatMap((layer) => {
+    const { startOfRounded: own } = layer as LoraLayer;
+    return own ? [{ ...layer, params: mapValues(own, (initial) => trained(initial)) }] : [];
+  });
+  const initial = rounded.flatMap(({ site, params }) =>
+    Object.entries(params).map(([name, spec]) => [`${site.path}.${name}`, spec.initial] as const),
+  );
+  return {
+    ...writtenTensors({ values, layers }, STARTS),
+    ...writtenTensors({ values: Object.fromEntries(initial), layers: layersByPath(rounded) }, STARTS),
+  };
 }
 
 function trainingFields(config: LoraConfig, keepsStarts: boolean): AdapterFile['config'] {

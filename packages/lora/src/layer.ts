@@ -38,6 +38,8 @@ const DROPOUT = 'loraDropout';
 export interface Start extends LoraFactors {
   /** W0 - s A B [in, out], if A and B are a part of W0 that W0 alone determines. */
   readonly residual?: HostTensor;
+  /** Whether W0 was rounded to few bits: its float32 numbers would give another A and B. */
+  readonly isRounded?: boolean;
   /** Whether A0 and B0 are subtracted from W0 and kept in the adapter, because W0 alone does not determine them. */
   readonly kept?: boolean;
 }
@@ -48,6 +50,8 @@ export interface LoraChange extends Pick<AdapterLayer, 'site' | 'params' | 'stat
   readonly r: number;
   /** s. */
   readonly scaling: number;
+  /** A0 and B0 as a part of rounded numbers of W0, which a file has to keep: by their names in `subtractStart`. */
+  readonly startOfRounded?: HostTensors;
   /** The number of ranks in a file: r, or 2 r if A and B start from a part of W0. */
   readonly storedRanks: number;
   /** The ratio of the learning rate of everything but A to that of A. */
@@ -83,7 +87,7 @@ export function plainLayer(change: LoraChange): LoraLayer {
 
 /** Returns the change of a module with these initial factors. */
 export function changeOf(site: Site, config: LoraConfig, start: Start): LoraChange {
-  const { loraA, loraB, residual, scaling } = start;
+  const { loraA, loraB, residual, scaling, isRounded = false } = start;
   const r = loraA.shape[1] as number;
   const subtracted = { loraA, loraB, scaling: -scaling };
   const upRate = site.kind === 'embedding' ? 1 : config.loraplusLrRatio;
@@ -97,6 +101,7 @@ export function changeOf(site: Site, config: LoraConfig, start: Start): LoraChan
     params: { loraA: trained(loraA), loraB: { ...trained(loraB), rateFactor: upRate } },
     ...(rate > 0 && { noise: [DROPOUT] }),
     ...(residual && { frozenWeight: residual }),
+    ...(isRounded && { startOfRounded: { startA: loraA, startB: loraB } }),
     r,
     scaling,
     upRate,

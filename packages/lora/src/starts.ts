@@ -10,6 +10,7 @@ import {
   type Rng,
   type Site,
 } from '@peftjs/core/method';
+import { isQuantized } from '@peftjs/core/model';
 import { fullRank, rankCost, ranksThatFill, selectWithinBudget, type ModuleRank } from '@peftjs/core/ranks';
 import {
   joinFactors,
@@ -77,13 +78,18 @@ function embeddingFactors(site: Site, { initLoraWeights }: LoraConfig, { r, scal
   return { loraA, loraB: normalValues(rng, [r, outFeatures], 1), scaling };
 }
 
-/** Returns factors that are a part of the frozen weight, and the rest of that weight. */
+/** Returns factors that are a part of the frozen weight. */
 function partOfWeight(site: Site, config: LoraConfig, at: Scaled, init: Init): Start {
   assertRank(site, config, at);
   const { weight } = init.frozen(site.path);
   const factors = config.initLoraWeights === 'olora' ? oloraFactors(site, weight, at) : pissaFactors(weight, at);
-  const subtracted = loraDelta(factors);
-  return { ...factors, residual: mapTensor(weight, (value, index) => value - (subtracted[index] as number)) };
+  return subtracted({ ...factors, isRounded: isQuantized(weight) }, weight);
+}
+
+/** Returns a start with what its factors leave of a weight. */
+export function subtracted(start: Start, weight: HostTensor): Start {
+  const delta = loraDelta(start);
+  return { ...start, residual: mapTensor(weight, (value, index) => value - (delta[index] as number)) };
 }
 
 /** Returns factors along the gradient of the frozen weight. */
@@ -317,7 +323,7 @@ function scales(
 /** Returns the change with the frozen module's s A0 B0 subtracted, and A0 and B0 as state. */
 export function subtractStart(change: LoraChange, start: LoraFactors): LoraChange {
   const { scaling } = change;
-  const subtracted = (values: HostTensors): LoraFactors => {
+  const negated = (values: HostTensors): LoraFactors => {
     const { startA, startB } = tensorsAt(values, 'startA', 'startB');
     return { loraA: startA, loraB: startB, scaling: -scaling };
   };
@@ -335,6 +341,6 @@ export function subtractStart(change: LoraChange, start: LoraFactors): LoraChang
         weight: () => tf.sub(at.weight(), tf.mul(tf.matMul(startA, startB), scaling)), // [in, out]
       };
     },
-    factors: (values) => joinFactors(change.trainedFactors(values), subtracted(values)),
+    factors: (values) => joinFactors(change.trainedFactors(values), negated(values)),
   };
 }

@@ -21,7 +21,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { LoraConfig } from './config.js';
 import { changeOf, plainLayer, type LoraChange, type LoraLayer, type Start } from './layer.js';
-import { subtractStart } from './starts.js';
+import { subtracted, subtractStart } from './starts.js';
 
 /** Returns the layer of an adapted module, with the variants that the configuration selects. */
 export function loraLayer(site: Site, config: LoraConfig, start: Start, frozen: FrozenModule): LoraLayer {
@@ -30,7 +30,9 @@ export function loraLayer(site: Site, config: LoraConfig, start: Start, frozen: 
   if (config.loraBias) layer = withOwnBias(layer);
   if (config.bias !== 'none' && frozen.bias) layer = withTrainedBias(layer, frozen.bias);
   if (config.loraFa && site.kind === 'linear') layer = withFrozenA(layer);
-  return layer;
+  if (!start.residual && !config.useDora) return layer;
+  const startOn = ({ weight }: FrozenModule): Start => (start.residual ? subtracted(start, weight) : start);
+  return { ...layer, onModule: (module) => loraLayer(site, config, startOn(module), module) };
 }
 
 /*

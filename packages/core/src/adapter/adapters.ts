@@ -11,7 +11,7 @@ import { frozenModule, newAdapter, type AttachOptions } from './attach.js';
 import { aPeftModel, adapterNamed, type Adapter, type PeftModel } from './peft-model.js';
 import { loraDelta } from '../ranks/factors.js';
 import { isQuantized } from '../quantized.js';
-import { floats, grouped, mapTensor, transposed, type HostTensors } from '../tensors.js';
+import { floats, grouped, mapTensor, mapValues, transposed, type HostTensors } from '../tensors.js';
 
 /* Several adapters on one model, with PEFT's verbs. Each function validates before it changes anything. */
 
@@ -298,8 +298,13 @@ function layersOf(peft: PeftModel, names: readonly string[]): Part[] {
  */
 export async function fullPrecision(peft: PeftModel): Promise<PeftModel> {
   assertArgument('peft', peft, aPeftModel);
-  const { model, adapters } = peft;
-  return { ...peft, model: (await model.fullPrecision?.()) ?? model, adapters: new Map(adapters) };
+  const model = await peft.model.fullPrecision?.();
+  if (!model) return { ...peft, adapters: new Map(peft.adapters) };
+  const moved = Array.from(peft.adapters, ([name, adapter]) => {
+    const layers = mapValues(adapter.layers, (layer, path) => layer.onModule?.(frozenModule(model, path)) ?? layer);
+    return [name, { ...adapter, layers }] as const;
+  });
+  return { ...peft, model, adapters: new Map(moved) };
 }
 
 /**

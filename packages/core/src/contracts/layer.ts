@@ -72,6 +72,11 @@ export interface AdapterLayer {
    * out where this layer does not change it.
    */
   mergedAddedBias?(values: HostTensors, bias: HostTensor): HostTensor;
+  /**
+   * Returns this layer for other numbers of its module, e.g. those of the float32 file. Left out where the layer holds
+   * nothing that was computed from them.
+   */
+  onModule?(module: FrozenModule): AdapterLayer;
   /** Names of the tensors that `storedParameters` and `rank` read. Default: all. */
   readonly counted?: readonly string[];
   /**
