@@ -157,7 +157,7 @@ describe('fit throws', () => {
       adalora({ initR: 6, targetR: 1, compact: true }),
     ]) {
       const { fit } = adapted(configured);
-      await expect(fit()).rejects.toThrow(/changes the ranks of '.*'.*Configure the method without it/);
+      await expect(fit()).rejects.toThrow(/changes the ranks of '.*'.*Choose a method and options that keep them/);
     }
   });
 

@@ -134,7 +134,7 @@ function applyController(
   const [path] = Object.keys(resized);
   if (path !== undefined) {
     throw new UnsupportedError(
-      `step ${step} changes the ranks of '${path}', which a model's own fit cannot: its optimizer keeps the tensors that it started with. Configure the method without it`,
+      `step ${step} changes the ranks of '${path}', which a model's own fit cannot: its optimizer keeps the tensors that it started with. Choose a method and options that keep them: see the README of @peftjs/layers`,
       path,
     );
   }

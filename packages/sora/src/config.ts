@@ -72,6 +72,11 @@ export function choiceOf(config: Pick<SoraConfig, 'variant' | 'gateInit' | 'sepa
   return { variant, gateInit: config.gateInit ?? gateInit, separation: config.separation ?? separation };
 }
 
+/** Whether a budget keeps ranks that are drawn. */
+export function drawsRanks({ budget, selection }: Pick<SoraConfig, 'budget' | 'selection'>): boolean {
+  return budget !== null && selection === 'random';
+}
+
 /** Sets `sparseLambda` by the kind of threshold if it is not given. */
 export function withLambda(
   config: Omit<SoraConfig, 'sparseLambda'> & { readonly sparseLambda?: number | undefined },

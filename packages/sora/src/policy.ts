@@ -13,7 +13,7 @@ import {
   type RankScores,
   type ScoredRank,
 } from '@peftjs/core/ranks';
-import { choiceOf, type SoraConfig } from './config.js';
+import { choiceOf, drawsRanks, type SoraConfig } from './config.js';
 import { importances, liveCost, randomScores, selectGates, shrinkageFor } from './gates.js';
 import { gateRate, thresholdAt } from './proximal.js';
 import { separated } from './separation.js';
@@ -55,7 +55,7 @@ const SEPARATION = 0.5;
 
 /** Returns the step after which ranks are separated, or null for never. */
 function separationStep(config: SoraConfig, { warmupSteps }: TrainPlan, until: number): number | null {
-  if (!choiceOf(config).separation || config.selection === 'random') return null;
+  if (!choiceOf(config).separation || drawsRanks(config)) return null;
   const step = warmupSteps + Math.floor(SEPARATION * (until - warmupSteps));
   return step >= 1 && step < until ? step : null;
 }

@@ -1,6 +1,6 @@
 import { floats, tensorAt, warnOnce, type AdapterLayers, type TrainPlan } from '@peftjs/core/method';
 import { rankedPaths } from '@peftjs/core/ranks';
-import { choiceOf, type SoraConfig } from './config.js';
+import { choiceOf, drawsRanks, type SoraConfig } from './config.js';
 import { gateRate } from './proximal.js';
 
 /**
@@ -13,7 +13,7 @@ import { gateRate } from './proximal.js';
  */
 export function warnOfShortRun(layers: AdapterLayers, config: SoraConfig, plan: TrainPlan, until: number): void {
   const { warmupSteps, learningRates } = plan;
-  if (!learningRates || choiceOf(config).separation || config.selection === 'random') return;
+  if (!learningRates || choiceOf(config).separation || drawsRanks(config)) return;
   const sizes = initialSizes(layers);
   const spread = Math.max(...sizes) - Math.min(...sizes);
   let distance = 0;

@@ -48,6 +48,11 @@ describe('the warning of a short run', () => {
     expect(await warningsOf(() => trainToy(attached(options), { epochs: 2, learningRate: 1e-3 }))).toEqual([]);
   });
 
+  it('is given with drawn ranks too where no budget draws them', async () => {
+    const work = () => trainToy(attached({ selection: 'random' }), { epochs: 2, learningRate: 1e-3 });
+    expect(await warningsOf(work)).toHaveLength(1);
+  });
+
   it('is not given when the run is long enough', async () => {
     expect(await warningsOf(() => trainToy(attached(), { epochs: 2, learningRates: { gate: 2 } }))).toEqual([]);
   });

@@ -89,7 +89,14 @@ describe('attach', () => {
     ]);
   });
 
-  it.each(['', 'a/b', '..', '__base__'])('rejects the name %j, which is no valid folder name', (adapterName) => {
-    expect(() => attached({}, { adapterName })).toThrow(expect.objectContaining({ path: 'adapterName' }));
+  it('rejects a calibration that the configuration does not use', () => {
+    expect(() => attached({}, { calibration: { kind: 'gradients', values: {} } })).toThrow(/needs no calibration/);
   });
+
+  it.each(['', 'a/b', '..', '__base__', 'Adapter_config.json', 'README.md', '.peftjs-save'])(
+    'rejects the name %j, which is no valid folder name',
+    (adapterName) => {
+      expect(() => attached({}, { adapterName })).toThrow(expect.objectContaining({ path: 'adapterName' }));
+    },
+  );
 });

@@ -62,7 +62,7 @@ const HEAD_STD = 0.02;
  * @throws TargetModuleError when the configuration matches no module, or, in strict mode, when one of its names matches
  * none.
  * @throws ConfigError for an unknown option, a budget larger than the modules can hold, an unknown module in
- * `modulesToSave`, a module named in two ways, a missing calibration, or a name that is no valid folder name.
+ * `modulesToSave`, a module named in two ways, a calibration that is missing or of no use, or a name that is no valid folder name.
  * @throws UnsupportedError for `ensureWeightTying` with a table or tied head in `targetModules`.
  */
 export function attach<M extends ConfiguredMethod>(
@@ -112,15 +112,24 @@ export function createAdapter<C extends TargetConfig>(
   assertApart(model, { targets: targets.matched, whole, tokens }, config);
   const kept = Object.fromEntries(Object.entries(whole).filter(([path]) => !ofHead.includes(path)));
   const saved = { ...kept, ...tokens };
+  if (calibration && !method.calibration?.(config)) {
+    throw new ConfigError(`${method.name}: this configuration needs no calibration`, 'calibration');
+  }
   const layers = method.adapt(targets.matched, config, initFor(model, saved, rng, calibration));
   const values = initialValues(allLayers({ layers, saved }));
   return { name: adapterName, method, config, targets, layers, saved, values, ...outputMeaning(model) };
 }
 
+/** Names of files that are saved beside the folders of adapters, and of the folder of a save under way. */
+const OF_FILES = /\.(json|md|safetensors)$|^\.peftjs-save/i;
+
 /** Checks that a name can be a folder name: each adapter is saved in a folder of its name. */
 function assertAdapterName(name: string): void {
-  if (/^[^/\\]+$/.test(name) && !['.', '..', BASE].includes(name)) return;
-  throw new ConfigError(`adapterName is '${name}'; expected a valid folder name other than ${BASE}`, 'adapterName');
+  if (/^[^/\\]+$/.test(name) && !['.', '..', BASE].includes(name) && !OF_FILES.test(name)) return;
+  throw new ConfigError(
+    `adapterName is '${name}'; expected a valid folder name other than ${BASE}, not one of a file (.json, .md, .safetensors)`,
+    'adapterName',
+  );
 }
 
 function initFor(model: Model, saved: AdapterLayers, rng: Rng, calibration: Calibration | undefined): Init {
