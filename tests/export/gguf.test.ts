@@ -3,6 +3,7 @@ import {
   addAdapter,
   attach,
   memoryStorage,
+  fullPrecision,
   mergeAndUnload,
   setAdapter,
   withAdapter,
@@ -156,6 +157,16 @@ describe('an adapter', () => {
     const { bytes } = await adapterFile('llama', peft, { sourceStorage: storage });
     const own = await logits('llama', await opened(await folded(fileOf('llama'), bytes)));
     expect(relativeDistance(own, await logits('llama', peft))).toBeLessThan(1e-5);
+  });
+
+  it('that was trained on weights in 8 bits is the one that is merged into the file', async () => {
+    const storage = memoryStorage(new Map([['model.gguf', fileOf('llama')]]));
+    const model = await fromPretrained('model.gguf', { task: 'causal-lm', storage, dtype: 'q8' });
+    const peft = adapted(model, lora({ ...every, useDora: true }));
+    const { bytes } = await adapterFile('llama', peft);
+    const own = await logits('llama', await opened(await folded(fileOf('llama'), bytes)));
+    const merged = mergeAndUnload(await fullPrecision(peft));
+    expect(relativeDistance(own, await logits('llama', merged))).toBeLessThan(1e-5);
   });
 
   it('leaves out modules without ranks, and is refused without any', async () => {

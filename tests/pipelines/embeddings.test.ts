@@ -11,6 +11,7 @@ import { relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
+import { embedderForAdapter } from '@peftjs/models/architectures';
 import { pipeline, type Pipelines } from '@peftjs/pipelines';
 import { writeSafetensors } from '@peftjs/safetensors';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -204,6 +205,10 @@ describe('an adapter for embeddings', () => {
     const own = await open('of-prompted');
     expect((await own('good')).data).toEqual(data);
     await Promise.all([kept.dispose(), own.dispose()]);
+    const asked = { storage, task: 'feature-extraction', dtype: 'q8' } as const;
+    const inBits = await embedderForAdapter('prompted', asked, { path: 'of-prompted', storage });
+    expect(await inBits.fullPrecision?.()).toMatchObject({ prompts: { query: 'is it ' } });
+    expect(await inBits.fullPrecision?.()).not.toHaveProperty('defaultPromptName');
   });
 
   it('is pooled as in training, even if that is not how the base model’s folder says', async () => {

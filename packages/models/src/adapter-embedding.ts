@@ -29,12 +29,17 @@ export async function embedderForAdapter(
       file,
     );
   }
-  const { prompts: _, defaultPromptName: __, ...promptless } = model;
-  return {
-    ...((await folder.exists(PROMPTS_FILE)) ? promptless : model), // `savePretrained` writes no such file
-    maxTokens: Math.min(model.maxTokens, maxTokens),
-    ...promptsOf(settings),
+  const hasPrompts = await folder.exists(PROMPTS_FILE); // `savePretrained` writes no such file
+  const asSaved = (model: PretrainedModel): PretrainedModel => {
+    const { prompts: _, defaultPromptName: __, fullPrecision, ...promptless } = model;
+    return {
+      ...(hasPrompts ? promptless : model),
+      maxTokens: Math.min(model.maxTokens, maxTokens),
+      ...promptsOf(settings),
+      ...(fullPrecision && { fullPrecision: async () => asSaved((await fullPrecision()) as PretrainedModel) }),
+    };
   };
+  return asSaved(model);
 }
 
 /** Warns if an adapter was trained with another pooling than the model's: its embeddings are then others. */

@@ -1,5 +1,5 @@
 /** Writes adapters as llama.cpp, Ollama and LM Studio apply them. */
-import { activeAdapter, diskStorage, type Model, type PeftModel } from '@peftjs/core';
+import { activeAdapter, diskStorage, fullPrecision, type Model, type PeftModel } from '@peftjs/core';
 import {
   ConfigError,
   floats,
@@ -44,9 +44,10 @@ export async function saveGgufAdapter(
   file: string,
   options: GgufAdapterOptions = {},
 ): Promise<number> {
-  const [adapter, { model }] = [activeAdapter(peft), peft];
-  assertGguf(model, file, options, { rank: v.optional(integerFrom(1)) });
-  refuseOthers(peft, adapter);
+  assertGguf(peft.model, file, options, { rank: v.optional(integerFrom(1)) });
+  refuseOthers(peft, activeAdapter(peft));
+  const whole = await fullPrecision(peft); // a change of rounded weights is another one
+  const [adapter, { model }] = [activeAdapter(whole), whole];
   const target = targetOf(model, await readSource(model, options));
   const layers = Object.values(adapter.layers).map(
     (layer) => [tensorOf(`${layer.site.path}.weight`, target), layer] as const,
