@@ -62,7 +62,8 @@ const HEAD_STD = 0.02;
  * @throws TargetModuleError when the configuration matches no module, or, in strict mode, when one of its names matches
  * none.
  * @throws ConfigError for an unknown option, a budget larger than the modules can hold, an unknown module in
- * `modulesToSave`, a module named in two ways, a calibration that is missing or of no use, or a name that is no valid folder name.
+ * `modulesToSave`, a module named in two ways, a calibration that is missing or of no use, or a name that is no valid
+ * folder name.
  * @throws UnsupportedError for `ensureWeightTying` with a table or tied head in `targetModules`.
  */
 export function attach<M extends ConfiguredMethod>(

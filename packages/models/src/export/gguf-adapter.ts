@@ -44,8 +44,9 @@ export async function saveGgufAdapter(
   file: string,
   options: GgufAdapterOptions = {},
 ): Promise<number> {
+  const trained = activeAdapter(peft);
   assertGguf(peft.model, file, options, { rank: v.optional(integerFrom(1)) });
-  refuseOthers(peft, activeAdapter(peft));
+  refuseOthers(peft, trained);
   const whole = await fullPrecision(peft); // a change of rounded weights is another one
   const [adapter, { model }] = [activeAdapter(whole), whole];
   const target = targetOf(model, await readSource(model, options));
