@@ -26,6 +26,12 @@ beforeAll(async () => {
     ]);
   await write('CoLA/train.tsv', sentences(24));
   await write('CoLA/dev.tsv', sentences(9));
+  for (const name of ['train', 'dev'])
+    await write(`own/${name}.tsv`, [
+      ['text', 'label'],
+      ['a', 'x'],
+      ['b', 'y'],
+    ]);
 });
 
 async function run(out: string, ...flags: string[]) {

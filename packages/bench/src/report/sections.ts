@@ -233,7 +233,7 @@ function protocolBlocks(done: readonly DoneTrial[], { notes, failed }: Summary):
     list([
       ...notes,
       'Checkpoints were selected on separate rows; scores are from the reported rows. They say how these methods do on these data, not on others.',
-      `Times depend on the machine${wereAtOnce(done) ? ', and several trials ran at once' : ''}: compare them within this report only.`,
+      'Times depend on the machine and on what ran beside a trial: compare them within this report only.',
     ]),
     ...(failures.length > 0 ? [heading('Failed trials'), facts(failures)] : []),
     heading('Protocol'),
@@ -243,12 +243,4 @@ function protocolBlocks(done: readonly DoneTrial[], { notes, failed }: Summary):
     heading('Data'),
     facts(sourcesOf(done)),
   ];
-}
-
-/** Whether a trial began before an earlier one had ended. */
-function wereAtOnce(done: readonly DoneTrial[]): boolean {
-  const byStart = done
-    .map(({ startedAt, finishedAt }) => ({ start: Date.parse(startedAt), end: Date.parse(finishedAt) }))
-    .sort((a, b) => a.start - b.start);
-  return byStart.some(({ start }, at) => at > 0 && start < (byStart[at - 1]?.end ?? start));
 }
