@@ -40,7 +40,7 @@ describe('published tasks', () => {
   });
 });
 
-it('a task that is not in the folder is refused, though the folder has files of its own', async () => {
+it('a task that the folder lacks is refused, even if the folder has a training file itself', async () => {
   const top = await mkdtemp(join(tmpdir(), 'peft-bench-flags-'));
   onTestFinished(() => rm(top, { recursive: true }));
   const data = join(top, 'shop');

@@ -324,7 +324,7 @@ export async function assertTasksIn(folder: string, names: readonly string[]): P
   );
 }
 
-/** The tasks in a folder: those of its subfolders, and that of its own files, which has the folder's name. */
+/** The names of the tasks in a folder: itself and its subfolders, if they have a training file, and published ones. */
 async function tasksIn(folder: string): Promise<string[]> {
   const tasks = (await filesIn(folder)).train === undefined ? [] : [publishedName(basename(resolve(folder)))];
   for (const name of existsSync(folder) ? (await readdir(folder)).sort() : []) {
