@@ -1,7 +1,9 @@
 import {
   addAdapter,
   attach,
+  loadPretrained,
   mergeAdapter,
+  mergeAndUnload,
   savePretrained,
   setAdapter,
   type Executor,
@@ -10,7 +12,7 @@ import {
 import { relativeDistance } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
-import { fromPretrained } from '@peftjs/models';
+import { fromPretrained, saveMerged } from '@peftjs/models';
 import { embedderForAdapter } from '@peftjs/models/architectures';
 import { pipeline, type Pipelines } from '@peftjs/pipelines';
 import { writeSafetensors } from '@peftjs/safetensors';
@@ -186,6 +188,31 @@ describe('an adapter for embeddings', () => {
     const mean = await open('in-python', { pooling: 'mean' });
     expect((await mean('so good')).data).not.toEqual((await inHand('so good')).data);
     await Promise.all([embed.dispose(), inHand.dispose(), mean.dispose()]);
+  });
+
+  it('keeps its prompts and length when it is saved again or merged, beside other settings of its base model', async () => {
+    const file = 'config_sentence_transformers.json';
+    for (const name of ['config.json', 'model.safetensors', 'tokenizer.json']) {
+      await storage.write(`dotted/${name}`, await storage.read(`classifier/${name}`));
+    }
+    await writeModules('dotted', 'Normalize');
+    await storage.write(`dotted/${file}`, json({ prompts: { passage: 'so ' }, similarity_fn_name: 'dot' }));
+    const asked = { storage, task: 'feature-extraction' } as const;
+    await savePretrained(attach(await fromPretrained('dotted', asked), lora({ r: 2 })), 'of-dotted', { storage });
+    const written = { prompts: { query: 'is it ' }, default_prompt_name: 'query' };
+    await storage.write(`of-dotted/${file}`, json(written));
+    await storage.write('of-dotted/sentence_bert_config.json', json({ max_seq_length: 6 }));
+    const base = await embedderForAdapter('dotted', asked, { path: 'of-dotted', storage });
+    const peft = await loadPretrained(base, 'of-dotted', { methods, storage });
+    await savePretrained(peft, 'again', { storage });
+    await saveMerged(mergeAndUnload(peft), 'dotted-merged', { storage, sourceStorage: storage });
+    const read = async (path: string): Promise<unknown> =>
+      JSON.parse(new TextDecoder().decode(await storage.read(path)));
+    expect(await read(`again/${file}`)).toEqual(written);
+    expect(await read(`dotted-merged/${file}`)).toEqual({ ...written, similarity_fn_name: 'dot' });
+    for (const folder of ['again', 'dotted-merged']) {
+      expect(await read(`${folder}/sentence_bert_config.json`)).toMatchObject({ max_seq_length: 6 });
+    }
   });
 
   it('has no default prompt if its own file of prompts names none', async () => {

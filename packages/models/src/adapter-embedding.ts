@@ -2,7 +2,7 @@ import type { Model } from '@peftjs/core';
 import { UnsupportedError, warnOnce } from '@peftjs/core/method';
 import { modelFolder, type Folder } from './folder.js';
 import type { Pooling } from './pooling.js';
-import { fromPretrained, promptsOf, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
+import { fromPretrained, loadModel, promptsOf, type PretrainedModel, type PretrainedOptions } from './pretrained.js';
 import { MODULES_FILE, PROMPTS_FILE, readEmbeddingSettings } from './transformers/sentence-transformers.js';
 
 /**
@@ -19,27 +19,19 @@ export async function embedderForAdapter(
   const folder = modelFolder(path, storage);
   const settings = await readEmbeddingSettings(folder);
   if (!settings) return fromPretrained(base, options);
-  const { modules = [], maxTokens = Infinity } = settings;
-  const { pooling = settings.pooling, normalize = settings.normalize } = options;
-  const model = await fromPretrained(base, { ...options, pooling, normalize });
-  if (JSON.stringify(modules) !== JSON.stringify(model.pooling?.modules ?? [])) {
-    const file = folder.pathOf(MODULES_FILE);
-    throw new UnsupportedError(
-      `${file} has other modules after the pooling than the base model '${base}': merge the adapter where it was trained`,
-      file,
-    );
-  }
-  const hasPrompts = await folder.exists(PROMPTS_FILE); // `savePretrained` writes no such file
-  const asSaved = (model: PretrainedModel): PretrainedModel => {
-    const { prompts: _, defaultPromptName: __, fullPrecision, ...promptless } = model;
-    return {
-      ...(hasPrompts ? promptless : model),
-      maxTokens: Math.min(model.maxTokens, maxTokens),
-      ...promptsOf(settings),
-      ...(fullPrecision && { fullPrecision: async () => asSaved((await fullPrecision()) as PretrainedModel) }),
-    };
-  };
-  return asSaved(model);
+  const hasPrompts = await folder.exists(PROMPTS_FILE);
+  return loadModel(base, options, {
+    embedding: (own) => {
+      if (JSON.stringify(settings.modules ?? []) !== JSON.stringify(own?.modules ?? [])) {
+        const file = folder.pathOf(MODULES_FILE);
+        throw new UnsupportedError(
+          `${file} has other modules after the pooling than the base model '${base}': merge the adapter where it was trained`,
+          file,
+        );
+      }
+      return { ...(own && !hasPrompts && promptsOf(own)), ...settings };
+    },
+  });
 }
 
 /** Warns if an adapter was trained with another pooling than the model's: its embeddings are then others. */

@@ -30,7 +30,7 @@ import { modelFingerprint } from './fingerprint.js';
 import { modelFolder, type LoadProgress } from './folder.js';
 import type { Checkpoint } from './checkpoint.js';
 import { aPooling, modesOf, pooled, poolingOf, type Pooling, type PoolingMode } from './pooling.js';
-import { embeddingFiles, type Prompts } from './transformers/sentence-transformers.js';
+import { embeddingFiles, type EmbeddingSettings, type Prompts } from './transformers/sentence-transformers.js';
 import { locate, sourceEntries, type SourceOptions } from './source.js';
 import type { Tokenizer } from './tokenizer.js';
 
@@ -157,17 +157,29 @@ const DEFAULT_LABELS = 2;
  * const embedder = await fromPretrained('sentence-transformers/all-MiniLM-L6-v2', { task: 'feature-extraction' });
  */
 export function fromPretrained(source: string, options: PretrainedOptions = {}): Promise<PretrainedModel> {
-  return loaded(source, options);
+  return loadModel(source, options);
 }
 
-/** Loads a model from a commit of the hub, but as one of the revision in the options. Default: the revision's commit. */
-async function loaded(source: string, options: PretrainedOptions, known?: string): Promise<PretrainedModel> {
+/** What `loadModel` replaces. */
+interface Replaced {
+  /** The commit of the hub, for a model that stays one of the revision in the options. Default: the revision's. */
+  readonly commit?: string | undefined;
+  /** How texts become embeddings, by what the source has of it. Default: as the source has it. */
+  readonly embedding?: (own?: EmbeddingSettings) => EmbeddingSettings;
+}
+
+/** `fromPretrained`, but replacing something of the source. */
+export async function loadModel(
+  source: string,
+  options: PretrainedOptions,
+  replaced: Replaced = {},
+): Promise<PretrainedModel> {
   const wanted = wantedHead(options);
   const { onProgress, dtype = 'fp32', memoryLimit = freeMemory() } = options;
-  const where = known === undefined ? options : { ...options, revision: known };
+  const where = replaced.commit === undefined ? options : { ...options, revision: replaced.commit };
   const { path, format, storage, commit, isFromCache, settle } = await locate(source, where, { memoryLimit, dtype });
   const folder = modelFolder(path, storage, { onProgress, memoryLimit, isFromCache });
-  const checkpoint = await format.read(folder, wanted.task, dtype);
+  const checkpoint = embeddedAs(await format.read(folder, wanted.task, dtype), replaced.embedding);
   await settle?.();
   const { architecture, weights, tokenizer } = checkpoint;
   const pooling = architecture.head.tokens && poolingOf(options, checkpoint.embedding);
@@ -186,9 +198,20 @@ async function loaded(source: string, options: PretrainedOptions, known?: string
     ...(options.revision !== undefined && { revision: options.revision }),
     ...(options.subfolder !== undefined && { subfolder: options.subfolder }),
     ...(commit !== undefined && { commit }),
-    ...(dtype !== 'fp32' && { fullPrecision: () => loaded(source, { ...own, dtype: 'fp32' }, commit) }),
+    ...(dtype !== 'fp32' && {
+      fullPrecision: () => loadModel(source, { ...own, dtype: 'fp32' }, { ...replaced, commit }),
+    }),
   });
   return headed(options, wanted);
+}
+
+/** Replaces how a network embeds texts. */
+function embeddedAs(checkpoint: Checkpoint, replaced: Replaced['embedding']): Checkpoint {
+  if (!replaced) return checkpoint;
+  const { architecture } = checkpoint;
+  const embedding = replaced(checkpoint.embedding);
+  const maxTokens = Math.min(architecture.maxTokens, embedding.maxTokens ?? Infinity);
+  return { ...checkpoint, embedding, architecture: { ...architecture, maxTokens } };
 }
 
 /** Adds the pooling to the settings, so that it is part of the model's identity. */

@@ -131,7 +131,7 @@ export async function writeExport(
   { library, source, config, own }: Export,
 ): Promise<void> {
   const card = ['README.md', cardOf(model, library)] as const;
-  const files = new Map([...own, ...source.tokenizer, ...embeddingFiles(model), card]);
+  const files = new Map([...own, ...source.tokenizer, ...embeddingFiles(model, source.tokenizer), card]);
   await writeFolders(storage, [
     {
       config: {

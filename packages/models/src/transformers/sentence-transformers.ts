@@ -15,7 +15,7 @@ import { hostTensor, type Model } from '@peftjs/core';
 import { openSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
 import { checkFinite } from '../architecture.js';
 import { ONLINE, optionalJson, withoutWeights, type ModelFolder } from '../folder.js';
-import { encodeJson, field, fileError, shown } from '../json.js';
+import { encodeJson, field, fileError, parseJson, shown } from '../json.js';
 import {
   ACTIVATIONS,
   areModes,
@@ -327,11 +327,15 @@ async function readPrompts(folder: ModelFolder): Promise<Prompts> {
 /**
  * Returns the files of an embedding model by name, where possible in a form that all versions of the library read. None
  * for other models.
+ * @param others Other files of its source. Settings beside the prompts, such as the similarity of texts, are kept.
  */
 export function embeddingFiles(
   model: Pick<Model, 'sites' | 'weights' | 'maxTokens'> & Prompts & { readonly pooling?: Pooling },
+  others: ReadonlyMap<string, Uint8Array> = new Map(),
 ): Map<string, Uint8Array> {
   if (!model.pooling) return new Map();
+  const { prompts = {}, defaultPromptName = null } = model;
+  const own = others.get(PROMPTS_FILE);
   const { pooling, normalize, modules = [] } = model.pooling;
   const { sites, weights, maxTokens = Infinity, includePrompt } = model;
   const width = sites.findLast(({ kind }) => kind === 'layerNorm')?.outFeatures ?? 0;
@@ -352,6 +356,14 @@ export function embeddingFiles(
     ],
     [POOLING_FILE, encodeJson(poolingSettings(modesOf(pooling), width, includePrompt))],
     [LENGTH_FILE, encodeJson({ max_seq_length: maxTokens, do_lower_case: false })],
+    [
+      PROMPTS_FILE,
+      encodeJson({
+        ...(own && (parseJson(own, PROMPTS_FILE) as object)),
+        prompts,
+        default_prompt_name: defaultPromptName,
+      }),
+    ],
   ]);
   modules.forEach((module, index) => {
     if (module.kind === 'Normalize') return;
