@@ -209,6 +209,19 @@ describe('a sum of adapters', () => {
     for (const peft of [on('lo', 'ha'), on('ha', 'lo')]) expect(peft.adapters.get('sum')?.method.name).toBe('lora');
   });
 
+  it('is refused where one trains a module in full that another changes by low rank', () => {
+    const peft = attach(toyModel(), lora({ r: 2, modulesToSave: ['encoder.layer.0.ffn.out'] }), {
+      adapterName: 'whole',
+    });
+    addAdapter(peft, lora({ r: 2, targetModules: ['encoder.layer.0.ffn.out'] }), { adapterName: 'low' });
+    const shared = { weights: [1, 1], adapters: ['whole', 'low'], combinationType: 'cat', adapterName: 'sum' } as const;
+    expect(() => {
+      addWeightedAdapter(peft, { ...shared, modulesFrom: 'whole' });
+    }).toThrow(
+      "'encoder.layer.0.ffn.out' is trained in full by 'whole' and cannot be combined with a low-rank change of it by another adapter",
+    );
+  });
+
   it('says what to do if none reads it', () => {
     expect(() => on('ha')).toThrow(
       "none of 'ha' can be written as PEFT's LORA, which a sum is: include an adapter that can",
@@ -244,6 +257,7 @@ describe('adapters are not exchanged', () => {
     ['a weight that is not finite', { weights: [1, NaN] }],
     ['a name in use', { adapterName: 'second' }],
     ['a rule without its density', { combinationType: 'ties' }],
+    ['an impossible density that its rule ignores', { combinationType: 'svd', density: 2 }, 'density'],
     ['no choice of the modules trained in full', { modulesFrom: undefined as never }, 'modulesFrom'],
   ])('for a sum with %s', (_name, wrong, path) => {
     const shared = { adapters: ['default', 'second'], modulesFrom: 'default', weights: [1, 1], adapterName: 'other' };

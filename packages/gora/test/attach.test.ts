@@ -3,6 +3,7 @@ import {
   activeRanks,
   attach,
   calibrate,
+  hostTensor,
   loadPretrained,
   memoryStorage,
   predict,
@@ -40,6 +41,13 @@ async function lossOf(peft: PeftModel): Promise<number> {
 
 it('is not attached without a calibration', () => {
   expect(() => attach(model, configured)).toThrow(expect.objectContaining({ path: 'calibration' }));
+});
+
+it('is not attached with the calibration of another model', () => {
+  const shorter = { ...calibration.values, 'encoder.layer.0.ffn.out': hostTensor(new Float32Array(2), [2, 1]) };
+  expect(() => attach(model, configured, { calibration: { kind: 'gradients', values: shorter } })).toThrow(
+    /the calibration has \[2, 1\] for 'encoder.layer.0.ffn.out', expected \[\d+, \d+\]: calibrate this model/,
+  );
 });
 
 describe('the untrained adapter', () => {

@@ -140,9 +140,17 @@ function initFor(model: Model, saved: AdapterLayers, rng: Rng, calibration: Cali
     frozen: (path) => frozenModule(model, path),
     calibrated(kind, path) {
       const value = calibration?.kind === kind ? calibration.values[path] : undefined;
-      if (value) return value;
+      if (!value) {
+        throw new ConfigError(
+          `the initial values of '${path}' are computed from ${kind}; attach with { calibration: await calibrate(..) }`,
+          'calibration',
+        );
+      }
+      const [inFeatures, outFeatures] = frozenModule(model, path).weight.shape;
+      const expected = [inFeatures, kind === 'activations' ? inFeatures : outFeatures];
+      if (value.shape.join() === expected.join()) return value;
       throw new ConfigError(
-        `the initial values of '${path}' are computed from ${kind}; attach with { calibration: await calibrate(..) }`,
+        `the calibration has [${value.shape.join(', ')}] for '${path}', expected [${expected.join(', ')}]: calibrate this model`,
         'calibration',
       );
     },

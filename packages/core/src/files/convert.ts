@@ -46,7 +46,8 @@ const entries = {
  * changed. At every linear module and embedding, the LoRA is the best approximation of the weight's change by `rank`
  * ranks, or by the fewest ranks that hold the share `energy` of its squared norm. Biases that change become trained
  * ones (`bias: 'lora_only'`); layer norms, the head, `modulesToSave` and a trained table that is also the head's weight
- * are saved in full.
+ * are saved in full. Where weights are held in 8 or 4 bits, some methods change them otherwise than float32 weights:
+ * for a LoRA of these, convert `await fullPrecision(peft)`.
  * @throws ConfigError for an unknown adapter or an impossible rank or energy.
  * @throws UnsupportedError when the adapter's method cannot be merged, `method` does not read the result, or a module
  * without a bias gets one.

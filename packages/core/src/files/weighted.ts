@@ -61,7 +61,7 @@ const entries = {
   combinationType: v.optional(v.picklist(combinationTypes), 'svd'),
   svdRank: v.optional(integerFrom(1)),
   svdClamp: v.optional(share),
-  density: v.optional(v.number()),
+  density: v.optional(share),
   majoritySignMethod: v.optional(v.picklist(majoritySignMethods), 'total'),
   seed: v.optional(anInteger, 0),
   modulesFrom: v.optional(aText),
@@ -100,9 +100,19 @@ export function addWeightedAdapter(peft: PeftModel, options: WeightedAdapterOpti
       return each ? [{ factors: each, weight: weights[index] as number }] : [];
     });
     if (parts.length === 0) return [];
+    assertNotSaved(site.path, savedFrom);
     return [{ site, factors: combined(type, parts, { ...combination, rng: rng.fork(site.path) }) }];
   });
   insertAdapter(peft, loraAdapter(peft.model, peft.seed, modules, { name, method, savedFrom }));
+}
+
+/** @throws ConfigError when a module that others change by low rank is trained in full by `savedFrom`. */
+function assertNotSaved(path: string, { name, saved }: Adapter): void {
+  if (!(path in saved)) return;
+  throw new ConfigError(
+    `'${path}' is trained in full by '${name}' and cannot be combined with a low-rank change of it by another adapter`,
+    'adapters',
+  );
 }
 
 /**
@@ -110,7 +120,7 @@ export function addWeightedAdapter(peft: PeftModel, options: WeightedAdapterOpti
  */
 function densityFor(type: CombinationType, density: number | undefined): number {
   const least = leastDensity(type);
-  if (least === undefined || (density !== undefined && density >= least && density <= 1)) return density ?? 1;
+  if (least === undefined || (density !== undefined && density >= least)) return density ?? 1;
   const bounds = `${least > 0 ? 'above' : 'from'} 0 to 1`;
   throw new ConfigError(`density is ${describe(density)}; '${type}' needs a share ${bounds}`, 'density');
 }
