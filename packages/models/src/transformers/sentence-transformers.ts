@@ -2,30 +2,19 @@
  * The files that sentence-transformers adds to those of transformers: the modules after the network, and their
  * settings.
  */
-import {
-  CheckpointError,
-  tensorAt,
-  UnsupportedError,
-  warnOnce,
-  type HostTensor,
-  type HostTensors,
-} from '@peftjs/core/method';
-import { transposed } from '@peftjs/core/linalg';
-import { hostTensor, type Model } from '@peftjs/core';
-import { openSafetensors, toFloat32, writeSafetensors, type StoredTensor } from '@peftjs/safetensors';
-import { checkFinite } from '../architecture.js';
-import { ONLINE, optionalJson, withoutWeights, type ModelFolder } from '../folder.js';
+import { CheckpointError, UnsupportedError, warnOnce, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import type { Model } from '@peftjs/core';
+import { ONLINE, optionalJson, type ModelFolder } from '../folder.js';
 import { encodeJson, field, fileError, parseJson, shown } from '../json.js';
+import { areModes, modesOf, POOLING_MODES, type EmbeddingModule, type Pooling, type PoolingMode } from '../pooling.js';
 import {
-  ACTIVATIONS,
-  areModes,
-  modesOf,
-  POOLING_MODES,
-  type EmbeddingModule,
-  type Pooling,
-  type PoolingMode,
-} from '../pooling.js';
-import { positiveInteger, type ConfigFile } from './config.js';
+  assertField,
+  MODULE_READERS,
+  moduleFiles,
+  readModule,
+  SETTINGS_BYTES,
+  settingsOf,
+} from './embedding-modules.js';
 import { limitIn, TOKENIZER_SETTINGS } from './tokenizer.js';
 
 /** The file with the list of modules. */
@@ -39,7 +28,6 @@ const LENGTH_FILES = ['bert', 'roberta', 'distilbert', 'camembert', 'albert', 'x
 );
 /** Matches the settings and weights of a module after the network. Old models have the network itself in `0_Transformer`. */
 const MODULE = /^[1-9]\d*_\w+\/(?:config\.json|model\.safetensors)$/;
-const SETTINGS_BYTES = 2 ** 20;
 
 /** The file with the prompts. Other versions have them in the tokenizer's settings. */
 export const PROMPTS_FILE = 'config_sentence_transformers.json';
@@ -85,9 +73,13 @@ export async function readEmbeddingSettings(folder: ModelFolder): Promise<Embedd
   if (!Array.isArray(list)) throw fileError(file, 'expected a list of modules');
   const kinds = list.map((module) => kindOf(module, file));
   const after = kinds.slice(2);
-  if (kinds[0] !== 'Transformer' || kinds[1] !== 'Pooling' || !after.every((kind) => Object.hasOwn(READERS, kind))) {
+  if (
+    kinds[0] !== 'Transformer' ||
+    kinds[1] !== 'Pooling' ||
+    !after.every((kind) => Object.hasOwn(MODULE_READERS, kind))
+  ) {
     throw new UnsupportedError(
-      `${file}: expected the modules Transformer, Pooling, then any of ${Object.keys(READERS).join(', ')}; got ${kinds.join(', ')}`,
+      `${file}: expected the modules Transformer, Pooling, then any of ${Object.keys(MODULE_READERS).join(', ')}; got ${kinds.join(', ')}`,
       file,
     );
   }
@@ -95,13 +87,11 @@ export async function readEmbeddingSettings(folder: ModelFolder): Promise<Embedd
   const modules: EmbeddingModule[] = [];
   for (const [index, kind] of (normalize ? after.slice(0, -1) : after).entries()) {
     const path = kind === 'Normalize' ? '' : pathOf(list[index + 2], file);
-    modules.push(await READERS[kind as keyof typeof READERS](folder, path));
+    modules.push(await MODULE_READERS[kind as keyof typeof MODULE_READERS](folder, path));
   }
   const own = await readPooling(folder, pathOf(list[1], file), modules);
   const weights: Record<string, HostTensor> = {};
-  for (const module of modules) {
-    if (module.kind !== 'Normalize') Object.assign(weights, await readModule(folder, module));
-  }
+  for (const module of modules) Object.assign(weights, await readModule(folder, module));
   return {
     ...own,
     normalize,
@@ -129,89 +119,6 @@ function pathOf(module: unknown, file: string): string {
   const path = field(module, 'path');
   if (typeof path === 'string' && /^[\w-]+$/.test(path)) return path;
   throw fileError(file, `expected a module's 'path' to be a folder here, got ${shown(path)}`);
-}
-
-/** The functions that read the settings of each kind of module. */
-const READERS = {
-  async Dense(folder: ModelFolder, path: string): Promise<EmbeddingModule> {
-    const config = await settingsOf(folder, path);
-    const { file, settings } = config;
-    for (const name of ['module_input_name', 'module_output_name']) {
-      assertField(file, settings, name, ['sentence_embedding', null, undefined]);
-    }
-    const type = field(settings, 'activation_function') ?? 'torch.nn.modules.activation.Tanh';
-    const [, activation = ''] = typeof type === 'string' ? (/^torch\.nn\.(?:\w+\.)*(\w+)$/.exec(type) ?? []) : [];
-    if (!Object.hasOwn(ACTIVATIONS, activation)) {
-      throw new UnsupportedError(
-        `${file}: 'activation_function' is ${shown(type)}; expected one of torch.nn: ${Object.keys(ACTIVATIONS).join(', ')}`,
-        file,
-      );
-    }
-    return {
-      kind: 'Dense',
-      path,
-      inFeatures: positiveInteger(config, 'in_features'),
-      outFeatures: positiveInteger(config, 'out_features'),
-      bias: field(settings, 'bias') !== false,
-      activation,
-      residual: field(settings, 'use_residual') === true,
-    };
-  },
-  async LayerNorm(folder: ModelFolder, path: string): Promise<EmbeddingModule> {
-    return { kind: 'LayerNorm', path, features: positiveInteger(await settingsOf(folder, path), 'dimension') };
-  },
-  Normalize: (): Promise<EmbeddingModule> => Promise.resolve({ kind: 'Normalize' }),
-};
-
-async function settingsOf(folder: ModelFolder, path: string): Promise<ConfigFile> {
-  const name = `${path}/config.json`;
-  return { file: folder.pathOf(name), settings: await folder.json(name, SETTINGS_BYTES), read: new Set() };
-}
-
-function assertField(file: string, settings: unknown, name: string, known: readonly unknown[]): void {
-  const value = field(settings, name);
-  if (known.includes(value)) return;
-  throw new UnsupportedError(`${file}: '${name}' is ${shown(value)}; expected ${shown(known[0])}`, file);
-}
-
-/** A module with weights. */
-type WeightedModule = Exclude<EmbeddingModule, { kind: 'Normalize' }>;
-
-/** Returns the shapes of a module's weights in PyTorch's layout: [out, in] for linear ones. */
-function shapesOf(module: WeightedModule): Record<string, readonly number[]> {
-  if (module.kind === 'LayerNorm') return { 'norm.weight': [module.features], 'norm.bias': [module.features] };
-  const { inFeatures, outFeatures, bias, residual } = module;
-  return {
-    'linear.weight': [outFeatures, inFeatures],
-    ...(bias && { 'linear.bias': [outFeatures] }),
-    ...(residual && inFeatures !== outFeatures && { 'residual.weight': [outFeatures, inFeatures] }),
-  };
-}
-
-async function readModule(folder: ModelFolder, module: WeightedModule): Promise<Record<string, HostTensor>> {
-  const name = `${module.path}/model.safetensors`;
-  const path = folder.pathOf(name);
-  if (!(await folder.exists(name))) {
-    const hint = await withoutWeights(folder, `${module.path}/pytorch_model.bin`);
-    throw new CheckpointError(`there is no ${path}: ${hint}`, path);
-  }
-  const stored = await openSafetensors(await folder.source(name));
-  try {
-    const weights: Record<string, HostTensor> = {};
-    for (const [key, shape] of Object.entries(shapesOf(module))) {
-      const found = stored.names.includes(key) ? stored.spec(key).shape : undefined;
-      if (found?.join() !== shape.join()) {
-        const got = found ? `[${found.join(', ')}]` : 'nothing';
-        throw new CheckpointError(`${path}: weight '${key}' must be [${shape.join(', ')}], got ${got}`, key);
-      }
-      const tensor = hostTensor(toFloat32(await stored.read(key)).slice(), shape);
-      weights[`${module.path}.${key}`] = shape.length === 2 ? transposed(tensor) : tensor;
-    }
-    checkFinite(weights, path);
-    return weights;
-  } finally {
-    await stored.close();
-  }
 }
 
 const SWITCHES: Readonly<Record<PoolingMode, string>> = {
@@ -342,41 +249,25 @@ export function embeddingFiles(
   const all = [...modules, ...(normalize ? [{ kind: 'Normalize' } as const] : [])];
   const kinds = ['Transformer', 'Pooling', ...all.map(({ kind }) => kind)];
   const folders = kinds.map((kind, index) => (index === 0 ? '' : `${index}_${kind}`));
-  const files = new Map([
-    [
-      MODULES_FILE,
-      encodeJson(
-        kinds.map((kind, idx) => ({
-          idx,
-          name: String(idx),
-          path: folders[idx],
-          type: `sentence_transformers.models.${kind}`,
-        })),
-      ),
-    ],
-    [POOLING_FILE, encodeJson(poolingSettings(modesOf(pooling), width, includePrompt))],
-    [LENGTH_FILE, encodeJson({ max_seq_length: maxTokens, do_lower_case: false })],
-    [
-      PROMPTS_FILE,
-      encodeJson({
-        ...(own && (parseJson(own, PROMPTS_FILE) as object)),
-        prompts,
-        default_prompt_name: defaultPromptName,
-      }),
-    ],
+  const settings = {
+    [MODULES_FILE]: kinds.map((kind, idx) => ({
+      idx,
+      name: String(idx),
+      path: folders[idx],
+      type: `sentence_transformers.models.${kind}`,
+    })),
+    [POOLING_FILE]: poolingSettings(modesOf(pooling), width, includePrompt),
+    [LENGTH_FILE]: { max_seq_length: maxTokens, do_lower_case: false },
+    [PROMPTS_FILE]: {
+      ...(own && (parseJson(own, PROMPTS_FILE) as object)),
+      prompts,
+      default_prompt_name: defaultPromptName,
+    },
+  };
+  return new Map([
+    ...Object.entries(settings).map(([name, value]) => [name, encodeJson(value)] as const),
+    ...modules.flatMap((module, index) => moduleFiles(module, folders[index + 2] as string, weights)),
   ]);
-  modules.forEach((module, index) => {
-    if (module.kind === 'Normalize') return;
-    const folder = folders[index + 2] as string;
-    files.set(`${folder}/config.json`, encodeJson(moduleSettings(module)));
-    const tensors = Object.entries(shapesOf(module)).map(([key, shape]): [string, StoredTensor] => {
-      const tensor = tensorAt(weights, `${module.path}.${key}`);
-      const { data } = shape.length === 2 ? transposed(tensor) : tensor;
-      return [key, { dtype: 'F32', shape: [...shape], data: data as Float32Array }];
-    });
-    files.set(`${folder}/model.safetensors`, writeSafetensors(new Map(tensors), { format: 'pt' }));
-  });
-  return files;
 }
 
 /**
@@ -393,18 +284,5 @@ function poolingSettings(modes: readonly PoolingMode[], width: number, includePr
       ? Object.fromEntries(shownModes.map((mode) => [SWITCHES[mode], modes.includes(mode)]))
       : { pooling_mode: modes }),
     ...(!includePrompt && { include_prompt: false }),
-  };
-}
-
-function moduleSettings(module: WeightedModule): Record<string, unknown> {
-  if (module.kind === 'LayerNorm') return { dimension: module.features };
-  const { inFeatures, outFeatures, bias, activation, residual } = module;
-  const where = activation === 'Identity' ? 'linear' : 'activation';
-  return {
-    in_features: inFeatures,
-    out_features: outFeatures,
-    bias,
-    activation_function: `torch.nn.modules.${where}.${activation}`,
-    ...(residual && { use_residual: true }),
   };
 }
