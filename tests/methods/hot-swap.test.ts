@@ -4,6 +4,7 @@ import {
   deleteAdapter,
   getPeftModelStateDict,
   hotswapAdapter,
+  loadPretrained,
   memoryStorage,
   mergeAdapter,
   predict,
@@ -11,6 +12,7 @@ import {
   setPeftModelStateDict,
   train,
   type Executor,
+  type Model,
   type PeftModel,
 } from '@peftjs/core';
 import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
@@ -54,6 +56,23 @@ describe('a hot swap', () => {
     const expected = (await predict(other, [batch], { executor })).flatMap((row) => [...row]);
     expect(relativeDistance(after, expected)).toBeLessThan(1e-5);
     expect(relativeDistance(before, expected)).toBeGreaterThan(1e-2);
+  });
+
+  it('leaves nothing of the adapter that it replaces: no module trained in full, no labels', async () => {
+    const { peft: other, storage } = await stored({ r: 2, targetModules }, 9);
+    const labelled: Model = { ...toyModel(), labels: ['cat', 'dog', 'hen'], problemType: 'multi_label_classification' };
+    const own = attach(labelled, lora({ r: 4, targetModules, modulesToSave: ['norm'] }), { seed: 3 });
+    await train(own, toyTrainingData(), { executor, epochs: 1, learningRate: 0.02 });
+    await savePretrained(own, 'own', { storage });
+    const peft = await loadPretrained(toyModel(), 'own', { methods: [lora], storage });
+    expect(activeAdapter(peft)).toMatchObject({ labels: labelled.labels, problemType: labelled.problemType });
+    await hotswapAdapter(peft, 'other', { methods: [lora], storage, adapterName: 'default' });
+    const { labels, problemType } = activeAdapter(peft);
+    expect([labels, problemType]).toEqual([undefined, undefined]);
+    const [outputs, expected] = await Promise.all(
+      [peft, other].map(async (each) => (await predict(each, [batch], { executor })).flatMap((row) => [...row])),
+    );
+    expect(relativeDistance(outputs as number[], expected as number[])).toBeLessThan(1e-5);
   });
 
   it.each([

@@ -92,6 +92,15 @@ describe('a generated text', () => {
     expect(pieces).toEqual(['b', 'c']);
   });
 
+  it('is held back where the end of a turn may have begun, also one with characters of two code units', async () => {
+    const template = (messages: readonly ChatMessage[], { addGenerationPrompt }: RenderOptions) =>
+      addGenerationPrompt ? 'a' : `${messages.at(-1)?.content}é😀`;
+    const pieces: string[] = [];
+    const asked = { eosTokenId: [], maxNewTokens: 6, onText: (piece: string) => void pieces.push(piece) };
+    await generateChat(await alphabet(), [{ role: 'user', content: 'a' }], { executor, template, ...asked });
+    expect(pieces).toEqual(['b', 'c', 'éa']);
+  });
+
   it('can be stopped by a timer, also on a backend that computes without a pause', async () => {
     const stop = new AbortController();
     setTimeout(() => stop.abort(), 0);

@@ -176,6 +176,15 @@ describe.each(networks)('%s', (network) => {
   });
 });
 
+it('reads a text again that outgrows the original positions of phi3 after a longer one has ended', async () => {
+  const own = await model('phi3'); // with 16 of them
+  const [short, long] = [5, 13].map((length) => Array.from({ length }, (_, at) => (3 + 7 * at) % 50));
+  const stoppingCriteria = (_: readonly number[], prompt: number) => prompt === 1;
+  const asked = { ...GREEDY, executor: engine, maxNewTokens: 18, stoppingCriteria };
+  const [beside] = await generate(own, [short, long] as number[][], asked);
+  expect([beside]).toEqual(await generate(own, [short] as number[][], asked));
+});
+
 describe('sampling', () => {
   const { prompts } = golden('llama');
   const drawing = { doSample: true, maxNewTokens: 12, eosTokenId: [] };

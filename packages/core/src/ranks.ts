@@ -1,5 +1,13 @@
 // The entry for authors of methods that choose ranks: rank methods, their policies, competing for a budget, and costs.
-export { allocatedRanks, changeRanks, keepRanks, rankedPaths, totalRanks, withRankCounts } from './ranks/changes.js';
+export {
+  allocatedRanks,
+  allocatedShare,
+  changeRanks,
+  keepRanks,
+  rankedPaths,
+  totalRanks,
+  withRankCounts,
+} from './ranks/changes.js';
 export {
   allocatedCost,
   bestFirst,

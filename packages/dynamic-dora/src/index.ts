@@ -6,7 +6,7 @@ import {
   type CallableMethod,
   type Tensors,
 } from '@peftjs/core/method';
-import { rankedPaths, rankMethod, startAbove } from '@peftjs/core/ranks';
+import { allocatedShare, rankedPaths, rankMethod, startAbove } from '@peftjs/core/ranks';
 import { kaimingUniform, scaled } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
@@ -44,7 +44,7 @@ export const dynamicDora: CallableMethod<DynamicDoraConfig> = rankMethod<Dynamic
   defaults: { r: 12, loraAlpha: 8 },
   options: dynamicDoraOptions,
   complete: checked,
-  file: { peftType: 'DYNAMIC_DORA', gate: '.lora_c', config: withTarget },
+  file: { peftType: 'DYNAMIC_DORA', gate: '.lora_c', config: continued },
   start: ({ inFeatures, outFeatures }, r, _config, rng) => ({
     loraA: scaled(kaimingUniform(rng.fork('loraA'), inFeatures, r), Math.sqrt(6)), // [in, r]
     loraB: scaled(kaimingUniform(rng.fork('loraB'), r, outFeatures), Math.sqrt(6)), // [r, out]
@@ -90,14 +90,15 @@ function shares(p: Tensors): Tensor {
 }
 
 /**
- * States the target in the configuration of a file, whose modules are those with ranks left: a file does not say how
- * many ranks its modules started with.
+ * Returns the configuration for a file, whose modules are those with ranks left: a file does not say how many ranks its
+ * modules started with.
  */
-function withTarget({ config, layers }: AdapterContents<DynamicDoraConfig>): DynamicDoraConfig {
+function continued({ config, layers }: AdapterContents<DynamicDoraConfig>): DynamicDoraConfig {
   const modules = rankedPaths(layers).length;
-  return config.budget !== null || modules === 0
-    ? config
-    : { ...config, targetR: targetRanks(layers, config) / modules };
+  if (modules === 0) return config;
+  const demWeight = config.demWeight * allocatedShare(layers, config);
+  const targetR = config.budget === null ? targetRanks(layers, config) / modules : config.targetR;
+  return { ...config, demWeight, targetR };
 }
 
 export type { DynamicDoraConfig } from './config.js';

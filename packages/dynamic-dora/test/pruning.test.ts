@@ -168,6 +168,8 @@ it.each([
   await savePretrained(peft, 'adapter', { storage: file, pruned: false });
   await trainToy(peft, { epochs: 4 });
   const loaded = await loadPretrained(toyModel(), 'adapter', { storage: file, methods: [dynamicDora] });
+  const { demWeight } = activeAdapter(loaded).config as DynamicDoraConfig;
+  expect(demWeight / countOf(loaded)).toBeCloseTo(0.1 / 12, 12); // its term is a mean over the initial components
   await trainToy(loaded, { epochs: 4 });
   expect([countOf(peft), countOf(loaded)]).toEqual([ranks, ranks]);
 });

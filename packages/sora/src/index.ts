@@ -8,7 +8,14 @@ import {
   type Site,
   type SizeStages,
 } from '@peftjs/core/method';
-import { assertOneRank, rankCost, rankMethod, ranksForBudget, startingRankForBudget } from '@peftjs/core/ranks';
+import {
+  allocatedShare,
+  assertOneRank,
+  rankCost,
+  rankMethod,
+  ranksForBudget,
+  startingRankForBudget,
+} from '@peftjs/core/ranks';
 import { kaimingUniform, normalValues } from '@peftjs/core/linalg';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
@@ -42,7 +49,11 @@ export const sora: CallableMethod<SoraConfig> = rankMethod<SoraConfig>({
   defaults: { r: 8, loraAlpha: 16 },
   options: soraOptions,
   complete: withLambda,
-  file: { peftType: 'SORA', gate: '.gate' },
+  file: {
+    peftType: 'SORA',
+    gate: '.gate',
+    config: ({ config, layers }) => ({ ...config, l1Weight: config.l1Weight * allocatedShare(layers, config) }),
+  },
   start: ({ inFeatures, outFeatures }, r, config, rng) => ({
     loraA: kaimingUniform(rng.fork('loraA'), inFeatures, r), // [in, r]
     loraB: hostZeros([r, outFeatures]),

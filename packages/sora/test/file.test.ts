@@ -1,6 +1,7 @@
 import { onWarning } from '@peftjs/core';
 import { mapValues, tensorAt, type AdapterLayers, type HostTensors } from '@peftjs/core/method';
 import { linearSite } from '@peftjs/core/model';
+import { withRankCounts } from '@peftjs/core/ranks';
 import { loraDelta } from '@peftjs/core/linalg';
 import { adapterValues, layersOf, relativeDistance } from '@peftjs/conformance';
 import { sora } from '@peftjs/sora';
@@ -63,6 +64,13 @@ describe('an unpruned file', () => {
     const { targetModules, ...options } = sora.parseConfig(read.config);
     expect(targetModules).toEqual(sites.map(({ path }) => path));
     expect(options).toEqual({ ...config, targetModules: undefined });
+  });
+
+  it('has the weight of the L1 term for the ranks that are left', () => {
+    const weighted = { ...config, l1Weight: 12 };
+    const kept = withRankCounts(layers, [4, 1, 0]); // of 4, 4 and 2
+    const written = sora.toFile({ config: weighted, layers: kept, values }, { pruned: false });
+    expect(written.config.l1_weight).toBe(12 * (5 / 10));
   });
 
   it('names a gate that is missing or too long', () => {

@@ -5,6 +5,7 @@ import { aText, namedTensors } from '../kinds.js';
 import {
   adapterNamed,
   allLayers,
+  initialValues,
   tensorKey,
   tensorNames,
   valuesIn,
@@ -103,10 +104,11 @@ export async function hotswapAdapter(
     {},
     ...Object.values(current.layers).map((layer) => swapped(current, incoming, layer, stored.source)),
     ...Object.entries(current.saved).map(([path, layer]) =>
-      valuesIn({ [path]: layer }, path in incoming.saved ? incoming.values : current.values),
+      path in incoming.saved ? valuesIn({ [path]: layer }, incoming.values) : initialValues({ [path]: layer }),
     ),
   ) as HostTensors;
-  peft.adapters.set(current.name, { ...current, values, ...outputMeaning(incoming) });
+  const { labels: _, problemType: __, ...kept } = current;
+  peft.adapters.set(current.name, { ...kept, values, ...outputMeaning(incoming) });
 }
 
 function assertSubset(current: Adapter, incoming: Adapter, source: string): void {

@@ -1,7 +1,17 @@
 import type { ResizedLayer } from '../contracts/controller.js';
 import type { AdapterLayer, AdapterLayers } from '../contracts/layer.js';
 import { CheckpointError } from '../errors.js';
-import { floats, hostTensor, hostZeros, mapValues, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
+import {
+  floats,
+  hostTensor,
+  hostZeros,
+  mapValues,
+  sumOf,
+  tensorAt,
+  type HostTensor,
+  type HostTensors,
+} from '../tensors.js';
+import { startingRank } from './budget.js';
 import { joinColumns, pickColumns, pickRows, stackRows } from './factors.js';
 
 /*
@@ -28,6 +38,14 @@ export function allocatedRanks({ params }: AdapterLayer): number {
 /** Returns the total number of ranks of all layers, including pruned ones. */
 export function totalRanks(layers: AdapterLayers): number {
   return Object.values(layers).reduce((sum, layer) => sum + allocatedRanks(layer), 0);
+}
+
+/**
+ * Returns which share of the ranks that the modules started with they still have. A file does not say how many these
+ * were, so what counts per starting rank is written times this share.
+ */
+export function allocatedShare(layers: AdapterLayers, config: Parameters<typeof startingRank>[1]): number {
+  return totalRanks(layers) / sumOf(Object.values(layers), ({ site }) => startingRank(site, config));
 }
 
 /** Returns the paths of the low-rank layers with at least one rank; the others have no tensors. */

@@ -31,6 +31,12 @@ describe('a snapshot', () => {
     expect(await readSnapshot(writeSnapshot(both))).toEqual(both);
   });
 
+  it('gives each tensor memory of its own: results depend on where a tensor begins', async () => {
+    const adapter = { 'a.gate': hostTensor(new Float32Array(1), [1]), 'b.gate': hostTensor(new Float32Array(3), [3]) };
+    const read = await readSnapshot(writeSnapshot({ ...snapshot, adapter }));
+    expect(Object.values(read.adapter).map(({ data }) => data.byteOffset)).toEqual([0, 0]);
+  });
+
   it('keeps metrics that are not finite', async () => {
     const metrics = { pearson: NaN, perplexity: Infinity };
     const selected = { ...{ step: 2, metrics, storedParameters: 1, ranks: {} }, values: {} };

@@ -152,7 +152,8 @@ export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Pr
     const tensors = new Map<string, HostTensor>();
     for (const name of file.names) {
       const tensor = await file.read(name);
-      tensors.set(name, hostTensor(toFloat32(tensor), tensor.shape));
+      // A copy is aligned as the tensor in memory was, and the last bits of a step depend on that.
+      tensors.set(name, hostTensor(toFloat32(tensor).slice(), tensor.shape));
     }
     const group = (name: string): HostTensors => {
       const own = [...tensors].filter(([key]) => key.startsWith(`${name}/`));

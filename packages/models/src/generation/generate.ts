@@ -208,6 +208,7 @@ async function writeAll(
   options: GenerateOptions,
 ): Promise<GenerationResult[]> {
   const { decoding, runtime } = writer;
+  const { rebuildCacheAt = Infinity } = decoding;
   const texts = prompts.map((prompt, number): Text => {
     const rng = createRng(settings.seed).fork(String(number));
     return { prompt: number, promptLength: prompt.length, ids: Array.from(prompt), rng };
@@ -219,7 +220,7 @@ async function writeAll(
   options.signal?.throwIfAborted();
   let { logits, cache } = await readAll(prompts, longest);
   try {
-    for (let tokens = longest + 1; ; tokens++) {
+    for (let before = longest; ;) {
       await nextTask(); // an abort may arrive here
       options.signal?.throwIfAborted();
       for (const text of texts) {
@@ -227,8 +228,10 @@ async function writeAll(
       }
       if (texts.every(({ ended }) => ended)) break;
       const rows = texts.map(({ ids }) => ids);
-      const isRebuilt = tokens === decoding.rebuildCacheAt;
-      const next = await (isRebuilt ? readAll(rows, tokens) : readTokens(writer, texts, cache, capacity));
+      const now = Math.max(...rows.map(({ length }) => length)); // the longest may have ended
+      const isRebuilt = before < rebuildCacheAt && now >= rebuildCacheAt;
+      before = now;
+      const next = await (isRebuilt ? readAll(rows, now) : readTokens(writer, texts, cache, capacity));
       releaseAll(runtime.executor, cache);
       ({ logits, cache } = next);
     }

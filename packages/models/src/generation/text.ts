@@ -147,7 +147,7 @@ function textBefore(text: string, ending: string): string {
 /** The part of a growing text that is before its ending, however it grows: its last characters may begin the ending. */
 function surelyBefore(text: string, ending: string): string {
   const whole = textBefore(text, ending);
-  const begun = Array.from(ending, (_, index) => ending.slice(0, ending.length - index));
+  const begun = Array.from({ length: ending.length }, (_, cut) => ending.slice(0, ending.length - cut));
   return whole.slice(0, whole.length - (begun.find((start) => whole.endsWith(start))?.length ?? 0));
 }
 
