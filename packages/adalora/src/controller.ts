@@ -4,19 +4,17 @@ import {
   mapTensor,
   mapValues,
   tensorAt,
-  TrainingError,
   type AdapterContents,
   type AdapterLayers,
   type Controller,
-  type ControllerChanges,
   type HostTensor,
   type HostTensors,
   type TrainPlan,
 } from '@peftjs/core/method';
 import {
   bestFirst,
-  keepRanks,
   rankCost,
+  rankController,
   rankCostIn,
   rankedPaths,
   ranksByPath,
@@ -25,6 +23,8 @@ import {
   scoredRanks,
   selectWithinBudget,
   withRankCounts,
+  type RankDecision,
+  type RankPolicy,
   type ScoredRank,
 } from '@peftjs/core/ranks';
 import type { AdaloraConfig } from './config.js';
@@ -39,27 +39,20 @@ export function adaloraController(layers: AdapterLayers, config: AdaloraConfig, 
   const schedule = rankSchedule(layers, config, plan);
   const last = lastAllocation(schedule);
   const lastScored = config.allocator === 'paper' ? last : last - 1;
-  const memory = { allocatedAt: 0 };
-  return {
-    scalars(step) {
-      const due = lastDue(step - 1, schedule, config.deltaT);
-      if (memory.allocatedAt < due) throw missedAllocation(step, due);
-      return { scoring: step > lastScored ? 0 : 1, frozen: step > last ? 1 : 0 };
-    },
-    reads(step) {
-      const due = step <= last && lastDue(step, schedule, config.deltaT) === step;
-      return due ? selectionReads(layers, config) : [];
-    },
-    afterStep(step, values) {
-      memory.allocatedAt = step;
+  const isDue = (step: number): boolean =>
+    step === last || (step > schedule.tinit && step < last && step % config.deltaT === 0);
+  const policy: RankPolicy = {
+    cuts: Array.from({ length: last }, (_, index) => index + 1).filter(isDue),
+    scalars: (step) => ({ scoring: step > lastScored ? 0 : 1, frozen: step > last ? 1 : 0 }),
+    reads: (step) => (isDue(step) ? ['importance', config.parametrization === 'svd' ? 'loraE' : 'mask'] : []),
+    decide({ step, layers: now, values }) {
       const forGood = step === last;
-      const selected = selectRanks(layers, values, rankBudget(step, schedule), config, forGood);
-      return { values: selected, ...(config.compact && forGood && compaction(layers, selected)) };
+      const masks = selectRanks(now, values, rankBudget(step, schedule), config, forGood);
+      return { values: masks, ...(config.compact && forGood && compaction(now, masks)) };
     },
-    holdsBudget: (step) => step >= last && memory.allocatedAt === last,
-    snapshot: () => ({ ...memory }),
-    restore: (state) => void Object.assign(memory, state),
   };
+  const withRanks = (counts: readonly number[]): AdapterLayers => withRankCounts(layers, counts);
+  return rankController(layers, policy, { name: 'adalora', newRanks: () => ({}), withRanks }, plan);
 }
 
 function rankSchedule(layers: AdapterLayers, config: AdaloraConfig, plan: TrainPlan): RankSchedule {
@@ -113,21 +106,6 @@ function lastAllocation({ totalSteps, tfinal }: RankSchedule): number {
   return totalSteps - tfinal;
 }
 
-/** Returns the latest step up to `step` after which triplets are chosen; 0 for none. */
-function lastDue(step: number, schedule: RankSchedule, deltaT: number): number {
-  const last = lastAllocation(schedule);
-  if (step >= last) return last;
-  const due = step - (step % deltaT);
-  return due > schedule.tinit ? due : 0;
-}
-
-function missedAllocation(step: number, due: number): TrainingError {
-  return new TrainingError(
-    `AdaLoRA's ranks were not allocated: 'afterStep' was not called after step ${due}, but step ${step} begins; without it this is LoRA of a fixed rank`,
-    String(step),
-  );
-}
-
 /** The schedule of AdaLoRA's budget. Budgets count triplets or parameters (`budgetUnit`). */
 export interface RankSchedule {
   /** b0, the budget until `tinit`. */
@@ -160,12 +138,6 @@ export function rankBudget(
 
 /** The share of a budget in parameters that the final mask has to fill, if possible. */
 const FILLED = 0.99;
-
-/** Returns the names of the tensors that a selection reads, `<path>.<name>`. */
-function selectionReads(layers: AdapterLayers, { parametrization }: AdaloraConfig): string[] {
-  const acted = parametrization === 'svd' ? 'loraE' : 'mask';
-  return rankedPaths(layers).flatMap((path) => [`${path}.importance`, `${path}.${acted}`]);
-}
 
 /**
  * Returns masks [r] that keep the most important ranks of all modules within a budget, and E with the others zeroed
@@ -242,13 +214,11 @@ function selected(
  * train.
  * @param masks `<path>.mask` [r] of every layer that has ranks
  */
-function compaction(layers: AdapterLayers, masks: HostTensors): Pick<ControllerChanges, 'resized'> {
+function compaction(layers: AdapterLayers, masks: HostTensors): RankDecision {
   const kept = mapValues(rankValues(layers, masks, 'mask'), (mask) =>
     [...mask.keys()].filter((rank) => mask[rank] !== 0),
   );
-  const resized = keepRanks(layers, kept);
-  const nothingLeft = Object.values(kept).every((ranks) => ranks.length === 0);
-  return nothingLeft || Object.keys(resized).length === 0 ? {} : { resized };
+  return Object.values(kept).every((ranks) => ranks.length === 0) ? {} : { kept };
 }
 
 /**

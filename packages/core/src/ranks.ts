@@ -54,5 +54,11 @@ export {
   type RankOptions,
 } from './ranks/definition.js';
 export { rankMethod } from './ranks/rank-method.js';
-export { rankValues, type RankDecision, type RankPolicy, type RankReading } from './ranks/rank-policy.js';
+export {
+  rankController,
+  rankValues,
+  type RankDecision,
+  type RankPolicy,
+  type RankReading,
+} from './ranks/rank-policy.js';
 export { firstWithinBudget, isNearBudget, selectWithinBudget, type BudgetItem } from './ranks/within-budget.js';
