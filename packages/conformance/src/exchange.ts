@@ -21,21 +21,18 @@ import { twoAdapters } from './several.js';
 
 /** Tests state dicts, weighted sums of adapters, conversion to plain LoRA, and hot swapping. */
 export function testExchange<C extends TargetConfig>(suite: Suite<C>): void {
-  const fresh = twoAdapters(suite);
-  const outputs = (model: Parameters<typeof outputsOf>[0]): Promise<number[]> => outputsOf(model, suite);
-
   it('returns its values as a state dict and restores them from it', async () => {
-    const peft = await fresh();
-    const [adapted, dict] = [await outputs(peft), getPeftModelStateDict(peft)];
+    const peft = await twoAdapters(suite);
+    const [adapted, dict] = [await outputsOf(peft, suite), getPeftModelStateDict(peft)];
     expect(Object.keys(dict).every((key) => key.startsWith('base_model.'))).toBe(true);
     replaceAdapter(peft, { values: halved(peft) });
-    expectApart(await outputs(peft), adapted);
+    expectApart(await outputsOf(peft, suite), adapted);
     setPeftModelStateDict(peft, dict);
-    expectClose(await outputs(peft), adapted);
+    expectClose(await outputsOf(peft, suite), adapted);
   });
-  testConversion(suite, outputs);
-  testWeighted(suite, fresh, outputs);
-  testHotSwap(suite, outputs);
+  testConversion(suite);
+  testWeighted(suite);
+  testHotSwap(suite);
 }
 
 /** Returns the adapter's values with every trained tensor halved. */
@@ -46,9 +43,7 @@ function halved(peft: PeftModel): HostTensors {
   return { ...adapter.values, ...Object.fromEntries(half) };
 }
 
-type Outputs = (model: Parameters<typeof outputsOf>[0]) => Promise<number[]>;
-
-function testConversion<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs): void {
+function testConversion<C extends TargetConfig>(suite: Suite<C>): void {
   const { method } = suite;
   if (!method.peftTypes.includes('LORA')) {
     it.skip(
@@ -58,23 +53,20 @@ function testConversion<C extends TargetConfig>(suite: Suite<C>, outputs: Output
   }
   it('converts exactly to a LoRA with enough ranks, and approximately to one with few', async () => {
     const peft = await trained(suite);
-    const adapted = await outputs(peft);
-    expectClose(await outputs(convertToLora(peft, { method, energy: 1 })), adapted, 1e-4);
+    const adapted = await outputsOf(peft, suite);
+    expectClose(await outputsOf(convertToLora(peft, { method, energy: 1 }), suite), adapted, 1e-4);
     const small = convertToLora(peft, { method, rank: 1 });
     const { layers, values } = activeAdapter(small);
     expect(Math.max(...Object.values(activeRanks(layers, values)))).toBeLessThanOrEqual(1);
-    const error = (await outputs(small)).map((value, index) => (value - (adapted[index] as number)) ** 2);
+    const error = (await outputsOf(small, suite)).map((value, index) => (value - (adapted[index] as number)) ** 2);
     expect(error.reduce((sum, value) => sum + value, 0) / error.length).toBeLessThan(0.5);
   });
 }
 
-function testWeighted<C extends TargetConfig>(
-  { name: config, method }: Suite<C>,
-  fresh: () => Promise<PeftModel<C>>,
-  outputs: Outputs,
-): void {
+function testWeighted<C extends TargetConfig>(suite: Suite<C>): void {
+  const { name: config, method } = suite;
   it(`can be combined with others by weights, if it is plain LoRA on disk (${config})`, async () => {
-    const peft = await fresh();
+    const peft = await twoAdapters(suite);
     const isPlain = Object.values(activeAdapter(peft).layers).every(({ toLora, mergedBias }) => toLora && !mergedBias);
     const shared = { adapters: ['default', 'second'], modulesFrom: 'default' };
     if (!isPlain || !method.peftTypes.includes('LORA')) {
@@ -84,19 +76,19 @@ function testWeighted<C extends TargetConfig>(
       expect(peft.adapters.has('sum')).toBe(false);
       return;
     }
-    const headOnly = await outputs(withAdapter(peft, { layers: {} }));
+    const headOnly = await outputsOf(withAdapter(peft, { layers: {} }), suite);
     const both = { ...peft, active: ['default', 'second'] };
     addWeightedAdapter(peft, { ...shared, weights: [1, 1], adapterName: 'cat', combinationType: 'cat' });
     setAdapter(peft, 'cat');
-    expectClose(await outputs(peft), await outputs(both), 1e-4);
+    expectClose(await outputsOf(peft, suite), await outputsOf(both, suite), 1e-4);
     const zero = { adapters: ['default', 'default'], weights: [1, -1], combinationType: 'cat' } as const;
     addWeightedAdapter(peft, { ...zero, adapterName: 'zero' });
     setAdapter(peft, 'zero');
-    expectClose(await outputs(peft), headOnly, 1e-4);
+    expectClose(await outputsOf(peft, suite), headOnly, 1e-4);
   });
 }
 
-function testHotSwap<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs): void {
+function testHotSwap<C extends TargetConfig>(suite: Suite<C>): void {
   it('can replace another adapter in a running model, if it is only A and B', async () => {
     // The same seed for both: ranks chosen by gradients depend on the head, which the seed initialises.
     const [peft, other] = [await attached(suite, { seed: 9 }), await trained(suite, 2, 9)];
@@ -115,9 +107,9 @@ function testHotSwap<C extends TargetConfig>(suite: Suite<C>, outputs: Outputs):
       return;
     }
     const { layers } = activeAdapter(peft);
-    expectApart(await outputs(peft), await outputs(other));
+    expectApart(await outputsOf(peft, suite), await outputsOf(other, suite));
     await swap;
     expect(activeAdapter(peft).layers).toBe(layers);
-    expectClose(await outputs(peft), await outputs(other), 1e-4);
+    expectClose(await outputsOf(peft, suite), await outputsOf(other, suite), 1e-4);
   });
 }

@@ -32,7 +32,6 @@ import { toyModel } from './toy-model.js';
 /** Tests merging and unmerging, or that a method that cannot be merged says so. */
 export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
   const { method } = suite;
-  const outputs = (model: Parameters<typeof outputsOf>[0]): Promise<number[]> => outputsOf(model, suite);
   if (!method.capabilities.mergeable) {
     it('rejects merging, because it does more than change weights', async () => {
       const peft = await trained(suite);
@@ -44,34 +43,32 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
     });
     return;
   }
-  const fresh = twoAdapters(suite);
-
   it('gives the same output merged', async () => {
-    const peft = await fresh();
-    const [merged, adapted] = [await outputs(mergeAndUnload(peft)), await outputs(peft)];
+    const peft = await twoAdapters(suite);
+    const [merged, adapted] = [await outputsOf(mergeAndUnload(peft), suite), await outputsOf(peft, suite)];
     expectClose(merged, adapted);
     if (Object.keys(activeAdapter(peft).layers).length === 0) return; // only a head
-    expectApart(merged, await outputs(withAdapter(peft, { layers: {} })));
+    expectApart(merged, await outputsOf(withAdapter(peft, { layers: {} }), suite));
   });
   it('merges in place, once, and unmerges bit for bit', async () => {
-    const peft = await fresh();
-    const adapted = await outputs(peft);
+    const peft = await twoAdapters(suite);
+    const adapted = await outputsOf(peft, suite);
     mergeAdapter(peft);
-    const merged = await outputs(peft);
+    const merged = await outputsOf(peft, suite);
     expectClose(merged, adapted);
     const warnings: string[] = [];
     const restore = onWarning((message) => warnings.push(message));
     mergeAdapter(peft);
     restore();
     expect(warnings).toEqual([expect.stringContaining('already merged')]);
-    expect(await outputs(peft)).toEqual(merged);
-    expect(await disableAdapter(peft, () => outputs(peft))).toEqual(await outputs(peft.model));
+    expect(await outputsOf(peft, suite)).toEqual(merged);
+    expect(await disableAdapter(peft, () => outputsOf(peft, suite))).toEqual(await outputsOf(peft.model, suite));
     unmergeAdapter(peft);
-    expect(await outputs(peft)).toEqual(adapted);
+    expect(await outputsOf(peft, suite)).toEqual(adapted);
     expect(peft.model.weights).toEqual(toyModel().weights);
   });
   it('merges several at once as in turn, with the outputs of all acting together', async () => {
-    const [atOnce, inTurn] = [await fresh(), await fresh()];
+    const [atOnce, inTurn] = [await twoAdapters(suite), await twoAdapters(suite)];
     if (!canActTogether(atOnce)) {
       expect(() => {
         mergeAdapter(atOnce, { adapterNames: ['default', 'second'] });
@@ -80,11 +77,11 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
       return;
     }
     setAdapter(atOnce, ['default', 'second']);
-    const together = await outputs(atOnce);
+    const together = await outputsOf(atOnce, suite);
     mergeAdapter(atOnce);
-    expectClose(await outputs(atOnce), together);
+    expectClose(await outputsOf(atOnce, suite), together);
     for (const name of ['default', 'second']) mergeAdapter(inTurn, { adapterNames: [name] });
-    expect(await outputs(inTurn)).toEqual(await outputs(atOnce));
+    expect(await outputsOf(inTurn, suite)).toEqual(await outputsOf(atOnce, suite));
   });
   testMergingApart(suite);
   testAddedBiases(suite);
@@ -93,7 +90,7 @@ export function testMerging<C extends TargetConfig>(suite: Suite<C>): void {
 /** Tests that merging one of two active adapters keeps the outputs, or is refused. */
 function testMergingApart<C extends TargetConfig>(suite: Suite<C>): void {
   it('merges one of two that act together with the same output, or refuses', async () => {
-    const peft = await twoAdapters(suite)();
+    const peft = await twoAdapters(suite);
     if (!canActTogether(peft)) return;
     setAdapter(peft, ['default', 'second']);
     const together = await outputsOf(peft, suite);

@@ -14,15 +14,13 @@ import { expectApart, expectClose, outputsOf, trained, type Suite } from './suit
 
 const { batches } = toyEvaluationData(2, 2);
 
-/** Returns a function that makes a model with two trained adapters, 'default' (active) and 'second'. */
-export function twoAdapters<C extends TargetConfig>(suite: Suite<C>): () => Promise<PeftModel<C>> {
-  return async () => {
-    const [peft, second] = await Promise.all([trained(suite), trained(suite, 2, 9)]);
-    const storage = memoryStorage();
-    await savePretrained(second, 'second', { storage, pruned: false });
-    await loadAdapter(peft, 'second', { methods: [suite.method], storage, adapterName: 'second' });
-    return peft;
-  };
+/** Returns a model with two trained adapters, 'default' (active) and 'second'. */
+export async function twoAdapters<C extends TargetConfig>(suite: Suite<C>): Promise<PeftModel<C>> {
+  const [peft, second] = await Promise.all([trained(suite), trained(suite, 2, 9)]);
+  const storage = memoryStorage();
+  await savePretrained(second, 'second', { storage, pruned: false });
+  await loadAdapter(peft, 'second', { methods: [suite.method], storage, adapterName: 'second' });
+  return peft;
 }
 
 /**
@@ -35,27 +33,22 @@ export function canActTogether({ adapters }: PeftModel): boolean {
 
 /** Tests several adapters on one model: alone, together, and row by row of a mixed batch. */
 export function testSeveralAdapters<C extends TargetConfig>(suite: Suite<C>): void {
-  const fresh = twoAdapters(suite);
-  const outputs = (model: Parameters<typeof outputsOf>[0]): Promise<number[]> => outputsOf(model, suite);
-  testActivation(fresh, outputs);
-  testRows(suite, fresh);
+  testActivation(suite);
+  testRows(suite);
 }
 
-type Fresh = () => Promise<PeftModel>;
-type Outputs = (model: Parameters<typeof outputsOf>[0]) => Promise<number[]>;
-
-function testActivation(fresh: Fresh, outputs: Outputs): void {
+function testActivation<C extends TargetConfig>(suite: Suite<C>): void {
   it('activates the adapter that is set, and no other', async () => {
-    const peft = await fresh();
-    const first = await outputs(peft);
+    const peft = await twoAdapters(suite);
+    const first = await outputsOf(peft, suite);
     setAdapter(peft, 'second');
-    const second = await outputs(peft);
+    const second = await outputsOf(peft, suite);
     expectApart(second, first);
     setAdapter(peft, 'default');
-    expect(await outputs(peft)).toEqual(first);
+    expect(await outputsOf(peft, suite)).toEqual(first);
   });
   it('activates both, one building on the other, or says that it cannot', async () => {
-    const peft = await fresh();
+    const peft = await twoAdapters(suite);
     if (!canActTogether(peft)) {
       expect(() => {
         setAdapter(peft, ['default', 'second']);
@@ -63,18 +56,18 @@ function testActivation(fresh: Fresh, outputs: Outputs): void {
       expect(peft.active).toEqual(['default']);
       return;
     }
-    const first = await outputs(peft);
+    const first = await outputsOf(peft, suite);
     setAdapter(peft, ['default', 'second']);
-    const both = await outputs(peft);
+    const both = await outputsOf(peft, suite);
     expect(both.every(Number.isFinite)).toBe(true);
     if (Object.keys(activeAdapter(peft).layers).length > 0) expectApart(both, first);
     else expect(both).toEqual(first); // only a head, the first one's
   });
 }
 
-function testRows<C extends TargetConfig>(suite: Suite<C>, fresh: Fresh): void {
+function testRows<C extends TargetConfig>(suite: Suite<C>): void {
   it('applies to each row of a mixed batch its own adapter', async () => {
-    const peft = await fresh();
+    const peft = await twoAdapters(suite);
     const count = batches.reduce((sum, { rows }) => sum + rows.length, 0);
     const adapterNames = Array.from(
       { length: count },

@@ -79,6 +79,11 @@ export function assertOneOf(field: string, value: unknown, known: readonly strin
   );
 }
 
+/** The options that schema entries describe, none of them required. The documentation of an option is that of its entry. */
+export type OptionsOf<Entries extends v.ObjectEntries> = {
+  readonly [K in keyof Entries]?: Readonly<Exclude<v.InferOutput<Entries[K]>, undefined>>;
+};
+
 /**
  * Parses options with a schema: fills in defaults, and reports the first unknown or impossible field in one line.
  * @throws ConfigError whose `path` is the field.

@@ -62,6 +62,7 @@ export {
 } from './train/step.js';
 export type { EarlyStopping, EvaluationEvent, Interval, Selection, StepEvent, TrainResult } from './train/options.js';
 export type { StageResult } from './train/stages.js';
+export { inEpochs } from './train/with-inputs.js';
 export type { Sizing, SizingStage } from './train/size-stages.js';
 export type { CalibrateOptions } from './train/calibrate.js';
 export { evaluationOutputs, type EvaluateOptions, type PredictOptions } from './train/evaluate.js';

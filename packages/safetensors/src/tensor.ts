@@ -1,34 +1,7 @@
 import { quote, SafetensorsError } from './errors.js';
 
-/**
- * The typed array for the elements of each dtype. F16 and BF16 are raw 16-bit patterns; BOOL is one byte per element.
- */
-export interface ElementArrays {
-  readonly U64: BigUint64Array;
-  readonly I64: BigInt64Array;
-  readonly F64: Float64Array;
-  readonly F32: Float32Array;
-  readonly U32: Uint32Array;
-  readonly I32: Int32Array;
-  readonly BF16: Uint16Array;
-  readonly F16: Uint16Array;
-  readonly U16: Uint16Array;
-  readonly I16: Int16Array;
-  readonly I8: Int8Array;
-  readonly U8: Uint8Array;
-  readonly BOOL: Uint8Array;
-}
-
-/** An element type, named as in a file. */
-export type DType = keyof ElementArrays;
-
-interface ElementArrayConstructor<A> {
-  readonly BYTES_PER_ELEMENT: number;
-  new (buffer: ArrayBufferLike, byteOffset: number, length: number): A;
-}
-
 /** The array types, in the reference implementation's order of tensors in a file: widest elements first. */
-const ARRAYS: { readonly [D in DType]: ElementArrayConstructor<ElementArrays[D]> } = {
+const ARRAYS = {
   U64: BigUint64Array,
   I64: BigInt64Array,
   F64: Float64Array,
@@ -43,6 +16,14 @@ const ARRAYS: { readonly [D in DType]: ElementArrayConstructor<ElementArrays[D]>
   U8: Uint8Array,
   BOOL: Uint8Array,
 };
+
+/**
+ * The typed array for the elements of each dtype. F16 and BF16 are raw 16-bit patterns; BOOL is one byte per element.
+ */
+export type ElementArrays = { readonly [D in keyof typeof ARRAYS]: (typeof ARRAYS)[D]['prototype'] };
+
+/** An element type, named as in a file. */
+export type DType = keyof ElementArrays;
 
 const LAYOUT_ORDER = Object.keys(ARRAYS);
 const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
@@ -67,9 +48,9 @@ export function holds(dtype: DType, data: unknown): boolean {
 }
 
 /** Returns bytes as elements, in the same memory if it is aligned, else as a copy. */
-function elementsOf<D extends DType>(dtype: D, bytes: Uint8Array): ElementArrays[D] {
+function elementsOf(dtype: DType, bytes: Uint8Array): ElementArrays[DType] {
   requireLittleEndian();
-  const Elements = ARRAYS[dtype];
+  const Elements = ARRAYS[dtype] as Uint8ArrayConstructor;
   const aligned = bytes.byteOffset % Elements.BYTES_PER_ELEMENT === 0 ? bytes : new Uint8Array(bytes);
   return new Elements(aligned.buffer, aligned.byteOffset, aligned.byteLength / Elements.BYTES_PER_ELEMENT);
 }

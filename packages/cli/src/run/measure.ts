@@ -1,4 +1,5 @@
 import type { Batch, EvaluationData, TrainingData } from '@peftjs/core';
+import { inEpochs } from '@peftjs/core/runtime';
 import { epochsOf, type Trial, type TrialProtocol } from '../study/trials.js';
 import type { PreparedTrial } from './prepare.js';
 import type { MeasuredTask } from './runner.js';
@@ -62,18 +63,8 @@ function tokensOf({ inputs }: Batch): number | null {
 
 /** One epoch that repeats the same batch. */
 function repeated(data: TrainingData, batch: Batch): TrainingData {
-  const { kind, holdOut } = data;
-  return {
-    kind,
-    batchesPerEpoch: MEASURED_STEPS,
-    epoch: () => new Array<Batch>(MEASURED_STEPS).fill(batch),
-    ...(holdOut && {
-      holdOut: (rows: number) => {
-        const { rest, heldOut } = holdOut.call(data, rows);
-        return { rest: repeated(rest, batch), heldOut };
-      },
-    }),
-  };
+  const epoch = (): Batch[] => new Array<Batch>(MEASURED_STEPS).fill(batch);
+  return inEpochs(data, () => ({ batchesPerEpoch: MEASURED_STEPS, epoch }));
 }
 
 /**

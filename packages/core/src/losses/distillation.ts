@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
-import { parseOptions, positive } from '../config.js';
+import { parseOptions, positive, type OptionsOf } from '../config.js';
 import { ShapeError } from '../errors.js';
 import { tensorAt } from '../tensors.js';
 import { cosines } from './embeddings.js';
@@ -16,20 +16,17 @@ import { crossEntropy } from './losses.js';
 /** The input with the teacher's outputs. */
 const TEACHER = 'teacher';
 
-/** Options of `distillation`. */
-export interface DistillationOptions {
+const distillationEntries = {
   /** T: a larger one shows more of what the teacher thinks of the wrong classes. Above 0. Default 2. */
-  readonly temperature?: number;
+  temperature: v.optional(positive, 2),
   /**
    * The weight of the teacher, from 0 to 1; that of the labels is 1 - alpha. With 1, labels are not read. Default 0.5.
    */
-  readonly alpha?: number;
-}
-
-const distillationEntries = {
-  temperature: v.optional(positive, 2),
   alpha: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(1)), 0.5),
-} satisfies Record<keyof DistillationOptions, unknown>;
+};
+
+/** Options of `distillation`. */
+export type DistillationOptions = OptionsOf<typeof distillationEntries>;
 
 /**
  * Distillation of a classifier (Hinton et al., 2015, arXiv 1503.02531, section 2): with logits z of the model and t of

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
-import { assertOneOf, keptShare, parseOptions, positive } from '../config.js';
+import { assertOneOf, keptShare, parseOptions, positive, type OptionsOf } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Batch, DataKind } from '../contracts/model.js';
 import { cosineSimilarity, multipleNegativesRanking } from './embeddings.js';
@@ -9,21 +9,18 @@ import { MIN_SUM, weightedMean, type Loss, type LossBatch } from './loss.js';
 import { dpo } from './preferences.js';
 import { meanOverTokens, next, surpriseOf, tokenWeights, type Surprise } from './surprise.js';
 
-/** Options of `crossEntropy`. */
-export interface CrossEntropyOptions {
+const crossEntropyEntries = {
   /**
    * e: the share of the target that is spread evenly over all classes (Szegedy et al., 2016, arXiv 1512.00567, section
    * 7). From 0 to below 1. Default 0.
    */
-  readonly labelSmoothing?: number;
-  /** w: the weight of each class, in the order of the classes, e.g. to compensate for rare classes. Default 1 each. */
-  readonly classWeights?: readonly number[];
-}
-
-const crossEntropyEntries = {
   labelSmoothing: v.optional(keptShare, 0),
+  /** w: the weight of each class, in the order of the classes, e.g. to compensate for rare classes. Default 1 each. */
   classWeights: v.optional(v.array(positive)),
-} satisfies Record<keyof CrossEntropyOptions, unknown>;
+};
+
+/** Options of `crossEntropy`. */
+export type CrossEntropyOptions = OptionsOf<typeof crossEntropyEntries>;
 
 /**
  * Cross-entropy of logits `[batch, classes]` and class numbers y `[batch]`, as in torch:
@@ -68,18 +65,16 @@ function assertOneEach(option: string, classes: number, weights: readonly number
   throw new ConfigError(`${option} must have one number for each of ${classes} classes, got ${weights.length}`, option);
 }
 
-/** Options of `binaryCrossEntropy`. */
-export interface BinaryCrossEntropyOptions {
+const binaryCrossEntropyEntries = {
   /**
    * w: the weight of each label's presence, in the order of the labels; below 1 favours precision, above 1 recall.
    * Default 1 each.
    */
-  readonly positiveWeights?: readonly number[];
-}
-
-const binaryCrossEntropyEntries = {
   positiveWeights: v.optional(v.array(positive)),
-} satisfies Record<keyof BinaryCrossEntropyOptions, unknown>;
+};
+
+/** Options of `binaryCrossEntropy`. */
+export type BinaryCrossEntropyOptions = OptionsOf<typeof binaryCrossEntropyEntries>;
 
 /**
  * Binary cross-entropy of logits z `[batch, labels]` and labels y of 0 or 1 `[batch, labels]`, averaged over labels and

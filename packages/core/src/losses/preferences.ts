@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
-import { parseOptions, positive } from '../config.js';
+import { parseOptions, positive, type OptionsOf } from '../config.js';
 import { ConfigError } from '../errors.js';
 import { tensorAt } from '../tensors.js';
 import { weightedMean, type Loss, type LossBatch } from './loss.js';
@@ -78,10 +78,9 @@ const lossTypes = {
     tf.add(tf.sigmoid(tf.mul(ratios.chosen, beta)), tf.sigmoid(tf.mul(gap(ratios), -beta))),
 } as const;
 
-/** Options of `dpo`, with TRL's names and defaults. */
-export interface DpoOptions {
+const dpoEntries = {
   /** How strongly the model is held to the reference; for `ipo` tau in the paper. Above 0. Default 0.1. */
-  readonly beta?: number;
+  beta: v.optional(positive, 0.1),
   /**
    * The loss of a row, by TRL's names. With h the difference of log p / p_reference between the chosen and the rejected
    * answer, and h' the same per token of each answer:
@@ -93,16 +92,13 @@ export interface DpoOptions {
    * - `apo_zero`, `apo_down`: raise the chosen answer and lower the rejected one, or lower both (D'Oosterlinck et al.,
    *   2024, arXiv 2408.06266, eq. 7 and 8)
    */
-  readonly lossType?: keyof typeof lossTypes;
-  /** The share of wrong labels that `robust` expects, from 0 to below 0.5. Default 0. */
-  readonly labelSmoothing?: number;
-}
-
-const dpoEntries = {
-  beta: v.optional(positive, 0.1),
   lossType: v.optional(v.picklist(Object.keys(lossTypes) as (keyof typeof lossTypes)[]), 'sigmoid'),
+  /** The share of wrong labels that `robust` expects, from 0 to below 0.5. Default 0. */
   labelSmoothing: v.optional(v.pipe(v.number(), v.minValue(0), v.ltValue(0.5)), 0),
-} satisfies Record<keyof DpoOptions, unknown>;
+};
+
+/** Options of `dpo`, with TRL's names and defaults. */
+export type DpoOptions = OptionsOf<typeof dpoEntries>;
 
 /**
  * Direct preference optimisation (Rafailov et al., 2023, arXiv 2305.18290): raises log p / p_reference of the chosen

@@ -1,49 +1,41 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
-import { keptShare, nonNegative, parseOptions, positive } from '../config.js';
+import { keptShare, nonNegative, parseOptions, positive, type OptionsOf } from '../config.js';
 import { floats, hostTensor, tensorAt, tensorsAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { decayed, type CarrySlot, type Optimizer, type Slot } from './optimizer.js';
 
-/** Options of `adafactor`. Names and defaults are those of transformers' `Adafactor`, except for the two switches. */
-export interface AdafactorOptions {
+const options = {
   /**
    * epsilon_1, added to squared gradients, and epsilon_2, the smallest tensor scale for `scaleParameter`. Default
    * [1e-30, 1e-3].
    */
-  readonly eps?: readonly [number, number];
+  eps: v.optional(v.tuple([positive, positive]), [1e-30, 1e-3]),
   /** d: updates with a larger root mean square are scaled down to it. Default 1. */
-  readonly clipThreshold?: number;
+  clipThreshold: v.optional(positive, 1),
   /** The exponent of the second moment, below 0: at step t it keeps a share of 1 - t^decayRate. Default -0.8. */
-  readonly decayRate?: number;
+  decayRate: v.optional(v.pipe(v.number(), v.finite(), v.ltValue(0)), -0.8),
   /**
    * The share of itself that a running mean of the updates keeps; null for no running mean, which saves its memory.
    * Default null.
    */
-  readonly beta1?: number | null;
+  beta1: v.optional(v.nullable(keptShare), null),
   /** Decoupled weight decay lambda, for parameters with `decay`. Default 0. */
-  readonly weightDecay?: number;
+  weightDecay: v.optional(nonNegative, 0),
   /**
    * Whether step sizes are relative to the tensor: eta_t times max(epsilon_2, root mean square of its elements).
    * Default false.
    */
-  readonly scaleParameter?: boolean;
+  scaleParameter: v.optional(v.boolean(), false),
   /**
    * Whether to multiply the learning rate by min(0.01, 1 / sqrt(t)). With a constant learning rate of 1 this is
    * transformers' `relative_step`. Default false.
    */
-  readonly relativeStep?: boolean;
-}
-
-const options = {
-  eps: v.optional(v.tuple([positive, positive]), [1e-30, 1e-3]),
-  clipThreshold: v.optional(positive, 1),
-  decayRate: v.optional(v.pipe(v.number(), v.finite(), v.ltValue(0)), -0.8),
-  beta1: v.optional(v.nullable(keptShare), null),
-  weightDecay: v.optional(nonNegative, 0),
-  scaleParameter: v.optional(v.boolean(), false),
   relativeStep: v.optional(v.boolean(), false),
 };
+
+/** Options of `adafactor`. Names and defaults are those of transformers' `Adafactor`, except for the two switches. */
+export type AdafactorOptions = OptionsOf<typeof options>;
 
 /**
  * Adafactor (Shazeer and Stern, 2018, arXiv 1804.04235, algorithms 4 to 6), as transformers' `Adafactor` computes it.

@@ -1,33 +1,27 @@
 import * as tf from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
-import { keptShare, nonNegative, parseOptions, positive } from '../config.js';
+import { keptShare, nonNegative, parseOptions, positive, type OptionsOf } from '../config.js';
 import { tensorsAt } from '../tensors.js';
 import { decayed, type Optimizer } from './optimizer.js';
 
-/** Options of `adamW`. */
-export interface AdamWOptions {
+const options = {
   /** Decoupled weight decay lambda, for parameters with `decay`: theta <- theta - eta_t lambda theta. Default 0. */
-  readonly weightDecay?: number;
+  weightDecay: v.optional(nonNegative, 0),
   /** The share that the first moment keeps per step. Default 0.9. */
-  readonly beta1?: number;
+  beta1: v.optional(keptShare, 0.9),
   /** The share that the second moment keeps per step. Default 0.999. */
-  readonly beta2?: number;
+  beta2: v.optional(keptShare, 0.999),
   /** A small number added to the denominator. Default 1e-8. */
-  readonly epsilon?: number;
+  epsilon: v.optional(positive, 1e-8),
   /**
    * Where epsilon is added: to the root of the bias-corrected second moment (torch), or of the raw one (transformers'
    * old AdamW). Default 'corrected'.
    */
-  readonly epsilonOn?: 'corrected' | 'raw';
-}
-
-const options = {
-  weightDecay: v.optional(nonNegative, 0),
-  beta1: v.optional(keptShare, 0.9),
-  beta2: v.optional(keptShare, 0.999),
-  epsilon: v.optional(positive, 1e-8),
   epsilonOn: v.optional(v.picklist(['corrected', 'raw']), 'corrected'),
 };
+
+/** Options of `adamW`. */
+export type AdamWOptions = OptionsOf<typeof options>;
 
 /**
  * AdamW (Loshchilov and Hutter, 2019, arXiv 1711.05101, algorithm 2), as `torch.optim.AdamW` computes it:

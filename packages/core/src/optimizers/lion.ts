@@ -1,24 +1,20 @@
 import * as tf from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
-import { keptShare, nonNegative, parseOptions } from '../config.js';
+import { keptShare, nonNegative, parseOptions, type OptionsOf } from '../config.js';
 import { tensorAt } from '../tensors.js';
 import { decayed, type Optimizer } from './optimizer.js';
 
-/** Options of `lion`. */
-export interface LionOptions {
-  /** The share of the momentum in a step's direction. Default 0.9. */
-  readonly beta1?: number;
-  /** The share of itself that the momentum keeps. Default 0.99. */
-  readonly beta2?: number;
-  /** Decoupled weight decay lambda, for parameters with `decay`. Default 0. */
-  readonly weightDecay?: number;
-}
-
 const options = {
+  /** The share of the momentum in a step's direction. Default 0.9. */
   beta1: v.optional(keptShare, 0.9),
+  /** The share of itself that the momentum keeps. Default 0.99. */
   beta2: v.optional(keptShare, 0.99),
+  /** Decoupled weight decay lambda, for parameters with `decay`. Default 0. */
   weightDecay: v.optional(nonNegative, 0),
 };
+
+/** Options of `lion`. */
+export type LionOptions = OptionsOf<typeof options>;
 
 /**
  * Lion (Chen et al., 2023, arXiv 2302.06675, algorithm 2):

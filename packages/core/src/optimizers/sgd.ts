@@ -1,28 +1,23 @@
 import * as tf from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
-import { keptShare, nonNegative, parseOptions } from '../config.js';
+import { keptShare, nonNegative, parseOptions, type OptionsOf } from '../config.js';
 import { ConfigError } from '../errors.js';
 import { tensorAt } from '../tensors.js';
 import type { Optimizer } from './optimizer.js';
 
-/** Options of `sgd`. */
-export interface SgdOptions {
-  /** mu, the share of itself that the velocity keeps. Default 0: no velocity. */
-  readonly momentum?: number;
-  /** tau: gradients are added to the velocity with factor 1 - tau, except the first. Default 0. */
-  readonly dampening?: number;
-  /** Whether to use Nesterov momentum. Default false. */
-  readonly nesterov?: boolean;
-  /** Coupled weight decay lambda (L2 regularisation), for parameters with `decay`: g <- g + lambda theta. Default 0. */
-  readonly weightDecay?: number;
-}
-
 const options = {
+  /** mu, the share of itself that the velocity keeps. Default 0: no velocity. */
   momentum: v.optional(keptShare, 0),
+  /** tau: gradients are added to the velocity with factor 1 - tau, except the first. Default 0. */
   dampening: v.optional(keptShare, 0),
+  /** Whether to use Nesterov momentum. Default false. */
   nesterov: v.optional(v.boolean(), false),
+  /** Coupled weight decay lambda (L2 regularisation), for parameters with `decay`: g <- g + lambda theta. Default 0. */
   weightDecay: v.optional(nonNegative, 0),
 };
+
+/** Options of `sgd`. */
+export type SgdOptions = OptionsOf<typeof options>;
 
 /**
  * Stochastic gradient descent with momentum, as `torch.optim.SGD` computes it:

@@ -3,6 +3,7 @@ import { activeAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { Executor } from '../contracts/executor.js';
 import type { Batch, EvaluationData, TrainingData } from '../contracts/model.js';
 import { evaluationOutputs, primaryMetricOf } from './evaluate.js';
+import { inEpochs } from './with-inputs.js';
 
 /*
  * Training in stages: each is a run of its own, with a new optimizer and a new learning-rate schedule, warmup included,
@@ -91,19 +92,4 @@ export function batchesFrom(all: TrainingData, first: number, count: number): Tr
       return batches;
     },
   }));
-}
-
-/** Returns the same data with other epochs. What remains after `holdOut` gets such epochs, too. */
-function inEpochs(data: TrainingData, epochsOf: (data: TrainingData) => Partial<TrainingData>): TrainingData {
-  const holdOut = data.holdOut?.bind(data);
-  return {
-    ...data,
-    ...epochsOf(data),
-    ...(holdOut && {
-      holdOut(rows) {
-        const { rest, heldOut } = holdOut(rows);
-        return { rest: inEpochs(rest, epochsOf), heldOut };
-      },
-    }),
-  };
 }

@@ -20,12 +20,26 @@ export function withInputs(data: TrainingData, given: Readonly<Record<string, Ro
   assertArgument('given', given, namedTensors);
   const values = mapValues(given, (of, name) => ('shape' in of ? of : stacked(of, name)));
   const add = (batch: Batch): Batch => withRows(batch, values);
+  return inEpochs(data, (own) => ({ epoch: (index) => own.epoch(index).map(add) }), add);
+}
+
+/**
+ * Returns the same data with other epochs. What remains after `holdOut` gets such epochs, too.
+ * @param changeHeldOut changes the batches that are held out. Default: as they are
+ */
+export function inEpochs(
+  data: TrainingData,
+  epochsOf: (data: TrainingData) => Pick<TrainingData, 'epoch'> & Partial<Pick<TrainingData, 'batchesPerEpoch'>>,
+  changeHeldOut: (batch: Batch) => Batch = (batch) => batch,
+): TrainingData {
+  const { kind, batchesPerEpoch } = data;
+  const holdOut = data.holdOut?.bind(data);
   return {
-    ...withBatches(data, add),
-    ...(data.holdOut && {
-      holdOut(rows: number) {
-        const { rest, heldOut } = (data.holdOut as NonNullable<TrainingData['holdOut']>)(rows);
-        return { rest: withInputs(rest, values), heldOut: heldOut.map(add) };
+    ...{ kind, batchesPerEpoch, ...epochsOf(data) },
+    ...(holdOut && {
+      holdOut(rows) {
+        const { rest, heldOut } = holdOut(rows);
+        return { rest: inEpochs(rest, epochsOf, changeHeldOut), heldOut: heldOut.map(changeHeldOut) };
       },
     }),
   };
