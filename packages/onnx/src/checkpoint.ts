@@ -38,7 +38,7 @@ export interface GraphOptions extends Pick<HeadOptions, 'pooling'>, Partial<Pick
 }
 
 /** A graph in a file, and how a model uses it. */
-export interface GraphSource {
+export interface GraphSource extends Pick<HeadOptions, 'task' | 'pooling' | 'newHead'> {
   /** The folder of the model. */
   readonly folder: ModelFolder;
   /** The file of the graph within it. */
@@ -47,12 +47,6 @@ export interface GraphSource {
   readonly output: string;
   /** The number of its axes, where the file says it. */
   readonly axes: number | undefined;
-  /** Whether it has a new head. */
-  readonly newHead: boolean;
-  /** How token embeddings become the features of a text. */
-  readonly pooling: HeadOptions['pooling'];
-  /** The task of the model. */
-  readonly task: Task;
 }
 
 interface Reading {

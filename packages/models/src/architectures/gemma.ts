@@ -9,7 +9,7 @@ import {
   assertSetting,
   positiveInteger,
   positiveNumber,
-  positiveNumberOrNull,
+  orNull,
   section,
   setting,
   type ConfigFile,
@@ -74,7 +74,7 @@ export const gemma2Type = decoderType({
   own(config, settings) {
     const rope = ropeSettings(config, settings);
     const types = layerTypes(config, settings, (layer) => (layer % 2 === 0 ? 'sliding_attention' : 'full_attention'));
-    const attentionSoftcap = positiveNumberOrNull(config, 'attn_logit_softcapping', 50);
+    const attentionSoftcap = orNull(positiveNumber, config, 'attn_logit_softcapping', 50);
     return {
       ...gemma2Settings(config, settings, { softcap: 30, types, rope: () => rope }),
       ...(attentionSoftcap !== null && { attentionSoftcap }),
@@ -125,7 +125,7 @@ function gemma2Settings(
   settings: DecoderSettings,
   { softcap, types, rope }: Gemma2,
 ): Partial<RotaryDecoderConfig> {
-  const logitSoftcap = positiveNumberOrNull(config, 'final_logit_softcapping', softcap);
+  const logitSoftcap = orNull(positiveNumber, config, 'final_logit_softcapping', softcap);
   const window = positiveInteger(config, 'sliding_window', 4096);
   return {
     ...gemmaSettings(config, settings),

@@ -3,7 +3,8 @@ import {
   assertSetting,
   boolean,
   nonNegativeInteger,
-  positiveIntegerOrNull,
+  orNull,
+  positiveInteger,
   positiveNumber,
   type ConfigFile,
 } from '../transformers/config.js';
@@ -66,7 +67,7 @@ export const mistralType = decoderType({
   own(config, settings) {
     assertSetting(config, 'attention_bias', false);
     const rope = ropeSettings(config, settings);
-    const window = positiveIntegerOrNull(config, 'sliding_window', 4096);
+    const window = orNull(positiveInteger, config, 'sliding_window', 4096);
     return { layers: evenLayers(config, settings, { rope, window }) };
   },
 });
@@ -125,7 +126,7 @@ export const qwen3Type = decoderType({
  */
 function qwenLayers(config: ConfigFile, settings: DecoderSettings): RotaryLayer[] {
   const rope = ropeSettings(config, settings);
-  const given = positiveIntegerOrNull(config, 'sliding_window', 4096);
+  const given = orNull(positiveInteger, config, 'sliding_window', 4096);
   const window = boolean(config, 'use_sliding_window', false) ? given : null;
   const first = nonNegativeInteger(config, 'max_window_layers', 28);
   const types = layerTypes(config, settings, (layer) =>

@@ -1,4 +1,4 @@
-import { dropoutRate, positiveIntegerOrNull, assertSetting } from '../transformers/config.js';
+import { dropoutRate, orNull, positiveInteger, assertSetting } from '../transformers/config.js';
 import { ropeSettings } from '../rope.js';
 import { decoderType, evenLayers } from './decoder-settings.js';
 
@@ -31,7 +31,7 @@ export const phi3Type = decoderType({
       kinds: ROPE_KINDS,
       originalMaxPositionEmbeddings: 4096,
     });
-    const window = positiveIntegerOrNull(config, 'sliding_window', null);
+    const window = orNull(positiveInteger, config, 'sliding_window', null);
     const { scaling } = rope;
     return {
       isFused: true,

@@ -1,13 +1,6 @@
 import type { RotaryLayer } from '../rotary-config.js';
 import { ropeSettings } from '../rope.js';
-import {
-  boolean,
-  listOf,
-  positiveInteger,
-  positiveIntegerOrNull,
-  setting,
-  type ConfigFile,
-} from '../transformers/config.js';
+import { boolean, listOf, positiveInteger, orNull, setting, type ConfigFile } from '../transformers/config.js';
 import { decoderType, layerTypes, llamaBiases, typedLayers, type DecoderSettings } from './decoder-settings.js';
 
 /**
@@ -35,7 +28,7 @@ export const smollm3Type = decoderType({
 function layersOf(config: ConfigFile, settings: DecoderSettings): RotaryLayer[] {
   const rope = ropeSettings(config, settings, { theta: 2_000_000 });
   const rotates = rotaryLayers(config, settings);
-  const window = positiveIntegerOrNull(config, 'sliding_window', null);
+  const window = orNull(positiveInteger, config, 'sliding_window', null);
   const slides = boolean(config, 'use_sliding_window', false) && window !== null;
   const types = layerTypes(config, settings, (layer) =>
     slides && rotates[layer] === 0 ? 'sliding_attention' : 'full_attention',

@@ -106,12 +106,14 @@ function integer(
   fallback: number | undefined,
   { least, most = LARGEST_SIZE, divides }: Bounds & { readonly least: number },
 ): number {
-  const { file } = config;
-  const value = setting(config, name) ?? fallback;
-  const fits = Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
-  if (fits && (divides === undefined || divides % (value as number) === 0)) return value as number;
+  const fits = (value: unknown): value is number =>
+    typeof value === 'number' &&
+    Number.isInteger(value) &&
+    value >= least &&
+    value <= most &&
+    (divides === undefined || divides % value === 0);
   const divisor = divides === undefined ? '' : ` that divides ${divides}`;
-  throw fileError(file, `'${name}' must be an integer from ${least} to ${most}${divisor}, got ${shown(value)}`);
+  return checked(config, name, fallback, `an integer from ${least} to ${most}${divisor}`, fits);
 }
 
 /**
@@ -122,13 +124,6 @@ export function padTokenIdOf(config: ConfigFile, vocabSize: number, usual?: numb
   const value = setting(config, 'pad_token_id');
   const id = value === undefined ? usual : value;
   return Number.isInteger(id) && (id as number) >= 0 && (id as number) < vocabSize ? (id as number) : undefined;
-}
-
-/** Returns a positive integer or null. @throws CheckpointError when it is neither. */
-export function positiveIntegerOrNull(config: ConfigFile, name: string, fallback: number | null): number | null {
-  const value = setting(config, name);
-  if (value === null || (value === undefined && fallback === null)) return null;
-  return positiveInteger(config, name, fallback ?? undefined);
 }
 
 /**
@@ -149,9 +144,20 @@ export function listOf<T>(
 
 /** Returns a boolean setting. @throws CheckpointError when it is not a boolean. */
 export function boolean(config: ConfigFile, name: string, fallback: boolean): boolean {
+  return checked(config, name, fallback, 'true or false', (value) => typeof value === 'boolean');
+}
+
+/** Returns a setting. @throws CheckpointError when it is not what is expected. */
+function checked<T>(
+  config: ConfigFile,
+  name: string,
+  fallback: T | undefined,
+  expected: string,
+  fits: (value: unknown) => value is T,
+): T {
   const value = setting(config, name) ?? fallback;
-  if (typeof value === 'boolean') return value;
-  throw fileError(config.file, `'${name}' must be true or false, got ${shown(value)}`);
+  if (fits(value)) return value;
+  throw fileError(config.file, `'${name}' must be ${expected}, got ${shown(value)}`);
 }
 
 /**
@@ -159,27 +165,21 @@ export function boolean(config: ConfigFile, name: string, fallback: boolean): bo
  * @throws CheckpointError when it is not a number above 0.
  */
 export function positiveNumber(config: ConfigFile, name: string, fallback?: number): number {
-  const value = setting(config, name) ?? fallback;
-  if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
-  throw fileError(config.file, `'${name}' must be a number above 0, got ${shown(value)}`);
+  const fits = (value: unknown): value is number => typeof value === 'number' && value > 0 && Number.isFinite(value);
+  return checked(config, name, fallback, 'a number above 0', fits);
 }
 
 /** Returns the rate of a dropout. @throws CheckpointError when it is not a number in [0, 1). */
 export function dropoutRate(config: ConfigFile, name: string, fallback: number): number {
-  const value = setting(config, name) ?? fallback;
-  if (typeof value === 'number' && value >= 0 && value < 1) return value;
-  throw fileError(
-    config.file,
-    `'${name}' must be a rate of dropout, a number of at least 0 and below 1, got ${shown(value)}`,
-  );
+  const fits = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value < 1;
+  return checked(config, name, fallback, 'a rate of dropout, a number of at least 0 and below 1', fits);
 }
 
 /** Returns the name of an activation. @throws CheckpointError when it is not supported. */
 export function activation(config: ConfigFile, name: string, fallback: ActivationName): ActivationName {
-  const value = setting(config, name) ?? fallback;
-  if (typeof value === 'string' && Object.hasOwn(activations, value)) return value as ActivationName;
-  const known = Object.keys(activations).join(', ');
-  throw fileError(config.file, `'${name}' must be one of ${known}, got ${shown(value)}`);
+  const fits = (value: unknown): value is ActivationName =>
+    typeof value === 'string' && Object.hasOwn(activations, value);
+  return checked(config, name, fallback, `one of ${Object.keys(activations).join(', ')}`, fits);
 }
 
 /** Returns the activation as a setting of a network's identity. Empty for the `usual` one. */
@@ -187,11 +187,16 @@ export function ownActivation(name: ActivationName, usual: ActivationName): Read
   return name === usual ? {} : { [`activation.${name}`]: 1 };
 }
 
-/** Returns a number above 0 or null. @throws CheckpointError when it is neither. */
-export function positiveNumberOrNull(config: ConfigFile, name: string, fallback: number | null): number | null {
+/** Returns a number above 0, as `read` does, or null. @throws CheckpointError when it is neither. */
+export function orNull(
+  read: (config: ConfigFile, name: string, fallback?: number) => number,
+  config: ConfigFile,
+  name: string,
+  fallback: number | null,
+): number | null {
   const value = setting(config, name);
   if (value === null || (value === undefined && fallback === null)) return null;
-  return positiveNumber(config, name, fallback ?? undefined);
+  return read(config, name, fallback ?? undefined);
 }
 
 /**
