@@ -77,10 +77,12 @@ describe('a hot swap', () => {
 
   it.each([
     ['more ranks', { r: 5, targetModules }],
-    ['more modules', { r: 2, targetModules: [...targetModules, 'ffn.out'] }],
+    ['more modules', { r: 2, targetModules: [...targetModules, 'attention.output'] }],
+    ['a module in full that this one adapts', { r: 2, targetModules: ['query'], modulesToSave: ['ffn.in'] }],
+    ['ranks for a module that this one trains in full', { r: 2, targetModules: [...targetModules, 'ffn.out'] }],
   ])('is rejected for an adapter with %s, and changes nothing', async (_, options) => {
     const { storage } = await stored(options, 9);
-    const peft = attach(toyModel(), lora({ r: 4, targetModules }), { seed: 3 });
+    const peft = attach(toyModel(), lora({ r: 4, targetModules, modulesToSave: ['ffn.out'] }), { seed: 3 });
     const adapter = activeAdapter(peft);
     await expect(hotswapAdapter(peft, 'other', { methods: [lora], storage, adapterName: 'default' })).rejects.toThrow(
       expect.objectContaining({ code: 'PEFT_CHECKPOINT' }),

@@ -4,7 +4,6 @@ import { outputMeaning } from '../head.js';
 import { aText, namedTensors } from '../kinds.js';
 import {
   adapterNamed,
-  allLayers,
   initialValues,
   tensorKey,
   tensorNames,
@@ -112,10 +111,12 @@ export async function hotswapAdapter(
 }
 
 function assertSubset(current: Adapter, incoming: Adapter, source: string): void {
-  const known = allLayers(current);
-  const extra = Object.keys(allLayers(incoming)).find((path) => !(path in known));
-  if (extra === undefined) return;
-  throw new CheckpointError(`${source} adapts '${extra}', which the adapter '${current.name}' does not`, extra);
+  const more = (part: 'layers' | 'saved'): string | undefined =>
+    Object.keys(incoming[part]).find((path) => !(path in current[part]));
+  const [adapted, whole] = [more('layers'), more('saved')];
+  if (adapted === undefined && whole === undefined) return;
+  const does = adapted === undefined ? `trains '${whole}' in full` : `adapts '${adapted}'`;
+  throw new CheckpointError(`${source} ${does}, which the adapter '${current.name}' does not`, adapted ?? whole);
 }
 
 function assertSameTokens(current: Adapter, incoming: Adapter, source: string): void {
