@@ -1,5 +1,5 @@
 // Code blocks of the page on pipelines and of the package's README.
-import { cp, mkdir, writeFile } from 'node:fs/promises';
+import { cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attach, savePretrained } from '@peftjs/core';
 import { compiled } from '@peftjs/engine';
@@ -96,15 +96,8 @@ it('embeddings come pooled or token by token', async () => {
 });
 
 it('embeddings come with a prompt before the text', async () => {
-  const write = (file: string, content: unknown) => writeFile(join('base-model', file), JSON.stringify(content));
-  const modules = [
-    ['Transformer', ''],
-    ['Pooling', '1_Pooling'],
-  ].map(([type = '', path], idx) => ({ idx, name: String(idx), path, type: `sentence_transformers.models.${type}` }));
-  await mkdir('base-model/1_Pooling');
-  await write('1_Pooling/config.json', { word_embedding_dimension: 16, pooling_mode_mean_tokens: true });
-  await write('modules.json', modules);
-  await write('config_sentence_transformers.json', { prompts: { query: 'query: ' }, default_prompt_name: null });
+  const prompts = { prompts: { query: 'query: ' }, default_prompt_name: null };
+  await writeFile('my-embedder/config_sentence_transformers.json', JSON.stringify(prompts));
   const embed = await pipeline('feature-extraction', 'my-embedder', { methods, executor });
   const plain = await embed('where is it?');
   // #region prompts
