@@ -152,7 +152,7 @@ export async function readSnapshot(bytes: Uint8Array, path = 'the snapshot'): Pr
     const tensors = new Map<string, HostTensor>();
     for (const name of file.names) {
       const tensor = await file.read(name);
-      // A copy is aligned as the tensor in memory was, and the last bits of a step depend on that.
+      // Copied out of the file, where tensors are not aligned: a step's last bits depend on the alignment.
       tensors.set(name, hostTensor(toFloat32(tensor).slice(), tensor.shape));
     }
     const group = (name: string): HostTensors => {

@@ -35,7 +35,9 @@ export function inEpochs(
   const { kind, batchesPerEpoch } = data;
   const holdOut = data.holdOut?.bind(data);
   return {
-    ...{ kind, batchesPerEpoch, ...epochsOf(data) },
+    kind,
+    batchesPerEpoch,
+    ...epochsOf(data),
     ...(holdOut && {
       holdOut(rows) {
         const { rest, heldOut } = holdOut(rows);
