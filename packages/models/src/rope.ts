@@ -104,7 +104,10 @@ function changeOf(scaling: RopeScaling, rotation: Rotation): Change {
   }
 }
 
-function llama3Change(scaling: RopeScaling & { readonly kind: 'llama3' }): Change {
+/** Returns how Llama 3 scales frequencies. */
+export function llama3Change(
+  scaling: Omit<RopeScaling & { readonly kind: 'llama3' }, 'kind'>,
+): (frequency: number) => number {
   const { factor, lowFreqFactor, highFreqFactor, originalMaxPositionEmbeddings } = scaling;
   return (frequency) => {
     const wavesInContext = (originalMaxPositionEmbeddings * frequency) / (2 * Math.PI);

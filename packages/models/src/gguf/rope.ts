@@ -1,7 +1,7 @@
 /** The scaled positions of a GGUF file: linear, YaRN, or the factors that llama.cpp stores for each frequency. */
 import { toFloat32, type GgufFile, type MetadataValue } from '@peftjs/gguf';
 import { field, fileError, shown } from '../json.js';
-import { yarnAttentionFactor } from '../rope.js';
+import { llama3Change, yarnAttentionFactor } from '../rope.js';
 
 /** What a file says about its network. */
 export type DescribedFile = Pick<GgufFile, 'metadata' | 'names' | 'spec' | 'read'>;
@@ -116,18 +116,16 @@ interface Frequencies {
   readonly count: number;
 }
 
-/** Returns the factors of all frequencies. */
+/** Returns the divisors of all frequencies. */
 export function llama3Factors(factor: number, { theta, count }: Frequencies): Float32Array {
-  return Float32Array.from({ length: count }, (_, index) =>
-    llama3Factor(factor, theta ** (index / count) * 2 * Math.PI),
-  );
-}
-
-/** The divisor of a frequency: 1 for short waves, `factor` for long ones, in between interpolated. */
-function llama3Factor(factor: number, wavelength: number): number {
-  const { low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: length } = LLAMA3;
-  if (wavelength < length / high) return 1;
-  if (wavelength > length / low) return factor;
-  const smooth = (length / wavelength - low) / (high - low);
-  return 1 / ((1 - smooth) / factor + smooth);
+  const change = llama3Change({
+    factor,
+    lowFreqFactor: LLAMA3.low_freq_factor,
+    highFreqFactor: LLAMA3.high_freq_factor,
+    originalMaxPositionEmbeddings: LLAMA3.original_max_position_embeddings,
+  });
+  return Float32Array.from({ length: count }, (_, index) => {
+    const frequency = theta ** (-index / count);
+    return frequency / change(frequency);
+  });
 }
