@@ -224,8 +224,21 @@ it.each(['fc', 'other'])("a tensor of two modules, of which only '%s' changed, i
   const model = await fromOnnx('graph', { storage, task: 'feature-extraction' });
   const weights = { ...model.weights, [`${changed}.bias`]: hostTensor(Float32Array.of(1, 2), [WIDTH]) };
   await expect(mergedGraph({ ...model, weights })).rejects.toThrow(
-    /share the tensor 'fc.bias' were changed differently/,
+    /readers of the tensor 'fc.bias' were changed differently/,
   );
+});
+
+it('a tensor that a node without a module reads too cannot change', async () => {
+  const nodes = [
+    nodeProto('MatMul', ['x', 'fc.weight'], 'p', {}, '/fc/MatMul'),
+    nodeProto('Add', ['p', 'fc.bias'], 'z', {}, '/fc/Add'),
+    nodeProto('Mul', ['z', 'fc.bias'], 'y'),
+  ];
+  const tensors = [numbers('fc.weight', WIDTH, WIDTH), numbers('fc.bias', WIDTH)];
+  const storage = stored({ nodes, tensors, outputs: { y: hidden } });
+  const model = await fromOnnx('graph', { storage, task: 'feature-extraction' });
+  const weights = { ...model.weights, 'fc.bias': hostTensor(Float32Array.of(1, 2), [WIDTH]) };
+  await expect(mergedGraph({ ...model, weights })).rejects.toThrow(/readers of the tensor 'fc.bias'/);
 });
 
 it.each([

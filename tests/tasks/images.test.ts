@@ -39,6 +39,23 @@ describe.each(Object.keys(configs))("the processor of transformers with the sett
   });
 });
 
+it.each(['vit', 'deit', 'clip', 'siglip'])(
+  "settings that a file leaves out are those of the processor: '%s'",
+  (kind) => {
+    const all = configs[kind] as Record<string, unknown>;
+    const sizes = ['image_processor_type', 'size', 'crop_size'].map((name) => [name, all[name]]);
+    const { settings } = imageProcessor(Object.fromEntries(sizes));
+    expect(JSON.parse(settings)).toMatchObject(JSON.parse(imageProcessor(all).settings) as object);
+  },
+);
+
+it('a step that a file sets to null is left out', () => {
+  const written = imageProcessor({ size: 1, do_rescale: null, do_normalize: null });
+  const pixel = new Float32Array(3);
+  written.write(Uint8Array.of(7, 8, 9), pixel, 0);
+  expect([...pixel]).toEqual([7, 8, 9]);
+});
+
 it('a JPEG file of inks has the colours of Pillow, turned as its EXIF says', async () => {
   // Written and read by Pillow 13.0.0: blocks of 8 x 8 of (0, 222, 255, 39), (255, 128, 0, 0) and (90, 30, 60, 200) in
   // a row, with the orientation 8, by save(quality=90, optimize=True); ImageOps.exif_transpose, then convert('RGB').

@@ -60,3 +60,20 @@ it('a product that is read again behind an Identity keeps its bias apart', async
   const { sites } = await loaded(nodes, tensors);
   expect(sites.find(({ path }) => path === 'dense')).toMatchObject({ hasBias: false });
 });
+
+it('zeros that an exporter writes for a norm without bias are none', async () => {
+  const zeros = { 1: 2, 2: 1, 9: new Uint8Array(8) };
+  const filler = written({ 2: 'filler', 4: 'Constant', 5: { 1: 'value', 5: zeros, 20: 4 } });
+  const nodes = [filler, nodeProto('LayerNormalization', ['x', 'norm.weight', 'filler'], 'y')];
+  const { sites } = await loaded(nodes, [floatsProto('norm.weight', [2], Float32Array.of(1, 1))]);
+  expect(sites.find(({ path }) => path === 'norm')).toMatchObject({ hasBias: false });
+});
+
+it.each([
+  ['a product and one of its transpose', nodeProto('Gemm', ['x', 'fc.weight'], 'h'), 'linear', 1],
+  ['a lookup and a product', nodeProto('Gather', ['fc.weight', 'input_ids'], 'h'), 'embedding', 0],
+])('the matrix of %s has two modules', async (_, first, kind, transB) => {
+  const nodes = [first, nodeProto('Gemm', ['h', 'fc.weight'], 'y', { transB })];
+  const { sites } = await loaded(nodes, [floatsProto('fc.weight', [2, 2], new Float32Array(4))]);
+  expect(sites.flatMap((site) => (site.path === 'words' ? [] : [site.kind]))).toEqual([kind, 'linear']);
+});

@@ -17,7 +17,8 @@ async function configWith(architecture: string, settings: Readonly<Record<string
   const metadata = new Map<string, MetadataValue>([['general.architecture', { type: 'string', value: architecture }]]);
   for (const [key, value] of Object.entries({ ...SHARED, ...settings })) {
     const type = Number.isInteger(value) ? 'uint32' : 'float32';
-    metadata.set(`${architecture}.${key}`, typeof value === 'string' ? { type: 'string', value } : { type, value });
+    const name = key.startsWith('tokenizer.') ? key : `${architecture}.${key}`;
+    metadata.set(name, typeof value === 'string' ? { type: 'string', value } : { type, value });
   }
   return configOf(await openGguf(bytesSource(writeGguf({}, metadata))), 'model.gguf');
 }
@@ -52,6 +53,18 @@ test.each([
 });
 
 const YARN = { 'rope.scaling.type': 'yarn', 'rope.scaling.factor': 4 };
+
+test.each([
+  [6, [2, 5, 6]],
+  [5, [2, 5]],
+])('ends texts at each of the tokens that llama.cpp does, with eom %d', async (eom, expected) => {
+  const settings = {
+    'tokenizer.ggml.eos_token_id': 2,
+    'tokenizer.ggml.eot_token_id': 5,
+    'tokenizer.ggml.eom_token_id': eom,
+  };
+  expect(await configWith('llama', settings)).toMatchObject({ eos_token_id: expected });
+});
 
 it('reads the settings of YaRN that llama.cpp assumes', async () => {
   const assumed = { 'rope.scaling.yarn_beta_fast': 32, 'rope.scaling.yarn_beta_slow': 1 };

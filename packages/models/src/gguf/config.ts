@@ -134,13 +134,14 @@ function floatOf(value: unknown): unknown {
   return value;
 }
 
-/** Returns the IDs of the special tokens, named as in config.json. */
+/** Returns the IDs of the special tokens, named as in config.json. A text ends with any of three tokens, as in llama.cpp. */
 function tokenIds(file: DescribedFile): Config {
-  const ids = { bos_token_id: 'bos', eos_token_id: 'eos', pad_token_id: 'padding' };
+  const keys = { bos_token_id: ['bos'], eos_token_id: ['eos', 'eot', 'eom'], pad_token_id: ['padding'] };
   return Object.fromEntries(
-    Object.entries(ids).flatMap(([name, key]) => {
-      const id = metadataValue(file, `tokenizer.ggml.${key}_token_id`);
-      return id === undefined ? [] : [[name, id]];
+    Object.entries(keys).flatMap(([name, own]) => {
+      const ids = new Set(own.map((key) => metadataValue(file, `tokenizer.ggml.${key}_token_id`)));
+      ids.delete(undefined);
+      return ids.size === 0 ? [] : [[name, ids.size === 1 ? [...ids][0] : [...ids]]];
     }),
   );
 }

@@ -106,12 +106,15 @@ class Finder {
   #norm(node: Node, output: string): void {
     const [x = '', gain = '', shift = ''] = node.inputs;
     const { axis = -1, epsilon = 1e-5 } = node.attributes;
-    const constant = this.#floats(gain, 1);
-    if (!constant || axis !== -1 || (shift !== '' && !this.#vector(shift))) return;
-    const own = { weight: constant, isTransposed: false, bias: this.#vector(shift) };
+    const [constant, added] = [this.#floats(gain, 1), this.#vector(shift)];
+    if (!constant || axis !== -1 || (shift !== '' && !added)) return;
+    // An exporter that needs a bias writes zeros where the norm has none.
+    const isFiller =
+      !this.graph.file.initializers.has(added?.name ?? '') && added?.numbers().every((each) => each === 0);
+    const own = { weight: constant, isTransposed: false, bias: isFiller ? undefined : added };
     const path = this.#add(pathsOf(node, gain, shift), own, (path) => ({
       ...layerNormSite(path, constant.shape[0] as number, layerIn(path)),
-      hasBias: shift !== '',
+      hasBias: own.bias !== undefined,
     }));
     const op = node.op === 'LayerNormalization' ? 'LayerNorm' : 'RmsNorm';
     this.graph.replace(output, { op, name: node.name, inputs: [x], attributes: { path, epsilon } });
@@ -121,7 +124,9 @@ class Finder {
   #add(paths: readonly string[], own: Omit<Module, 'site'>, site: (path: string) => Site): string {
     const isFree = (path: string): boolean => {
       const known = this.modules.get(path);
-      return known === undefined || (known.weight === own.weight && known.bias === own.bias);
+      if (known === undefined) return true;
+      const isSame = known.weight === own.weight && known.isTransposed === own.isTransposed && known.bias === own.bias;
+      return isSame && known.site.kind === site(path).kind;
     };
     let path = paths.find(isFree);
     for (let count = 2; path === undefined; count++) path = [`${paths[0] ?? ''}_${count}`].find(isFree);

@@ -17,6 +17,7 @@ import type { GraphSource } from '../checkpoint.js';
 import { graphFormat } from '../graph-formats.js';
 import type { OnnxModel } from '../from-onnx.js';
 import { transposed } from '@peftjs/core/linalg';
+import { weightName } from '../forward.js';
 import { modulesIn, weightsOf } from '../network.js';
 import { headNodes, type Added } from './head.js';
 import { encoded, INITIALIZER, INPUT, NODE, OUTPUT, portProto, tensorProto } from './protos.js';
@@ -45,8 +46,8 @@ export interface SavedGraph {
  * @param path The path of the new file, which ends in `.onnx`, or of a folder for transformers.js: then config.json, the
  * tokenizer and a model card are written too, and the graph is in `onnx`.
  * @throws ConfigError for another model.
- * @throws UnsupportedError when weights are held in few bits, when the file has a changed weight in bfloat16, when two
- * modules that share a tensor were changed differently, and for a head whose pooling has no nodes.
+ * @throws UnsupportedError when weights are held in few bits, when the file has a changed weight in bfloat16, when the
+ * readers of a tensor were changed differently, and for a head whose pooling has no nodes.
  * @throws CheckpointError when the source has changed or writing fails.
  * @example
  * const { rounding } = await saveOnnxGraph(mergeAndUnload(peft), 'tuned');
@@ -159,7 +160,8 @@ function changesOf(model: Model, { model: file }: OpenedModel): Changes {
       throw new UnsupportedError(`the weight of '${key}' is no initializer of the graph`, key);
     const change = changeOf(constant, isTransposed ? transposed(now) : now);
     const known = changes.get(constant.name);
-    if (known && !isEqual(known.bytes, change.bytes)) throw sharedDifferently(constant.name, key);
+    const isReadByOthers = weightName(constant.name) in model.weights;
+    if (isReadByOthers || (known && !isEqual(known.bytes, change.bytes))) throw sharedDifferently(constant.name, key);
     changes.set(constant.name, change);
   }
   assertOwnBytes(changes, initial);
@@ -186,7 +188,7 @@ function assertOwnBytes(changes: Changes, initial: ReadonlySet<Constant>): void 
 
 function sharedDifferently(tensor: string, key: string): UnsupportedError {
   return new UnsupportedError(
-    `modules that share the tensor '${tensor}' were changed differently: export the model with a tensor for each, or adapt none of them`,
+    `readers of the tensor '${tensor}' were changed differently: export the model with a tensor for each, or adapt none of them`,
     key,
   );
 }

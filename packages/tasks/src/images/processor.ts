@@ -44,6 +44,30 @@ const schema = v.object({
   do_pad: flag(false),
 });
 
+/** The means and deviations of CLIP's pretraining images. */
+const OF_CLIP = {
+  image_mean: [0.48145466, 0.4578275, 0.40821073],
+  image_std: [0.26862954, 0.26130258, 0.27577711],
+};
+
+/** The settings that a file of transformers may leave out, where they are not those of ViT. */
+const DEFAULTS: readonly (readonly [type: RegExp, settings: object])[] = [
+  [/^(CLIP|Bit|DeiT|Siglip)/, { resample: 3 }],
+  [/^(CLIP|Bit|DeiT)/, { do_center_crop: true }],
+  [/^(CLIP|Bit)/, OF_CLIP],
+];
+
+/** Adds the settings that the file's processor has unless it says otherwise. */
+function completed(settings: Record<string, unknown>): object {
+  const own = DEFAULTS.filter(([type]) => type.test(typeOf(settings))).map(([, usual]) => usual);
+  return Object.assign({}, ...own, settings) as object;
+}
+
+/** Returns the name of the file's processor, e.g. `CLIPImageProcessor`. */
+function typeOf({ image_processor_type: type, feature_extractor_type: former }: Record<string, unknown>): string {
+  return [type, former].find((name) => typeof name === 'string') ?? '';
+}
+
 /** Processors of transformers for which a `size` of one number is the shorter side. */
 const BY_SHORTEST = /^(CLIP|Bit|Siglip)/;
 
@@ -56,7 +80,7 @@ const BY_SHORTEST = /^(CLIP|Bit|Siglip)/;
  * and for padding.
  */
 export function imageProcessor(settings: unknown, file = 'preprocessor_config.json'): ImageProcessor {
-  const parsed = v.safeParse(schema, settings);
+  const parsed = v.safeParse(v.pipe(v.record(v.string(), v.unknown()), v.transform(completed), schema), settings);
   if (!parsed.success) {
     const [issue] = parsed.issues;
     const setting = v.getDotPath(issue) ?? 'the content';
@@ -73,8 +97,7 @@ export function imageProcessor(settings: unknown, file = 'preprocessor_config.js
       'resample',
     );
   }
-  const type = given.image_processor_type ?? given.feature_extractor_type ?? '';
-  const wanted = typeof size !== 'number' ? size : BY_SHORTEST.test(type) ? { shortest_edge: size } : { height: size, width: size }; // prettier-ignore
+  const wanted = typeof size !== 'number' ? size : BY_SHORTEST.test(typeOf(given)) ? { shortest_edge: size } : { height: size, width: size }; // prettier-ignore
   const isCropped = crops === true && crop !== undefined && crop !== null;
   const sides = isCropped ? crop : wanted && 'height' in wanted ? wanted : undefined;
   if (!sides || (resizes && !wanted) || (crops && !isCropped)) {
@@ -120,8 +143,8 @@ function table(
     number,
   ];
   return Float32Array.from({ length: 256 }, (_, byte) => {
-    const scaled = Math.fround(rescales === false ? byte : byte * factor);
-    return normalizes === false ? scaled : Math.fround(scaled - mean) / std;
+    const scaled = Math.fround(rescales === true ? byte * factor : byte);
+    return normalizes === true ? Math.fround(scaled - mean) / std : scaled;
   });
 }
 
