@@ -61,6 +61,16 @@ it('a product that is read again behind an Identity keeps its bias apart', async
   expect(sites.find(({ path }) => path === 'dense')).toMatchObject({ hasBias: false });
 });
 
+it('a table that reads an input as 32 bits reads the input itself', async () => {
+  const nodes = [
+    nodeProto('Cast', ['input_ids'], 'narrow', { to: 6 }),
+    nodeProto('Gather', ['types.weight', 'narrow'], 'types'),
+    nodeProto('Add', ['x', 'types'], 'y'),
+  ];
+  const { sites } = await loaded(nodes, [floatsProto('types.weight', [4, 2], new Float32Array(8))]);
+  expect(sites.find(({ path }) => path === 'types')).not.toHaveProperty('readsShared');
+});
+
 it('zeros that an exporter writes for a norm without bias are none', async () => {
   const zeros = { 1: 2, 2: 1, 9: new Uint8Array(8) };
   const filler = written({ 2: 'filler', 4: 'Constant', 5: { 1: 'value', 5: zeros, 20: 4 } });

@@ -1,6 +1,6 @@
 import { CheckpointError, sizeOf } from '@peftjs/core/method';
 import type { ModelFile, Node } from './format/model.js';
-import type { Constant, Kind } from './format/tensor.js';
+import { TYPES, type Constant, type Kind } from './format/tensor.js';
 import { kindsIn } from './kinds.js';
 import { OWN_DOMAIN } from './operators/own.js';
 
@@ -72,11 +72,15 @@ export class Graph {
 
   /**
    * Whether a node returns its first input: a dropout does so outside of training, and at rate 0, and a cast from one
-   * type of floats to another, as all of them are computed as float32.
+   * type of floats to another, as all of them are computed as float32, or of integers to 32 or 64 bits.
    */
-  #passesOn({ op, domain, inputs: [of = '', rate, training], outputs: [output = ''] }: Node): boolean {
+  #passesOn({ op, domain, attributes, inputs: [of = '', rate, training], outputs: [output = ''] }: Node): boolean {
     if (domain !== '') return false;
-    if (op === 'Cast') return this.#kinds.get(of) === 'float' && this.#kinds.get(output) === 'float';
+    if (op === 'Cast') {
+      const isWide = attributes['to'] === TYPES.int32.id || attributes['to'] === TYPES.int64.id;
+      const kind = this.#kinds.get(of);
+      return kind === this.#kinds.get(output) && (kind === 'float' || (kind === 'int' && isWide));
+    }
     if (op !== 'Dropout') return op === 'Identity';
     return training === undefined || training === '' || this.number(training) === 0 || this.number(rate) === 0;
   }
