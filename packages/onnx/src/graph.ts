@@ -77,9 +77,9 @@ export class Graph {
   #passesOn({ op, domain, attributes, inputs: [of = '', rate, training], outputs: [output = ''] }: Node): boolean {
     if (domain !== '') return false;
     if (op === 'Cast') {
+      const kind = this.#kinds.get(output);
       const isWide = attributes['to'] === TYPES.int32.id || attributes['to'] === TYPES.int64.id;
-      const kind = this.#kinds.get(of);
-      return kind === this.#kinds.get(output) && (kind === 'float' || (kind === 'int' && isWide));
+      return this.#kinds.get(of) === kind && (kind === 'float' || isWide);
     }
     if (op !== 'Dropout') return op === 'Identity';
     return training === undefined || training === '' || this.number(training) === 0 || this.number(rate) === 0;

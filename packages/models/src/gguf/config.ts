@@ -139,9 +139,8 @@ function tokenIds(file: DescribedFile): Config {
   const keys = { bos_token_id: ['bos'], eos_token_id: ['eos', 'eot', 'eom'], pad_token_id: ['padding'] };
   return Object.fromEntries(
     Object.entries(keys).flatMap(([name, own]) => {
-      const ids = new Set(own.map((key) => metadataValue(file, `tokenizer.ggml.${key}_token_id`)));
-      ids.delete(undefined);
-      return ids.size === 0 ? [] : [[name, ids.size === 1 ? [...ids][0] : [...ids]]];
+      const ids = [...new Set(own.flatMap((key) => metadataValue(file, `tokenizer.ggml.${key}_token_id`) ?? []))];
+      return ids.length === 0 ? [] : [[name, ids.length === 1 ? ids[0] : ids]];
     }),
   );
 }

@@ -28,22 +28,6 @@ const rectangle = v.object({ height: side, width: side });
 const perChannel = (each: typeof positive) => v.pipe(v.array(each), v.length(3));
 const flag = (fallback: boolean) => v.optional(v.nullable(v.boolean()), fallback);
 
-const schema = v.object({
-  image_processor_type: v.optional(v.string()),
-  feature_extractor_type: v.optional(v.string()),
-  do_resize: flag(true),
-  size: v.optional(v.union([side, rectangle, v.object({ shortest_edge: side })])),
-  resample: v.optional(v.number(), 2),
-  do_center_crop: flag(false),
-  crop_size: v.optional(v.nullable(v.union([square, rectangle]))),
-  do_rescale: flag(true),
-  rescale_factor: v.optional(positive, 1 / 255),
-  do_normalize: flag(true),
-  image_mean: v.optional(perChannel(v.pipe(v.number(), v.finite()) as unknown as typeof positive), [0.5, 0.5, 0.5]),
-  image_std: v.optional(perChannel(positive), [0.5, 0.5, 0.5]),
-  do_pad: flag(false),
-});
-
 /** The means and deviations of CLIP's pretraining images. */
 const OF_CLIP = {
   image_mean: [0.48145466, 0.4578275, 0.40821073],
@@ -68,6 +52,26 @@ function typeOf({ image_processor_type: type, feature_extractor_type: former }: 
   return [type, former].find((name) => typeof name === 'string') ?? '';
 }
 
+const schema = v.pipe(
+  v.record(v.string(), v.unknown()),
+  v.transform(completed),
+  v.object({
+    image_processor_type: v.optional(v.string()),
+    feature_extractor_type: v.optional(v.string()),
+    do_resize: flag(true),
+    size: v.optional(v.union([side, rectangle, v.object({ shortest_edge: side })])),
+    resample: v.optional(v.number(), 2),
+    do_center_crop: flag(false),
+    crop_size: v.optional(v.nullable(v.union([square, rectangle]))),
+    do_rescale: flag(true),
+    rescale_factor: v.optional(positive, 1 / 255),
+    do_normalize: flag(true),
+    image_mean: v.optional(perChannel(v.pipe(v.number(), v.finite()) as unknown as typeof positive), [0.5, 0.5, 0.5]),
+    image_std: v.optional(perChannel(positive), [0.5, 0.5, 0.5]),
+    do_pad: flag(false),
+  }),
+);
+
 /** Processors of transformers for which a `size` of one number is the shorter side. */
 const BY_SHORTEST = /^(CLIP|Bit|Siglip)/;
 
@@ -80,7 +84,7 @@ const BY_SHORTEST = /^(CLIP|Bit|Siglip)/;
  * and for padding.
  */
 export function imageProcessor(settings: unknown, file = 'preprocessor_config.json'): ImageProcessor {
-  const parsed = v.safeParse(v.pipe(v.record(v.string(), v.unknown()), v.transform(completed), schema), settings);
+  const parsed = v.safeParse(schema, settings);
   if (!parsed.success) {
     const [issue] = parsed.issues;
     const setting = v.getDotPath(issue) ?? 'the content';
@@ -143,8 +147,8 @@ function table(
     number,
   ];
   return Float32Array.from({ length: 256 }, (_, byte) => {
-    const scaled = Math.fround(rescales === true ? byte * factor : byte);
-    return normalizes === true ? Math.fround(scaled - mean) / std : scaled;
+    const scaled = Math.fround(rescales ? byte * factor : byte);
+    return normalizes ? Math.fround(scaled - mean) / std : scaled;
   });
 }
 
