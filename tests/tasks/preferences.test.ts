@@ -6,6 +6,7 @@ import {
   train,
   withInputs,
   withReference,
+  type EvaluationData,
   type TrainOptions,
 } from '@peftjs/core';
 import { dpo, orpo } from '@peftjs/core/losses';
@@ -14,7 +15,7 @@ import { compiled } from '@peftjs/engine';
 import { referenceExecutor, relativeDistance } from '@peftjs/conformance';
 import { lora } from '@peftjs/lora';
 import { fromPretrained } from '@peftjs/models';
-import { sora } from '@peftjs/sora';
+import { sora, sparsify } from '@peftjs/sora';
 import { encodePreferences, languageSet, preferenceEvaluation, splitCausal, trainingData } from '@peftjs/tasks';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { characterDecoder, sonnet } from '../models/characters.js';
@@ -110,13 +111,35 @@ it('a run in stages computes one reference, and scores every stage against it', 
   const { sizing, selected } = await train(peft, data, {
     ...options,
     epochs: 1,
-    selection: { data: judged, margin: 0.1 },
+    selection: { data: judged, margin: 0.1, trainSubset: { ...judged } },
     saveEvery: 1,
     onSnapshot: ({ reference }) => void references.add(reference),
   });
   expect(sizing?.stages.length).toBeGreaterThan(1);
+  for (const { score, trainScore } of sizing?.stages ?? []) expect(trainScore).toBe(score);
   expect(references.size).toBe(1);
   expect(sizing?.stages[sizing.chosen]?.score).toBe(selected.metrics[judged.primaryMetric]);
+});
+
+it('a sparsifying schedule scores all its data against one reference', async () => {
+  const byMargin = ({ withReference: compare, ...rest }: EvaluationData): EvaluationData => ({
+    ...rest,
+    primaryMetric: 'rewardMargin',
+    ...(compare && { withReference: (outputs) => byMargin(compare(outputs)) }),
+  });
+  const [peft, validation] = [
+    attach(model, sora({ r: 4, targetModules: 'all-linear' }), { seed: 1 }),
+    byMargin(judged),
+  ];
+  const reported = byMargin(await withReference(judged, peft, { executor }));
+  const stages = await sparsify(
+    peft,
+    { train: data, trainSubset: { ...validation }, validation, reported },
+    { executor, epochs: 1, stageEpochs: 1, evaluations: 1, learningRate: 0.01, levels: [0, 0.1] },
+  );
+  for (const { trainMetric, validationMetric, reportedMetric } of stages) {
+    expect([trainMetric, validationMetric]).toEqual([reportedMetric, reportedMetric]);
+  }
 });
 
 describe('a run that is resumed', () => {

@@ -39,8 +39,13 @@ export async function withReference(
   return data.withReference(await evaluationOutputs(frozen, data, options));
 }
 
-/** The reference of a run, shared by its stages: undefined where its loss needs none. */
-export type SharedReference = () => Promise<HostTensors | undefined>;
+/** The reference of a run, shared by its stages. */
+export interface SharedReference {
+  /** Returns that of the training rows and the selection data: undefined where the loss needs none. */
+  readonly ofRun: () => Promise<HostTensors | undefined>;
+  /** Adds the reference to data that stages are scored on, if their loss needs one; each is computed once. */
+  readonly addTo: (data: EvaluationData) => Promise<EvaluationData>;
+}
 
 /**
  * Returns the reference that a run's loss needs: the snapshot's, or else computed at the first call, after whatever can
@@ -48,16 +53,27 @@ export type SharedReference = () => Promise<HostTensors | undefined>;
  * @param data the rows of all stages, held-out rows included
  */
 export function sharedReference(peft: PeftModel, data: TrainingData, options: TrainOptions): SharedReference {
-  let known: Promise<HostTensors | undefined> | undefined;
   const { loss, selection } = trainSettings(peft, options, data.kind);
-  const ofRun = async () => options.resume?.reference ?? computed(peft.model, data, selection?.data, options);
-  return () => (known ??= loss.needsReference ? ofRun() : Promise.resolve(undefined));
+  if (!loss.needsReference) return { ofRun: async () => undefined, addTo: async (judged) => judged };
+  const { executor, resume } = options;
+  let known: Promise<HostTensors> | undefined;
+  const ofRun = () =>
+    (known ??= (async () => resume?.reference ?? computed(peft.model, data, selection?.data, options))());
+  const others = new Map<EvaluationData, Promise<EvaluationData>>();
+  const addTo = async (judged: EvaluationData): Promise<EvaluationData> => {
+    if (judged === selection?.data) return compared(judged, await ofRun());
+    if (!judged.withReference) return judged;
+    const made = others.get(judged) ?? withReference(judged, peft, { executor });
+    others.set(judged, made);
+    return made;
+  };
+  return { ofRun, addTo };
 }
 
 /** Adds the reference to the data of a planned run. Training data that have it already (`withInputs`) keep it. */
 export async function referenced(planned: PlannedRun, shared: SharedReference): Promise<PlannedRun> {
   const { settings, data, heldOut } = planned;
-  const reference = await shared();
+  const reference = await shared.ofRun();
   if (!reference) return planned;
   const { train } = reference;
   const add = (batch: Batch): Batch => (train ? withReferenceRows(batch, train) : batch);
@@ -82,7 +98,7 @@ function withReferenceRows(batch: Batch, train: HostTensor): Batch {
 }
 
 /** Adds a run's reference, if it has one, to its selection data. */
-export function compared(data: EvaluationData, reference: HostTensors | undefined): EvaluationData {
+function compared(data: EvaluationData, reference: HostTensors | undefined): EvaluationData {
   return (reference?.selection && data.withReference?.(rowsOf(reference.selection))) ?? data;
 }
 

@@ -17,7 +17,7 @@ import {
   type WithoutRanks,
 } from './size-stages.js';
 import { withoutLayers, type Checkpoint, type SizingProgress, type TrainingSnapshot } from './snapshot.js';
-import { compared, sharedReference, type SharedReference } from './reference.js';
+import { sharedReference, type SharedReference } from './reference.js';
 import { batchesFrom, scored, stageResult } from './stages.js';
 
 /*
@@ -217,7 +217,7 @@ function progressOf({ stages, dense, smallest, compileMs, lengths }: SizingRun):
 async function judged(run: SizingRun, { kind, budget }: NextStage, trained: TrainResult): Promise<SizingStage> {
   const { peft, options, selection, stages } = run;
   const { margin = null, trainSubset } = selection;
-  const data = compared(selection.data, await run.reference());
+  const data = await run.reference.addTo(selection.data);
   const { score, outputs } = await scored(peft, data, options.executor);
   if (stages.length === 0 && !Number.isFinite(score)) {
     throw new TrainingError(
@@ -225,7 +225,8 @@ async function judged(run: SizingRun, { kind, budget }: NextStage, trained: Trai
       'selection',
     );
   }
-  const trainScore = trainSubset ? (await scored(peft, trainSubset, options.executor)).score : null;
+  const subset = trainSubset && (await run.reference.addTo(trainSubset));
+  const trainScore = subset ? (await scored(peft, subset, options.executor)).score : null;
   const predictions = margin === null ? (data.predictions?.(outputs) ?? null) : null;
   run.dense ??= predictions;
   run.compileMs += trained.compileMs;
@@ -283,7 +284,7 @@ function partsOf({ layers, values }: Checkpoint): Pick<Checkpoint, 'layers' | 'v
 /** Returns the score of the chosen adapter's head with all ranks disabled. */
 async function withoutRanks({ peft, options, selection, dense, stages, reference }: SizingRun): Promise<WithoutRanks> {
   const { margin = null } = selection;
-  const data = compared(selection.data, await reference());
+  const data = await reference.addTo(selection.data);
   const { score, outputs } = await scored(withAdapter(peft, { layers: {} }), data, options.executor);
   const predictions = margin === null ? data.predictions?.(outputs) : undefined;
   const allowed = predictions ? TIE_ERRORS * pairedError(data, dense as RowPredictions, predictions) : margin;

@@ -10,7 +10,7 @@ import { someEvaluationData, someTrainingData } from '../kinds.js';
 import { assertLabels } from './labels.js';
 import type { StepEvent, TrainOptions, TrainResult } from './options.js';
 import { trainOptionNames } from './plan.js';
-import { sharedReference } from './reference.js';
+import { sharedReference, type SharedReference } from './reference.js';
 import type { TrainingSnapshot } from './snapshot.js';
 import { fromEpoch, scored, stageResult, type StageResult } from './stages.js';
 import { trainAfter } from './train.js';
@@ -141,7 +141,7 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
     const stageRun = { ...stageOptions(data, options, records), ...(stage === finished.length && resume) };
     const before = stepsBefore(data, options, stage);
     const trained = await trainAfter(before, peft, stageData(data, options, stage), stageRun, reference);
-    const record = await measured(peft, data, options, trained, records, gates);
+    const record = await measured(peft, data, options, trained, records, gates, reference);
     records.push(record);
     await options.onStage?.(record, trained);
   }
@@ -196,10 +196,13 @@ async function measured(
   trained: TrainResult,
   records: readonly StageRecord[],
   gates: number,
+  reference: SharedReference,
 ): Promise<StageRecord> {
-  const { score: trainMetric } = await scored(peft, trainSubset, executor);
-  const { score: validationMetric } = await scored(peft, validation, executor);
-  const reportedMetric = reported ? (await scored(peft, reported, executor)).score : validationMetric;
+  const metricOn = async (data: EvaluationData): Promise<number> =>
+    (await scored(peft, await reference.addTo(data), executor)).score;
+  const trainMetric = await metricOn(trainSubset);
+  const validationMetric = await metricOn(validation);
+  const reportedMetric = reported ? await metricOn(reported) : validationMetric;
   const now = { trainMetric, validationMetric, reportedMetric };
   const scores = (of: Pick<StageRecord, 'trainMetric' | 'reportedMetric'>) => ({
     trained: of.trainMetric,
