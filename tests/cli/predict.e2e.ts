@@ -131,11 +131,7 @@ describe('predict exits with 2 and prints one clear line for', () => {
     ['texts and a file', ['@adapter', 'a', '--file', '@texts.txt'], /give texts or --file, not both/],
     ['a file that is not there', ['@adapter', '--file', '@none.txt'], /none\.txt: no such file/],
     ['a folder as a file', ['@adapter', '--file', '@empty'], /expected a file, got a folder/],
-    [
-      'a file that is not text',
-      ['@adapter', '--file', '@bytes'],
-      /bytes: expected text in UTF-8, got invalid bytes after/,
-    ],
+    ['a file that is not text', ['@adapter', '--file', '@bytes'], /bytes:\d+: expected UTF-8 text, got other bytes/],
     ['one text as a pair', ['@adapter', '--pairs', 'a'], /text 1: expected two texts separated by a tab/],
     [
       'a line that is no pair',

@@ -30,6 +30,17 @@ describe.each(Object.entries(expected.taggers))('entities of %s', async (name, {
     expectSame(await tag(texts[0] as string, { ignoreLabels: [] }), all[0] ?? []);
   });
 
+  it('are those of the same words with blanks around them, if they are found by words', async () => {
+    const [text = ''] = texts;
+    const apart = ` ${text.replaceAll(/(?=[,.])/g, ' ')}`;
+    const found = async (of: string) =>
+      (await tag(of, { aggregationStrategy: 'words', ignoreLabels: [] })).map(({ start, end, ...entity }) => ({
+        ...entity,
+        covered: of.slice(start, end).replaceAll(' ', ''),
+      }));
+    expectSame(await found(text), await found(apart));
+  });
+
   it('match the characters of the text', async () => {
     const [text = ''] = texts;
     for (const { word, start, end } of await tag(text))

@@ -11,15 +11,10 @@ export interface TokenSpan {
   /** The end of the characters that it covers (exclusive). */
   readonly end: number;
   /**
-   * Whether the token continues the previous token's word. As in transformers: by the mark `##`, else if there is no
-   * blank.
+   * Whether the token continues the previous token's word. In a text, as in transformers: by the mark `##`, else if
+   * there is no blank.
    */
   readonly continuesWord: boolean;
-  /**
-   * Whether the token starts a word as tagged data split them, with punctuation apart: decided by `##` if the tokenizer
-   * has it, else by the characters on both sides of the token's start.
-   */
-  readonly beginsWord: boolean;
 }
 
 /** The parts of `tokenizer.json` used here. */
@@ -34,15 +29,6 @@ interface Span {
 }
 
 const BLANK = ' ';
-
-/** A token of blanks, with which some words begin. */
-const BLANKS = /^[Ġ▁ ]+$/;
-
-/**
- * Characters that are words by themselves or separate words: blanks, punctuation, symbols, ideographs, and surrogate
- * halves, which are mostly emoji.
- */
-const BREAK = /[\s\p{P}\p{S}\p{Ideographic}\p{Cs}]/u;
 
 /** Returns a function that finds the spans of the first tokens of a text, at most `count`. */
 export function spanFinder(
@@ -67,15 +53,40 @@ export function spanFinder(
       const around = text.slice(Math.max(0, start - 1), start + 1);
       const continuesWord =
         !isUnknown && (prefix === '' ? start > 0 && !around.includes(BLANK) : count(token) !== count(covered));
-      const before = tokens[index - 1];
-      const isWithin =
-        before !== undefined &&
-        (before.end > span.start || (BLANKS.test(before.token) && !BLANKS.test(token.charAt(0)))); // e.g. a byte of É
-      const beginsWord = prefix === '' ? !isWithin && (index === 0 || BREAK.test(around)) : !continuesWord;
       const piece = isUnknown ? covered : ((id === undefined ? undefined : textOf(id)) ?? token);
-      return { piece, start, end, continuesWord, beginsWord };
+      return { piece, start, end, continuesWord };
     });
   };
+}
+
+/** Letters and digits; an ideograph is a word by itself. */
+const LETTERS = String.raw`(?:(?!\p{Ideographic})[\p{L}\p{M}\p{N}\p{Cf}])+`;
+
+/** A word, as data for taggers split texts. */
+const WORD = new RegExp(
+  [
+    String.raw`(?:\p{L}\.){2,}`, // U.S.
+    String.raw`['’]\p{L}{1,2}(?![\p{L}\p{N}])`, // the 's of Vienna's
+    String.raw`(?:[OD]['’](?=\p{Lu}))?${LETTERS}(?:[-.&]${LETTERS})*`, // O'Brien, Anglo-American, AT&T, 12.5
+    String.raw`\S`,
+  ].join('|'),
+  'gu',
+);
+
+/** Returns the words of a text, and the first character of each. */
+export function wordsIn(text: string): { readonly word: string; readonly start: number }[] {
+  return Array.from(text.matchAll(WORD), ({ 0: word, index: start }) => ({ word, start }));
+}
+
+/** Returns the spans of a word's tokens in its text, where it begins at `start`. The word was read after `added` blanks. */
+export function withinWord(spans: readonly TokenSpan[], start: number, added: number): TokenSpan[] {
+  const inText = (place: number): number => start + Math.max(0, place - added);
+  return spans.map((span, index) => ({
+    ...span,
+    start: inText(span.start),
+    end: inText(span.end),
+    continuesWord: index > 0,
+  }));
 }
 
 /** Returns the number of code points in a text. */

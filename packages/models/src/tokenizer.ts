@@ -2,7 +2,7 @@ import { CheckpointError } from '@peftjs/core/method';
 import type { ChatTemplate } from './chat-template.js';
 import { sha256 } from './fingerprint.js';
 import { field, fileError, reasonOf } from './json.js';
-import { spanFinder, type TokenSpan } from './token-spans.js';
+import { spanFinder, withinWord, wordsIn, type TokenSpan } from './token-spans.js';
 import type { Sequence } from './tokenizer/post-processors.js';
 import { openTextTokenizer, type TextTokenizer } from './tokenizer/text-tokenizer.js';
 import { checkParts } from './tokenizer-patterns.js';
@@ -62,9 +62,10 @@ export interface Tokenizer extends SpecialIds {
   /**
    * Returns the IDs of a sentence given as words, as transformers does with `is_split_into_words=True`. Byte-level
    * tokenizers put a blank before each word, as with `add_prefix_space=True`. A sentence that is too long loses the
-   * same tokens as a text.
+   * same tokens as a text. A sentence that is one string is split as data for taggers are: at blanks, with punctuation
+   * and 's apart. `spans` cover characters of the string, or of each given word.
    */
-  encodeWords(words: readonly string[], options?: Pick<EncodeOptions, 'maxTokens'>): WordEncoding;
+  encodeWords(sentence: string | readonly string[], options?: Pick<EncodeOptions, 'maxTokens' | 'spans'>): WordEncoding;
   /** The values of `truncation` that `encode` supports. */
   readonly truncations: readonly Truncation[];
   /** Returns all IDs of a text, without special tokens and without truncation. */
@@ -155,21 +156,28 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
       const spans = [...spansOf(text, count), ...spansOf(pair ?? '', pairCount)];
       return { ...finished(kept), spans: around(kept.tokens, spans) };
     },
-    encodeWords(words, options = {}) {
+    encodeWords(sentence, options = {}) {
       const most = Math.min(options.maxTokens ?? maxTokens, maxTokens);
+      const words = typeof sentence === 'string' ? wordsIn(sentence) : sentence.map((word) => ({ word, start: 0 }));
       const ids: number[] = [];
       const wordOf: number[] = [];
-      words.forEach((word, index) => {
+      const spans: TokenSpan[] = [];
+      words.forEach(({ word, start }, index) => {
         if (ids.length > asFarAs(most)) return;
         for (const id of read(`${blank}${word}`, most)) {
           ids.push(id);
           wordOf.push(index);
         }
+        if (options.spans) spans.push(...withinWord(firstSpans(`${blank}${word}`, asFarAs(most)), start, blank.length));
       });
       const limit = { most, special: tokensAround[0] as number, truncation: 'longest_first', keepsEnd } as const;
       const kept = shortened(tokenizer, ids, null, limit);
-      const keptWords = around(kept.tokens, cut(wordOf, kept.counts[0], keepsEnd));
-      return { ...finished(kept), words: keptWords.map((word) => word ?? undefined) };
+      const keptOf = <T>(all: readonly T[]): (T | null)[] => around(kept.tokens, cut(all, kept.counts[0], keepsEnd));
+      return {
+        ...finished(kept),
+        words: keptOf(wordOf).map((word) => word ?? undefined),
+        ...(options.spans && { spans: keptOf(spans) }),
+      };
     },
   };
 }

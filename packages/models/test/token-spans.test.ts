@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createTokenizer, type TokenizerDefinition } from '../src/tokenizer.js';
+import { wordsIn } from '../src/token-spans.js';
 import { describe, expect, it } from 'vitest';
 
 /** The ID, start and end of each token; -1 and -1 for special tokens. */
@@ -58,24 +59,13 @@ describe('a span', async () => {
     const unknown = rest.pop();
     expect(spans.length).toBe(ids.length);
     expect([spans[0], spans.at(-1)]).toEqual([null, null]);
-    expect(first).toMatchObject({ start: 0, continuesWord: false, beginsWord: true });
+    expect(first).toMatchObject({ start: 0, continuesWord: false });
     expect(rest.length).toBeGreaterThan(0);
-    for (const { piece, continuesWord, beginsWord } of rest) {
+    for (const { piece, continuesWord } of rest) {
       expect(piece).toMatch(/^##/);
-      expect([continuesWord, beginsWord]).toEqual([true, false]);
+      expect(continuesWord).toBe(true);
     }
-    expect(unknown).toEqual({ piece: '👍', start: 7, end: 9, continuesWord: false, beginsWord: true });
-  });
-
-  it.each([
-    ['WordPiece, cased', 'Merkel (Berlin).Berlin', [0, 7, 8, 14, 15, 16]],
-    ['byte level, as GPT-2', 'Merkel (Berlin).Berlin', [0, 6, 8, 14, 15, 16]], // the blank is a separate token
-    ['byte level, as GPT-2', 'in  Berlin', [0, 2, 3]],
-  ])('begins a word after blanks and punctuation: %s, %j', async (name, text, known) => {
-    const { definition } = tokenizers[name] as Golden['tokenizers'][string];
-    const { spans = [] } = (await createTokenizer(definition, limits)).encode(text, undefined, { spans: true });
-    const starts = spans.flatMap((span) => (span?.beginsWord ? [span.start] : []));
-    expect(starts).toEqual(known);
+    expect(unknown).toEqual({ piece: '👍', start: 7, end: 9, continuesWord: false });
   });
 
   it('of a blank added before an emoji is empty, as in Hugging Face', async () => {
@@ -99,4 +89,42 @@ describe('a span', async () => {
     const { join } = await createTokenizer(definition, limits);
     expect(join(['ĠMer', 'kel', 'Ã', '©', ' met'])).toBe(' Merkelé met');
   });
+});
+
+describe('a sentence is split into the words of tagged data', () => {
+  const sentences = [
+    'Dr . O’Brien , of the U.S. , paid AT&T $ 12.5 .',
+    "the D'Arcy family 's Anglo-American house , \" the Elms \" , in l ' Italie",
+    'Merkel traf 東 京 的 Besucher in ( Berlin ) . Berlin',
+  ];
+
+  it.each(sentences)('%s', (sentence) => {
+    const text = sentence.replace(/ (?=[,.)'京的])|(?<=[$(東京]) |(?<= ') /gu, '');
+    expect(wordsIn(text).map(({ word }) => word)).toEqual(sentence.split(' '));
+    for (const { word, start } of wordsIn(text)) expect(text.slice(start, start + word.length)).toBe(word);
+  });
+
+  it.each(Object.entries(tokenizers))(
+    'and read as given words are, also if it is cut: %s',
+    async (_, { definition }) => {
+      const [text, words] = ['Merkel (Berlin).Naïve', ['Merkel', '(', 'Berlin', ')', '.', 'Naïve']];
+      for (const keepsEnd of [false, true]) {
+        const { encodeWords } = await createTokenizer(definition, { ...limits, keepsEnd });
+        for (const maxTokens of [5, 9, 512]) {
+          const { spans = [], ...read } = encodeWords(text, { maxTokens, spans: true });
+          expect(read).toEqual(encodeWords(words, { maxTokens }));
+          const firsts = spans.flatMap((span) => (span?.continuesWord === false ? [span.start] : []));
+          const starts = read.words.flatMap((word) =>
+            word === undefined ? [] : [[0, 7, 8, 14, 15, 16][word] as number],
+          );
+          expect(firsts.every((start) => starts.includes(start))).toBe(true);
+          spans.forEach((span, place) => {
+            const word = words[read.words[place] ?? -1] ?? '';
+            if (span) expect(word).toContain(text.slice(span.start, span.end));
+            expect(span === null).toBe(word === '');
+          });
+        }
+      }
+    },
+  );
 });

@@ -11,8 +11,8 @@ import { argMax } from './scores.js';
  * - `'simple'`: neighbours with the same tag are joined; B-X and S-X start an entity, I-X continues it, E-X and S-X end it
  * - `'first'`, `'max'`, `'average'`: the same for whole words, with the tag of the first token, of the token with the
  *   highest score, or of the mean of the tokens' scores
- * - `'words'`: as `'first'`, for words that also end at punctuation, as training tags them: only `##` marks such words
- *   for transformers, which takes what is between blanks as a word of other tokenizers, `(Vienna).`
+ * - `'words'`: as `'first'`, for a text that is read as training reads tagged words, with punctuation apart. To the
+ *   other strategies, as to transformers, what is between blanks is a word unless `##` marks words: `(Vienna).`
  */
 export type AggregationStrategy = 'none' | 'simple' | 'first' | 'average' | 'max' | 'words';
 
@@ -77,7 +77,7 @@ export function entitiesOf(
   const alone = (token: ScoredToken): Tagged => tagged([token], token.scores, labels);
   if (strategy === 'none') return tokens.map((token) => ({ ...alone(token), index: token.index }));
   if (strategy === 'simple') return grouped(tokens.map(alone), naming);
-  const words = wordsOf(tokens, strategy).map((word) => ({
+  const words = wordsOf(tokens).map((word) => ({
     ...tagged(word, WORD_SCORES[strategy](word), labels),
     word: naming.join(word.map(({ span }) => span.piece)),
   }));
@@ -98,12 +98,11 @@ function tagged(tokens: readonly ScoredToken[], scores: readonly number[], label
 
 type Word = readonly [ScoredToken, ...ScoredToken[]];
 
-function wordsOf(tokens: readonly ScoredToken[], strategy: keyof typeof WORD_SCORES): Word[] {
+function wordsOf(tokens: readonly ScoredToken[]): Word[] {
   const words: [ScoredToken, ...ScoredToken[]][] = [];
   for (const token of tokens) {
     const word = words.at(-1);
-    const { continuesWord, beginsWord } = token.span;
-    if (word && (strategy === 'words' ? !beginsWord : continuesWord)) word.push(token);
+    if (word && token.span.continuesWord) word.push(token);
     else words.push([token]);
   }
   return words;

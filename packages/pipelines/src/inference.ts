@@ -173,7 +173,7 @@ export async function answers(
   inference: Inference,
   list: readonly unknown[],
   adapter: unknown,
-  options: { readonly spans?: boolean } = {},
+  options: Omit<ReadOptions, 'prompt'> = {},
 ): Promise<Answers> {
   const choice = chosenAdapters(inference, adapter, list.length);
   const { images } = inference;
@@ -209,6 +209,16 @@ export function chosenAdapters({ task, loadedModel }: PipelineParts, adapter: un
   );
 }
 
+/** How texts are read. */
+interface ReadOptions {
+  /** Whether to find the characters of each token. Default false. */
+  readonly spans?: boolean;
+  /** Whether each text is read as words, as training reads tagged ones. Default false. */
+  readonly areWords?: boolean;
+  /** The text before each. Default none. */
+  readonly prompt?: string;
+}
+
 /**
  * Encodes texts as the model reads them.
  * @throws DataError for a value that is not a text, an empty text and a text without tokens, naming its position.
@@ -216,11 +226,12 @@ export function chosenAdapters({ task, loadedModel }: PipelineParts, adapter: un
 export function encoded(
   { task, tokenizer, maxTokens }: PipelineParts,
   texts: readonly unknown[],
-  { prompt = '', ...options }: { readonly spans?: boolean; readonly prompt?: string } = {},
+  { prompt = '', spans = false, areWords = false }: ReadOptions = {},
 ): Encoding[] {
   return texts.map((given, index) => {
     const { text, textPair } = textsOf(task, given, index);
-    const encoding = tokenizer.encode(prompt + text, textPair, { maxTokens, ...options });
+    const limits = { maxTokens, spans };
+    const encoding = areWords ? tokenizer.encodeWords(text, limits) : tokenizer.encode(prompt + text, textPair, limits);
     if (encoding.ids.length > 0) return encoding;
     throw new DataError(`${task}: text ${index + 1}, ${describe(text)}, has no token known to the model`, 'texts');
   });

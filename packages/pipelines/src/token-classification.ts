@@ -56,7 +56,10 @@ const settings = {
 export async function tag(inference: Inference, input: unknown, options: unknown): Promise<unknown> {
   const { adapter, aggregationStrategy, ignoreLabels } = callOptions(inference.task, settings, options);
   const { list, isOne } = asList(input);
-  const { texts, found } = await answers(inference, list, adapter, { spans: true });
+  const { texts, found } = await answers(inference, list, adapter, {
+    spans: true,
+    areWords: aggregationStrategy === 'words',
+  });
   const results = found.map(({ outputs, meaning: { labels } }, index) => {
     const tokens = scored(texts[index] as Encoding, outputs, labels.length);
     const entities = entitiesOf(tokens, aggregationStrategy, { labels, join: inference.tokenizer.join });

@@ -109,7 +109,8 @@ function rawRow(record: TableRecord<unknown>, kind: TaskKind | undefined, readin
   const label = layout.label ?? 'label';
   assertLabelled(record, reading);
   if (kind === 'token-classification') {
-    const [words, labels] = [listOf(record, layout.texts[0] ?? '', path), listOf(record, label, path)];
+    const words = listOf(record, layout.texts[0] ?? '', path);
+    const labels = listOf(record, label, path).map((tag) => tag.trim());
     if (words.length === 0) throw errorAt(path, line, `expected tokens, got an empty list; remove the row`);
     if (labels.length !== words.length) {
       throw errorAt(path, line, `expected a tag for each of ${words.length} tokens, got ${labels.length}`);
@@ -158,15 +159,13 @@ function severalLabels(
   path: string,
 ): string[] {
   const value = record.cells.get(column);
-  if (separator === undefined || typeof value !== 'string') return listOf(record, column, path).map(className);
-  if (value.trim() === '') return [];
-  const labels = value.split(separator).map((label) => label.trim());
+  const text = separator !== undefined && typeof value === 'string' ? value : undefined;
+  if (text?.trim() === '') return [];
+  const labels = (text?.split(separator as string) ?? listOf(record, column, path)).map((label) => label.trim());
   if (!labels.includes('')) return labels.map(className);
-  throw errorAt(
-    path,
-    record.line,
-    `expected a label on both sides of each ${excerpt(separator)}, got ${excerpt(value)}`,
-  );
+  const expected =
+    text === undefined ? 'a list of labels' : `a label on both sides of each ${excerpt(separator as string)}`;
+  throw errorAt(path, record.line, `expected ${expected}, got ${shown(value)}`);
 }
 
 /** The items of a list as texts; numbers become their text. */

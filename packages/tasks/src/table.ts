@@ -93,7 +93,7 @@ export function decodeLatin1(bytes: Uint8Array, path: string): string {
 }
 
 function lines(content: string, path: string): string {
-  const text = content.replaceAll('\r\n', '\n');
+  const text = content.includes('\n') ? content.replaceAll('\r\n', '\n') : content.replaceAll('\r', '\n'); // old Macs
   if (text.trim()) return text;
   throw new DataError(`${path}: expected text, got an empty file`, path);
 }

@@ -21,7 +21,7 @@ describe('rows with several labels', () => {
     ['label', 'a.jsonl'],
     ['labels', 'a.jsonl'],
   ])('have JSON lists in %s', async (column, path) => {
-    const lists = [['spam', 'ad'], [], ['spam']].map((labels, row) => ({ text: 'abc'[row], [column]: labels }));
+    const lists = [['spam', 'ad '], [], [' spam']].map((labels, row) => ({ text: 'abc'[row], [column]: labels }));
     expect(await read(path, jsonl(...lists))).toMatchObject({ kind: 'multi-label', classes: ['ad', 'spam'], rows });
   });
 
@@ -70,6 +70,7 @@ describe('rows with several labels', () => {
       '"y"',
     ],
     ['a label that is not a text', jsonl({ text: 'a', labels: [{}] }), {}, 'a.jsonl:1', 'a list', '[{}]'],
+    ['an empty label in a list', jsonl({ text: 'a', labels: ['x', ' '] }), {}, 'a.jsonl:1', 'labels', '["x"," "]'],
     ['no labels', jsonl({ text: 'a', labels: ['x'] }, { text: 'b' }), {}, 'a.jsonl:2', 'no labels'],
     ['no label anywhere', jsonl({ text: 'a', labels: [] }), {}, 'a.jsonl', 'a row with a label'],
     ['an empty label', jsonl({ text: 'a', label: 'x||y' }), { labelSeparator: '|' }, 'a.jsonl:1', '"x||y"'],
@@ -116,7 +117,7 @@ describe('tagged words', () => {
     [
       'tags.jsonl',
       jsonl(
-        { id: 1, tokens: ['EU', 'rejects', 'German'], tags: ['B-ORG', 'O', 'B-MISC'] },
+        { id: 1, tokens: ['EU', 'rejects', 'German'], tags: ['B-ORG', 'O ', 'B-MISC'] },
         { tokens: ['Peter'], tags: ['O'] },
       ),
     ],

@@ -22,6 +22,7 @@ describe('formats', () => {
     ['a.tsv', 'text\tlabel\ngood\tpos\nbad\tneg\n'],
     ['no final newline.tsv', 'text\tlabel\ngood\tpos\nbad\tneg'],
     ['crlf.tsv', 'text\tlabel\r\ngood\tpos\r\nbad\tneg\r\n'],
+    ['cr.csv', 'text,label\rgood,pos\rbad,neg\r'],
     ['bom.tsv', '\ufefftext\tlabel\ngood\tpos\nbad\tneg\n'],
     ['blank lines.tsv', '\ntext\tlabel\n\ngood\tpos\n  \nbad\tneg\n\n'],
     ['blank rows.tsv', '\t\ntext\tlabel\ngood\tpos\n \t\nbad\tneg\n\t\n'],

@@ -19,6 +19,7 @@ import { findPackage } from '../registry/packages.js';
 import { formatCount, formatMetric, printableLines, textTable } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
 import { readResult, readSizing } from '../results/files.js';
+import { unfinishedFolder } from '../results/folder.js';
 import { withExample } from './flags.js';
 
 /** `peftjs inspect`: shows the contents of an adapter, a model, an ONNX export, a safetensors file or a result. */
@@ -224,9 +225,14 @@ function say(text: string): void {
   process.stdout.write(printableLines(text));
 }
 
-/** Whether a folder holds an adapter, that is an adapter_config.json. */
-export function isAdapter({ path, storage }: Folder): Promise<boolean> {
-  return storage.exists(`${path}/${ADAPTER_CONFIG}`);
+/**
+ * Whether a folder holds an adapter, that is an adapter_config.json.
+ * @throws CheckpointError for the folder of an adapter that is still being trained.
+ */
+export async function isAdapter({ path, storage }: Folder): Promise<boolean> {
+  const isOne = await storage.exists(`${path}/${ADAPTER_CONFIG}`);
+  if (isOne || !existsSync(unfinishedFolder(path))) return isOne;
+  throw new CheckpointError(`${path} holds an unfinished training; rerun its train command to finish it`, path);
 }
 
 async function opened({ path, storage }: Folder, file: string): Promise<ByteSource> {

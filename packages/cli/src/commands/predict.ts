@@ -125,6 +125,9 @@ async function openPredictor<T extends PredictTask>(
 
 const plain = (texts: readonly GivenText[]): string[] => texts.map(({ text }) => text);
 
+/** A text without blanks around it, as training reads cells. */
+const trimmed = (text: string): string => text.trim();
+
 /** The default threshold for multi-label models: a label counts if it is more likely than not. */
 const DEFAULT_THRESHOLD = 0.5;
 
@@ -143,7 +146,9 @@ const ANSWERS: {
   'text-classification': (classify, flags) => {
     const options = labelOptions(flags);
     return async (texts) => {
-      const given = texts.map(({ text, textPair }) => (textPair === undefined ? text : { text, textPair }));
+      const given = texts.map(({ text, textPair }) =>
+        textPair === undefined ? trimmed(text) : { text: trimmed(text), textPair: trimmed(textPair) },
+      );
       const results: readonly (LabelScore | readonly LabelScore[])[] = await classify(given, options);
       return results.map((labels) => ({ labels: [labels].flat() }));
     };
@@ -155,7 +160,7 @@ const ANSWERS: {
     return found.map((entities) => ({ entities }));
   },
   'feature-extraction': (embed) => async (texts) =>
-    ((await embed(plain(texts))).tolist() as number[][]).map((embedding) => ({ embedding })),
+    ((await embed(plain(texts).map(trimmed))).tolist() as number[][]).map((embedding) => ({ embedding })),
   'text-generation': (generate, { maxNewTokens, chat = false }) => {
     const options = { returnFullText: false, ...(maxNewTokens !== undefined && { maxNewTokens }) };
     return async (texts) => {

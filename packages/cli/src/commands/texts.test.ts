@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-async function textsIn(content: string): Promise<string[]> {
+async function textsIn(content: string | Uint8Array): Promise<string[]> {
   const file = join(folder, 'texts.txt');
   await writeFile(file, content);
   const read: string[] = [];
@@ -28,6 +28,16 @@ it('blank lines are empty texts, but nothing follows the last line break', async
 it.each(['', '\n', ' \n\t\n'])('a file without any text is refused: %j', async (content) => {
   await expect(textsIn(content)).rejects.toThrow(/texts\.txt: expected a text in each line, got none$/);
 });
+
+it.each([1, 40_000])(
+  'bytes that are not UTF-8 are refused with the number of their line: after %d lines',
+  async (lines) => {
+    const content = Buffer.concat([Buffer.from('é\n'.repeat(lines)), Buffer.of(0xe9, 0x0a)]);
+    await expect(textsIn(content)).rejects.toThrow(
+      new RegExp(`texts\\.txt:${lines + 1}: expected UTF-8 text, got other bytes`),
+    );
+  },
+);
 
 it('the table has a blank line for an empty text', () => {
   const labels = [{ label: 'good', score: 1 }];

@@ -89,7 +89,10 @@ async function* linesOf(stream: AsyncIterable<Uint8Array>, name: string): AsyncG
     try {
       return bytes ? decoder.decode(bytes, { stream: true }) : decoder.decode();
     } catch (cause) {
-      throw new DataError(`${name}: expected text in UTF-8, got invalid bytes after line ${number}`, name, cause);
+      const fromNext = bytes?.subarray(bytes.findIndex((byte) => (byte & 0xc0) !== 0x80)); // without the end of a character
+      const [valid = ''] = new TextDecoder().decode(fromNext).split('\ufffd', 1);
+      const line = number + valid.split('\n').length;
+      throw new DataError(`${name}:${line}: expected UTF-8 text, got other bytes; save the file as UTF-8`, name, cause);
     }
   };
   for await (const bytes of stream) {

@@ -54,7 +54,8 @@ export interface SharedReference {
  */
 export function sharedReference(peft: PeftModel, data: TrainingData, options: TrainOptions): SharedReference {
   const { loss, selection } = trainSettings(peft, options, data.kind);
-  if (!loss.needsReference) return { ofRun: async () => undefined, addTo: async (judged) => judged };
+  if (!loss.needsReference)
+    return { ofRun: () => Promise.resolve(undefined), addTo: (judged) => Promise.resolve(judged) };
   const { executor, resume } = options;
   let known: Promise<HostTensors> | undefined;
   const ofRun = () =>
