@@ -32,6 +32,7 @@ import { full } from '@peftjs/baselines';
 import { referenceExecutor, relativeDistance, toyEvaluationData, toyModel } from '@peftjs/conformance';
 import { loha } from '@peftjs/loha';
 import { lora } from '@peftjs/lora';
+import { sora } from '@peftjs/sora';
 import { describe, expect, it } from 'vitest';
 
 const { batches } = toyEvaluationData(2, 1);
@@ -264,6 +265,14 @@ describe('adapters are not exchanged', () => {
     expect(() => {
       addWeightedAdapter(peft, { ...shared, ...wrong });
     }).toThrow(expect.objectContaining({ code: 'PEFT_CONFIG', ...(path && { path }) }));
+  });
+
+  it('for a file with a module that the method does not adapt', async () => {
+    const storage = memoryStorage();
+    await savePretrained(attach(toyModel(), lora({ targetModules: ['query', 'embeddings'] })), 'embedded', { storage });
+    await expect(loadPretrained(toyModel(), 'embedded', { methods: [sora], storage })).rejects.toThrow(
+      /adapts 'embeddings', which 'sora' does not adapt$/,
+    );
   });
 
   it('for a folder that does not exist', async () => {

@@ -17,7 +17,7 @@ import {
 } from '@peftjs/core';
 import { relativeDistance, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { compiled } from '@peftjs/engine';
-import { lora } from '@peftjs/lora';
+import { lora, truncatedLora } from '@peftjs/lora';
 import { describe, expect, it } from 'vitest';
 
 const executor = compiled({ threads: 1 });
@@ -56,6 +56,20 @@ describe('a hot swap', () => {
     const expected = (await predict(other, [batch], { executor })).flatMap((row) => [...row]);
     expect(relativeDistance(after, expected)).toBeLessThan(1e-5);
     expect(relativeDistance(before, expected)).toBeGreaterThan(1e-2);
+  });
+
+  it('takes an adapter whose modules lost all their ranks, and gives such modules none', async () => {
+    const peft = attach(toyModel(), truncatedLora({ r: 2, budget: 200, targetModules }), { seed: 3 });
+    await train(peft, toyTrainingData(), { executor, epochs: 4, learningRate: 0.02 });
+    expect(Object.values(activeAdapter(peft).layers).some(({ params }) => Object.keys(params).length === 0)).toBe(true);
+    const storage = memoryStorage();
+    await savePretrained(peft, 'own', { storage });
+    const { values } = activeAdapter(peft);
+    const swap = { methods: [lora], storage, adapterName: 'default' };
+    await hotswapAdapter(peft, 'own', swap);
+    expect(activeAdapter(peft).values).toEqual(values);
+    await savePretrained(attach(toyModel(), lora({ r: 2, targetModules })), 'whole', { storage });
+    await expect(hotswapAdapter(peft, 'whole', swap)).rejects.toThrow(/has rank 2, the adapter 'default' has 0$/);
   });
 
   it('leaves nothing of the adapter that it replaces: no module trained in full, no labels', async () => {

@@ -12,6 +12,7 @@ import {
   allocatedCost,
   bestFirst,
   dealRanks,
+  fillBudget,
   fullRank,
   isNearBudget,
   pruneStep,
@@ -55,8 +56,10 @@ export function elaLoraPolicy(config: ElaLoraConfig, plan: TrainPlan): RankPolic
       movesAt(step) > 0 || (step === end && budget !== null) ? ['importance', 'gate', 'loraA', 'loraB'] : [],
     decide(at) {
       const { step, layers } = at;
-      if (step === end && (budget === null || isNearBudget(allocatedCost(layers), budget))) return {};
-      const { kept, gained } = step < end ? regularMove(at, movesAt(step), config) : fillingMove(at, budget);
+      const isShort = budget !== null && !isNearBudget(allocatedCost(layers), budget);
+      if (step === end && !isShort) return {};
+      const { kept, gained } =
+        step === end && isShort ? fillingMove(at, budget) : regularMove(at, movesAt(step), config);
       return { kept, added: newRanks(at, kept, gained), restartsOptimizer };
     },
   };
@@ -90,13 +93,13 @@ function regularMove(at: RankReading, moves: number, { candidateRanks, budget }:
   return { kept, gained: dealRanks(kept, { ...terms(at), receivers, budget: limit, count, rounds: 1 }) };
 }
 
-/** Adds ranks in turn to the modules whose lowest scores are highest, repeatedly until none fits the budget. */
-function fillingMove(at: RankReading, budget: number | null) {
+/** Adds ranks in turn to the modules whose lowest scores are highest, until the budget is filled. */
+function fillingMove(at: RankReading, budget: number) {
   const scores = at.of('importance');
   const kept = ranksByPath(Object.keys(scores), scoredRanks(scores, at.cost));
   const least = Object.entries(scores).map(([path, own]) => ({ path, value: Math.min(...own) }));
   const receivers = least.sort((a, b) => b.value - a.value).map(({ path }) => path);
-  return { kept, gained: dealRanks(kept, { ...terms(at), receivers, budget }) };
+  return { kept, gained: fillBudget(kept, { ...terms(at), receivers, budget }, receivers) };
 }
 
 /** A rank's cost, and the highest rank of a module. */

@@ -83,6 +83,12 @@ describe('ranks', () => {
     expect(ranks()).toEqual([5, 2, 2]);
   });
 
+  it('fill a budget after the last move: up to 2 % above, where no number of ranks comes as near from below', () => {
+    const { after, held } = started(unevenSites, { ...unevenRanks, budget: 432 }); // a rank stores 22
+    after(1450, uneven);
+    expect(allocatedCost(held())).toBe(440);
+  });
+
   it('stay if every module has only one, or if a module has as many as its smaller side', () => {
     const bare = started(unevenSites, { r: 1 });
     expect(bare.after(350, { a: [1], b: [2], c: [3] })).toEqual({});

@@ -62,12 +62,15 @@ export function spanFinder(
 /** Letters and digits; an ideograph is a word by itself. */
 const LETTERS = String.raw`(?:(?!\p{Ideographic})[\p{L}\p{M}\p{N}\p{Cf}])+`;
 
+/** What stands within numbers, as in 1,000 and 10:30. */
+const IN_NUMBER = String.raw`(?<=\p{N})[,:/](?=\p{N})`;
+
 /** A word, as data for taggers split texts. */
 const WORD = new RegExp(
   [
-    String.raw`(?:\p{L}\.){2,}`, // U.S.
+    String.raw`(?:\p{L}\.){2,}(?:\p{L}(?![\p{L}\p{N}]))?`, // U.S. and U.S.A
     String.raw`['’]\p{L}{1,2}(?![\p{L}\p{N}])`, // the 's of Vienna's
-    String.raw`(?:[OD]['’](?=\p{Lu}))?${LETTERS}(?:[-.&]${LETTERS})*`, // O'Brien, Anglo-American, AT&T, 12.5
+    String.raw`(?:[OD]['’](?=\p{Lu}))?${LETTERS}(?:(?:[-.&]|${IN_NUMBER})${LETTERS})*`, // O'Brien, Anglo-American, AT&T
     String.raw`\S`,
   ].join('|'),
   'gu',

@@ -164,11 +164,12 @@ export async function createTokenizer(definition: TokenizerDefinition, limits: T
       const spans: TokenSpan[] = [];
       words.forEach(({ word, start }, index) => {
         if (ids.length > asFarAs(most)) return;
-        for (const id of read(`${blank}${word}`, most)) {
+        const added = word === '' || word.startsWith(' ') ? '' : blank;
+        for (const id of read(added + word, most)) {
           ids.push(id);
           wordOf.push(index);
         }
-        if (options.spans) spans.push(...withinWord(firstSpans(`${blank}${word}`, asFarAs(most)), start, blank.length));
+        if (options.spans) spans.push(...withinWord(firstSpans(added + word, asFarAs(most)), start, added.length));
       });
       const limit = { most, special: tokensAround[0] as number, truncation: 'longest_first', keepsEnd } as const;
       const kept = shortened(tokenizer, ids, null, limit);

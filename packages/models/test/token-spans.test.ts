@@ -91,9 +91,19 @@ describe('a span', async () => {
   });
 });
 
+it('words read by bytes have no token of a blank alone', async () => {
+  const { definition } = tokenizers['byte level, as GPT-2'] as Golden['tokenizers'][string];
+  const { encodeWords } = await createTokenizer(definition, limits);
+  const { ids } = encodeWords(['in', 'Berlin']);
+  expect(encodeWords(['in', '', ' Berlin'])).toMatchObject({
+    ids,
+    words: encodeWords(['in', 'x', 'Berlin']).words.filter((word) => word !== 1),
+  });
+});
+
 describe('a sentence is split into the words of tagged data', () => {
   const sentences = [
-    'Dr . O’Brien , of the U.S. , paid AT&T $ 12.5 .',
+    'Dr . O’Brien , of the U.S. , paid AT&T $ 1,012.5 by 10:30 , U.S.A time .',
     "the D'Arcy family 's Anglo-American house , \" the Elms \" , in l ' Italie",
     'Merkel traf 東 京 的 Besucher in ( Berlin ) . Berlin',
   ];

@@ -45,6 +45,9 @@ describe('attach', () => {
     expect(() => attached({ targetModules: ['query'], excludeModules: ['kee'] }, { strict: true })).toThrow(
       expect.objectContaining({ path: 'excludeModules' }),
     );
+    expect(() => attached({ targetModules: ['query', 'embeddings'] }, { strict: true })).toThrow(
+      "targetModules: 'embeddings' matches no module that is adapted",
+    );
     expect(() => attached({ targetModules: ['query'] }, { strict: true })).not.toThrow();
   });
 

@@ -258,5 +258,7 @@ export function reportTargets(
 function describeMissed(field: string, names: readonly string[], paths: readonly string[]): string {
   const list = names.map((name) => `'${name}'`).join(', ');
   const verb = names.length === 1 ? 'matches' : 'match';
-  return `${field}: ${list} ${verb} no module; the nearest are ${nearestPaths(paths, names).join(', ')}`;
+  const areThere = names.every((name) => paths.some((path) => isNamed(path, name)));
+  const rest = areThere ? ' that is adapted' : `; the nearest are ${nearestPaths(paths, names).join(', ')}`;
+  return `${field}: ${list} ${verb} no module${rest}`;
 }

@@ -252,6 +252,10 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
   });
   const ofHead = adaptedHead(model, targetModules, source);
   const created = createAdapter(model, { method, config }, { seed, adapterName: stored.name }, ofHead);
+  const unknown = targetModules.find((path) => !(path in created.layers));
+  if (unknown !== undefined) {
+    throw new UnsupportedError(`${source} adapts '${unknown}', which '${method.name}' does not adapt`, unknown);
+  }
   const adapter = { ...created, ...outputMeaning(stored), layers: fitLayers(created, read.values) };
   const initial = initialHead(model, adapter, saved, source);
   return { ...adapter, values: checkedValues(adapter, { ...initial, ...read.values, ...saved }, source) };

@@ -129,18 +129,19 @@ function assertSameTokens(current: Adapter, incoming: Adapter, source: string): 
 function swapped(current: Adapter, incoming: Adapter, layer: AdapterLayer, source: string): HostTensors {
   const { path } = layer.site;
   const own = valuesOf(layer, current.values);
-  const { scaling, rank } = plainFactors(layer, own);
-  const [loraA, loraB] = [tensorAt(own, 'loraA'), tensorAt(own, 'loraB')];
-  const key = (name: string): string => tensorKey(layer, name);
   const next = incoming.layers[path];
-  if (!next) return { [key('loraA')]: loraA, [key('loraB')]: hostZeros(loraB.shape) };
-  const given = plainFactors(next, valuesOf(next, incoming.values));
-  if (given.rank > rank) {
+  const given = next && hasRanks(next) ? plainFactors(next, valuesOf(next, incoming.values)) : undefined;
+  const { scaling, rank } = hasRanks(layer) ? plainFactors(layer, own) : { scaling: 1, rank: 0 };
+  if (given && given.rank > rank) {
     throw new CheckpointError(
       `${source}: '${path}' has rank ${given.rank}, the adapter '${current.name}' has ${rank}`,
       path,
     );
   }
+  if (rank === 0) return {};
+  const [loraA, loraB] = [tensorAt(own, 'loraA'), tensorAt(own, 'loraB')];
+  const key = (name: string): string => tensorKey(layer, name);
+  if (!given) return { [key('loraA')]: loraA, [key('loraB')]: hostZeros(loraB.shape) };
   const first = Array.from({ length: given.rank }, (_, index) => index);
   if (scaling === 0 && given.scaling !== 0) {
     throw new UnsupportedError(
@@ -153,6 +154,11 @@ function swapped(current: Adapter, incoming: Adapter, layer: AdapterLayer, sourc
     [key('loraA')]: placeColumns(given.loraA, first, rank),
     [key('loraB')]: placeRows(loraBInScale, first, rank),
   };
+}
+
+/** Whether a layer has tensors: those of a module that lost all its ranks are gone. */
+function hasRanks(layer: AdapterLayer): boolean {
+  return tensorNames(layer).length > 0;
 }
 
 /** Returns A, B and the scaling of a plain LoRA layer. @throws UnsupportedError for any other layer. */

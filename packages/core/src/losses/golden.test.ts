@@ -94,6 +94,12 @@ describe('a row that only fills the batch', () => {
   });
 });
 
+it('a row without others finds its positive among its own candidates', () => {
+  const row = (columns: number): Tensor => tf.slice(embeddings(3), 0, columns);
+  expect(computed(multipleNegativesRanking(), row(2), tf.zeros([1]), [1]).loss).toBe(0);
+  expect(computed(multipleNegativesRanking(), row(3), tf.zeros([1]), [1]).loss).toBeGreaterThan(0);
+});
+
 describe('weights of classes', () => {
   it('make the mean of several batches that of one', () => {
     const loss = crossEntropy({ classWeights: golden.weights });

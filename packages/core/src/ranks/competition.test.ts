@@ -49,4 +49,10 @@ describe('a budget is filled with the ranks that leave least of it', () => {
     expect(fill(59, ['a'])).toEqual({ a: 19 });
     expect(fill(10, ['a'])).toEqual({ a: 2 });
   });
+
+  it('with no more in a module than it may have', () => {
+    const most = (path: string): number => ({ a: 1, b: 2 })[path] ?? NaN;
+    const fillers = ['a', 'b'];
+    expect(fillBudget({ a: [0] }, { receivers: ['b'], rounds: 1, budget: 10, cost, most }, fillers)).toEqual({ b: 2 });
+  });
 });

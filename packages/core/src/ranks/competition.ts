@@ -133,23 +133,25 @@ export function fillBudget(
   deal: RankDeal & { readonly budget: number },
   fillers: readonly string[],
 ): Record<string, number> {
-  const { budget, cost } = deal;
+  const { budget, cost, most = () => Infinity } = deal;
   const added = dealRanks(kept, deal);
   const room = budget - costOf(kept, cost) - costOf(added, cost);
-  const below = modulesThatFill(fillers, room, cost);
+  const free = (path: string): number => most(path) - (kept[path]?.length ?? 0) - (added[path] ?? 0);
+  const below = modulesThatFill(fillers, room, cost, free);
   const left = below.reduce((sum, path) => sum - cost(path), room);
   const isNear = isNearBudget(budget - left, budget);
-  for (const path of isNear ? below : modulesThatFill(fillers, room + NEAR_SHARE * budget, cost)) {
+  for (const path of isNear ? below : modulesThatFill(fillers, room + NEAR_SHARE * budget, cost, free)) {
     added[path] = (added[path] ?? 0) + 1;
   }
   return added;
 }
 
-/** Returns the module of each new rank that fills `room` parameters best, from below. */
-function modulesThatFill(paths: readonly string[], room: number, cost: RankCost): string[] {
-  const offered = paths.flatMap((path) =>
-    Array.from({ length: Math.max(0, Math.floor(room / cost(path))) }, () => ({ path, value: 0, cost: cost(path) })),
-  );
+/** Returns the module of each new rank that fills `room` parameters best, from below. @param free ranks that it may get */
+function modulesThatFill(paths: readonly string[], room: number, cost: RankCost, free: RankCost): string[] {
+  const offered = paths.flatMap((path) => {
+    const length = Math.max(0, Math.min(free(path), Math.floor(room / cost(path))));
+    return Array.from({ length }, () => ({ path, value: 0, cost: cost(path) }));
+  });
   return selectWithinBudget(offered, room).map(({ path }) => path);
 }
 

@@ -169,5 +169,13 @@ function inPieces(onText: NonNullable<GenerateTextOptions['onText']>): { upTo(te
  */
 function following(tokenizer: Tokenizer, prompt: readonly number[]): (ids: readonly number[]) => string {
   const before = tokenizer.decode(prompt).length;
-  return (ids) => tokenizer.decode([...prompt, ...ids]).slice(before);
+  const textOf = (ids: readonly number[]): string => tokenizer.decode([...prompt, ...ids]).slice(before);
+  return (ids) => {
+    const text = textOf(ids);
+    if (!text.endsWith(INCOMPLETE)) return text;
+    // ByteFallback takes the characters before an unfinished one with it.
+    const shorter = [1, 2, 3].map((cut) => textOf(ids.slice(0, Math.max(0, ids.length - cut))));
+    const whole = shorter.find((one) => !one.endsWith(INCOMPLETE));
+    return whole === undefined || text.startsWith(whole) ? text : whole + INCOMPLETE;
+  };
 }
