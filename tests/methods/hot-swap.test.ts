@@ -59,12 +59,12 @@ describe('a hot swap', () => {
   });
 
   it('takes an adapter whose modules lost all their ranks, and gives such modules none', async () => {
-    const peft = attach(toyModel(), truncatedLora({ r: 2, budget: 200, targetModules }), { seed: 3 });
+    const peft = attach(toyModel(), truncatedLora({ r: 2, budget: 100, targetModules }), { seed: 3 });
     await train(peft, toyTrainingData(), { executor, epochs: 4, learningRate: 0.02 });
-    expect(Object.values(activeAdapter(peft).layers).some(({ params }) => Object.keys(params).length === 0)).toBe(true);
     const storage = memoryStorage();
     await savePretrained(peft, 'own', { storage });
-    const { values } = activeAdapter(peft);
+    const { layers, values } = activeAdapter(peft);
+    expect(Object.keys(layers).every((path) => `${path}.loraA` in values)).toBe(false);
     const swap = { methods: [lora], storage, adapterName: 'default' };
     await hotswapAdapter(peft, 'own', swap);
     expect(activeAdapter(peft).values).toEqual(values);
