@@ -52,9 +52,10 @@ describe('predict prints for texts', () => {
   });
 
   it('their entities, with character positions', async () => {
-    const tagged = await json(fixture('tagger-bert'), ...texts);
-    const known = expected.taggers['tagger-bert']?.entities['first'] ?? []; // where `##` marks words
-    expect(tagged).toEqual(texts.map((text, at) => ({ text, entities: close(known[at]) })));
+    const plain = texts.slice(0, 2); // whose words are those that `##` marks
+    const tagged = await json(fixture('tagger-bert'), ...plain);
+    const known = expected.taggers['tagger-bert']?.entities['first'] ?? [];
+    expect(tagged).toEqual(plain.map((text, at) => ({ text, entities: close(known[at]) })));
   });
 
   it('their vectors', async () => {

@@ -54,16 +54,14 @@ export interface SharedReference {
  */
 export function sharedReference(peft: PeftModel, data: TrainingData, options: TrainOptions): SharedReference {
   const { loss, selection } = trainSettings(peft, options, data.kind);
-  if (!loss.needsReference)
-    return { ofRun: () => Promise.resolve(undefined), addTo: (judged) => Promise.resolve(judged) };
   const { executor, resume } = options;
-  let known: Promise<HostTensors> | undefined;
-  const ofRun = () =>
-    (known ??= (async () => resume?.reference ?? computed(peft.model, data, selection?.data, options))());
+  let known: HostTensors | Promise<HostTensors> | undefined = resume?.reference;
+  const ofRun = async (): Promise<HostTensors | undefined> =>
+    loss.needsReference ? await (known ??= computed(peft.model, data, selection?.data, options)) : undefined;
   const others = new Map<EvaluationData, Promise<EvaluationData>>();
   const addTo = async (judged: EvaluationData): Promise<EvaluationData> => {
+    if (!loss.needsReference || !judged.withReference) return judged;
     if (judged === selection?.data) return compared(judged, await ofRun());
-    if (!judged.withReference) return judged;
     const made = others.get(judged) ?? withReference(judged, peft, { executor });
     others.set(judged, made);
     return made;

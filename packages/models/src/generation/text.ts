@@ -173,9 +173,11 @@ function following(tokenizer: Tokenizer, prompt: readonly number[]): (ids: reado
   return (ids) => {
     const text = textOf(ids);
     if (!text.endsWith(INCOMPLETE)) return text;
-    // ByteFallback takes the characters before an unfinished one with it.
-    const shorter = [1, 2, 3].map((cut) => textOf(ids.slice(0, Math.max(0, ids.length - cut))));
-    const whole = shorter.find((one) => !one.endsWith(INCOMPLETE));
-    return whole === undefined || text.startsWith(whole) ? text : whole + INCOMPLETE;
+    for (const bytes of [1, 2, 3]) {
+      const whole = textOf(ids.slice(0, Math.max(0, ids.length - bytes)));
+      if (whole.endsWith(INCOMPLETE)) continue;
+      return text.startsWith(whole) ? text : whole + INCOMPLETE; // ByteFallback spoils whole characters before a cut one
+    }
+    return text;
   };
 }
