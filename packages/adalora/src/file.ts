@@ -138,16 +138,19 @@ function fileConfig(
   layers: AdapterLayers,
   rankPattern: Readonly<Record<string, readonly boolean[]>> | null,
 ): AdapterFile['config'] {
-  const [tinit, tfinal] = [config.tinit ?? 0, config.tfinal ?? 0];
+  const { totalStep, tinit, tfinal } = config;
+  const least = leastTotal(tinit ?? 0, tfinal ?? 0);
+  const isUnclear = totalStep === null ? tinit === 0 || tfinal === 0 : totalStep === least;
   const ordinary = fieldsOf(parseAdaloraConfig({}), OWN_FIELDS);
   const own = Object.entries(fieldsOf(config, OWN_FIELDS)).filter(([field, value]) => value !== ordinary[field]);
   return {
     peft_type: 'ADALORA',
     ...fieldsOf(config, PEFT_FIELDS),
     ...Object.fromEntries(own),
-    tinit,
-    tfinal,
-    total_step: config.totalStep ?? leastTotal(tinit, tfinal),
+    tinit: tinit ?? 0,
+    tfinal: tfinal ?? 0,
+    total_step: totalStep ?? least,
+    ...(isUnclear && { phases: { totalStep, tinit, tfinal } }),
     rank_pattern: rankPattern,
     target_modules: Object.keys(layers),
     exclude_modules: null,
@@ -179,8 +182,12 @@ function readOptions(config: AdapterFile['config']): ReadOptions {
   return { ...options, targetR: Math.min(targetR, options.initR), ...readPhases(config) };
 }
 
-/** Returns PEFT's phases, counted from `total_step`. Without it, zero means "not set": the next run sets its own. */
-function readPhases({ tinit, tfinal, total_step: total }: AdapterFile['config']): Partial<AdaloraConfig> {
+/**
+ * Returns PEFT's phases, counted from `total_step`. Without it, zero means "not set": the next run sets its own. What
+ * this would not read back is in `phases` too, which PEFT does not have.
+ */
+function readPhases({ phases, tinit, tfinal, total_step: total }: AdapterFile['config']): Partial<AdaloraConfig> {
+  if (typeof phases === 'object' && phases !== null) return phases;
   const given = { tinit: (tinit ?? 0) as number, tfinal: (tfinal ?? 0) as number };
   const known = total !== undefined && total !== null && total !== leastTotal(given.tinit, given.tfinal);
   if (known) return { ...given, totalStep: total as number };

@@ -136,6 +136,16 @@ describe('an unpruned file', () => {
     }
     expect(adalora.parseConfig(read.config)).toEqual({ ...config, targetModules: sites.map(({ path }) => path) });
   });
+
+  it.each([
+    { totalStep: null, tinit: 0, tfinal: 0 },
+    { totalStep: null, tinit: null, tfinal: 3 },
+    { totalStep: 12, tinit: 5, tfinal: 6 },
+    { totalStep: 15, tinit: 0, tfinal: 3 },
+  ])('gives back the phases of %j', (phases) => {
+    const file = adalora.toFile({ config: { ...config, ...phases }, layers, values }, { pruned: false });
+    expect(adalora.parseConfig(adalora.fromFile(file).config)).toMatchObject(phases);
+  });
 });
 
 describe('a broken file', () => {
