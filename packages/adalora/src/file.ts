@@ -65,6 +65,9 @@ const OWN_FIELDS = {
   compact: 'compact',
 } as const satisfies Record<string, keyof AdaloraConfig>;
 
+/** What `phases` holds, as the options are. */
+const PHASES = { totalStep: 'totalStep', tinit: 'tinit', tfinal: 'tfinal' } as const;
+
 /**
  * Writes the adapter: pruned as PEFT's LORA with the singular values folded in, otherwise as ADALORA with everything
  * that further training needs. If ranks have been removed, the remaining ones are the first of `init_r`, and
@@ -150,7 +153,7 @@ function fileConfig(
     tinit: tinit ?? 0,
     tfinal: tfinal ?? 0,
     total_step: totalStep ?? least,
-    ...(isUnclear && { phases: { totalStep, tinit, tfinal } }),
+    ...(isUnclear && { phases: fieldsOf(config, PHASES) }),
     rank_pattern: rankPattern,
     target_modules: Object.keys(layers),
     exclude_modules: null,
@@ -187,7 +190,7 @@ function readOptions(config: AdapterFile['config']): ReadOptions {
  * this would not read back is in `phases` too, which PEFT does not have.
  */
 function readPhases({ phases, tinit, tfinal, total_step: total }: AdapterFile['config']): Partial<AdaloraConfig> {
-  if (typeof phases === 'object' && phases !== null) return phases;
+  if (phases != null) return optionsIn<AdaloraConfig>(phases as AdapterFile['config'], PHASES);
   const given = { tinit: (tinit ?? 0) as number, tfinal: (tfinal ?? 0) as number };
   const known = total !== undefined && total !== null && total !== leastTotal(given.tinit, given.tfinal);
   if (known) return { ...given, totalStep: total as number };

@@ -55,11 +55,9 @@ export function elaLoraPolicy(config: ElaLoraConfig, plan: TrainPlan): RankPolic
     reads: (step) =>
       movesAt(step) > 0 || (step === end && budget !== null) ? ['importance', 'gate', 'loraA', 'loraB'] : [],
     decide(at) {
-      const { step, layers } = at;
-      const isShort = budget !== null && !isNearBudget(allocatedCost(layers), budget);
-      if (step === end && !isShort) return {};
-      const { kept, gained } =
-        step === end && isShort ? fillingMove(at, budget) : regularMove(at, movesAt(step), config);
+      const move = at.step < end ? regularMove(at, movesAt(at.step), config) : fillingMove(at, budget);
+      if (!move) return {};
+      const { kept, gained } = move;
       return { kept, added: newRanks(at, kept, gained), restartsOptimizer };
     },
   };
@@ -93,8 +91,12 @@ function regularMove(at: RankReading, moves: number, { candidateRanks, budget }:
   return { kept, gained: dealRanks(kept, { ...terms(at), receivers, budget: limit, count, rounds: 1 }) };
 }
 
-/** Adds ranks in turn to the modules whose lowest scores are highest, until the budget is filled. */
-function fillingMove(at: RankReading, budget: number) {
+/**
+ * Adds ranks in turn to the modules whose lowest scores are highest, until the budget is filled. Undefined where nothing
+ * is left to fill.
+ */
+function fillingMove(at: RankReading, budget: number | null) {
+  if (budget === null || isNearBudget(allocatedCost(at.layers), budget)) return undefined;
   const scores = at.of('importance');
   const kept = ranksByPath(Object.keys(scores), scoredRanks(scores, at.cost));
   const least = Object.entries(scores).map(([path, own]) => ({ path, value: Math.min(...own) }));

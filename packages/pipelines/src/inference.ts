@@ -173,7 +173,7 @@ export async function answers(
   inference: Inference,
   list: readonly unknown[],
   adapter: unknown,
-  options: Omit<ReadOptions, 'prompt'> = {},
+  options: ReadOptions = {},
 ): Promise<Answers> {
   const choice = chosenAdapters(inference, adapter, list.length);
   const { images } = inference;

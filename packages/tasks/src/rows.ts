@@ -159,12 +159,11 @@ function severalLabels(
   path: string,
 ): string[] {
   const value = record.cells.get(column);
-  const text = separator !== undefined && typeof value === 'string' ? value : undefined;
-  if (text?.trim() === '') return [];
-  const labels = (text?.split(separator as string) ?? listOf(record, column, path)).map((label) => label.trim());
+  const isText = separator !== undefined && typeof value === 'string';
+  if (isText && value.trim() === '') return [];
+  const labels = (isText ? value.split(separator) : listOf(record, column, path)).map((label) => label.trim());
   if (!labels.includes('')) return labels.map(className);
-  const expected =
-    text === undefined ? 'a list of labels' : `a label on both sides of each ${excerpt(separator as string)}`;
+  const expected = isText ? `a label on both sides of each ${excerpt(separator)}` : 'a list of labels';
   throw errorAt(path, record.line, `expected ${expected}, got ${shown(value)}`);
 }
 

@@ -225,8 +225,9 @@ async function judged(run: SizingRun, { kind, budget }: NextStage, trained: Trai
       'selection',
     );
   }
-  const subset = trainSubset && (await run.reference.addTo(trainSubset));
-  const trainScore = subset ? (await scored(peft, subset, options.executor)).score : null;
+  const trainScore = trainSubset
+    ? (await scored(peft, await run.reference.addTo(trainSubset), options.executor)).score
+    : null;
   const predictions = margin === null ? (data.predictions?.(outputs) ?? null) : null;
   run.dense ??= predictions;
   run.compileMs += trained.compileMs;
