@@ -2,6 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as v from 'valibot';
 import { parseOptions, positive } from '../config.js';
+import { oneHot } from '../nn/cross-entropy.js';
 import { l2Normalize } from '../nn/norms.js';
 import { weightedMean, type Loss, type LossBatch } from './loss.js';
 
@@ -65,9 +66,7 @@ export function multipleNegativesRanking(options: MultipleNegativesRankingOption
       const scores = tf.mul(tf.matMul(l2Normalize(anchors), l2Normalize(tf.concat(candidates)), false, true), scale);
       const isText = tf.tile(batch.rowWeights, [candidates.length]); // [candidates]
       const offered = tf.where(tf.greater(isText, 0), scores, tf.fill(scores.shape, MASKED)); // [rows, candidates]
-      const numbers = (count: number): Tensor => tf.range(0, count, 1, 'int32');
-      // Not tf.oneHot, which refuses a single candidate.
-      const own = tf.cast(tf.equal(tf.expandDims(numbers(rows), 1), numbers(rows * candidates.length)), 'float32');
+      const own = oneHot(tf.range(0, rows, 1, 'int32'), rows * candidates.length); // [rows, candidates]
       const surprise = tf.neg(tf.sum(tf.mul(tf.logSoftmax(offered), own), -1)); // [rows]
       return weightedMean(surprise, batch.rowWeights);
     },

@@ -25,9 +25,15 @@ export function softmaxCrossEntropy(logits: Tensor, labels: Tensor): Tensor {
 /** dlogits = dy (softmax(logits) - onehot(label)) */
 function gradient(dy: Tensor, [weights, total, labels]: [Tensor, Tensor, Tensor], classes: number): Tensor {
   const column = (x: Tensor): Tensor => tf.reshape(x, [-1, 1]); // [rows, 1]
-  // Not tf.oneHot: on WASM it writes integers into a float tensor.
-  const chosen = tf.cast(tf.equal(column(labels), tf.range(0, classes, 1, 'int32')), 'float32'); // [rows, classes]
-  return tf.sub(tf.mul(weights, column(tf.div(dy, total))), tf.mul(chosen, column(dy)));
+  return tf.sub(tf.mul(weights, column(tf.div(dy, total))), tf.mul(oneHot(labels, classes), column(dy)));
+}
+
+/**
+ * Returns 1 in the column of each row's label, else 0: int32 `[rows]` -> float32 `[rows, columns]`. tf.oneHot refuses a
+ * single column, and on WASM writes integers into a float tensor.
+ */
+export function oneHot(labels: Tensor, columns: number): Tensor {
+  return tf.cast(tf.equal(tf.expandDims(labels, 1), tf.range(0, columns, 1, 'int32')), 'float32');
 }
 
 /** A vocabulary whose logits are computed a block of words at a time. */
