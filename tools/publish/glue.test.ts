@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { readResults, type DoneTrial } from '@peftjs/bench';
+import { mean } from 'simple-statistics';
 import { expect, it } from 'vitest';
-import { doneOf, mean, unpacking } from './published-archives.js';
+import { doneOf, unpacking } from './published-archives.js';
 
 /* The numbers on the page of `glue`, and those of its trials on the methods' pages. */
 

@@ -24,8 +24,3 @@ export async function unpacking(): Promise<(study: string, archive: string) => P
 export function doneOf(trials: readonly TrialResult[]): DoneTrial[] {
   return trials.filter((each) => each.status === 'done');
 }
-
-/** Returns the mean; NaN if there are no values. */
-export function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}

@@ -27,9 +27,10 @@ function tablesOf({ rows, overall }: Rows): string {
     const [{ task, metric, lowerIsBetter } = { task: '', metric: '', lowerIsBetter: false }] = ofTask;
     return `**${task}**, ${metric}:\n\n${scoreTable(ofTask, lowerIsBetter)}`;
   });
-  return [...(tasks.length > 1 ? [`**Mean over the tasks**:\n\n${scoreTable(overall)}`] : []), ...sections].join(
-    '\n\n',
-  );
+  return [
+    ...(tasks.length > 1 ? [`**Mean over the tasks**:\n\n${scoreTable(overall, overall[0]?.lowerIsBetter)}`] : []),
+    ...sections,
+  ].join('\n\n');
 }
 
 /**

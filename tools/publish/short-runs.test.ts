@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { readResults } from '@peftjs/bench';
+import { mean } from 'simple-statistics';
 import { expect, it } from 'vitest';
-import { doneOf, mean, publishedFolder, unpacking } from './published-archives.js';
+import { doneOf, publishedFolder, unpacking } from './published-archives.js';
 
 const unpacked = await unpacking();
 const page = await readFile(`${publishedFolder}../../methods/sora.md`, 'utf8');

@@ -1,5 +1,5 @@
 import type { Named } from '@peftjs/safetensors';
-import { allocated, entriesOf, isWellFormed, quote, reason } from '@peftjs/safetensors/format';
+import { allocated, entriesOf, quote, reason } from '@peftjs/safetensors/format';
 import { BLOCKS, byteLengthOf, type GgufTensor } from './blocks.js';
 import { GgufError } from './errors.js';
 import { MAGIC, MAX_ENTRIES, MAX_HEADER_BYTES, MAX_KEY_BYTES, MAX_NAME_BYTES } from './header.js';
@@ -96,7 +96,7 @@ class HeaderBytes {
   }
 
   string(text: string, key: string, most = MAX_HEADER_BYTES): this {
-    if (typeof text !== 'string' || !isWellFormed(text)) {
+    if (typeof text !== 'string' || !text.isWellFormed()) {
       throw new GgufError(`${quote(key)}: expected a string of Unicode characters`, key);
     }
     const bytes = TEXT.encode(text);

@@ -1,7 +1,6 @@
 import { attach, loadPretrained, mergeAndUnload, type Model, type PeftModel } from '@peftjs/core';
 import {
   ConfigError,
-  sizeOf,
   UnsupportedError,
   type ConfiguredMethod,
   type HostTensor,
@@ -193,9 +192,7 @@ function viewOf(model: tf.LayersModel, layers: readonly Placed[], modules: reado
   const sites = modules.map(({ site }) => site);
   return {
     name: model.name,
-    get fingerprint() {
-      return fingerprintOf(model, weights);
-    },
+    fingerprint: model.name, // only `train` compares it, which cannot train this model
     sites,
     weights,
     head: head === undefined ? [] : [head],
@@ -241,18 +238,4 @@ function onHost(weight: tf.LayerVariable, shape: readonly number[]): HostTensor 
       return data;
     },
   };
-}
-
-/** Returns two 32-bit hashes, FNV-1a and a variant, of the architecture and the bits of all weights: 16 hex digits. */
-function fingerprintOf(model: tf.LayersModel, weights: HostTensors): string {
-  const hashes = new Uint32Array([0x811c9dc5, 0x9e3779b9]);
-  const add = (bytes: Uint8Array): void => {
-    for (const byte of bytes)
-      hashes.forEach((hash, index) => (hashes[index] = Math.imul(hash ^ byte, 0x01000193 + 2 * index)));
-  };
-  add(new TextEncoder().encode(JSON.stringify(model.getConfig())));
-  for (const { data, shape } of Object.values(weights)) {
-    add(new Uint8Array(data.buffer, data.byteOffset, 4 * sizeOf(shape)));
-  }
-  return [...hashes].map((hash) => hash.toString(16).padStart(8, '0')).join('');
 }

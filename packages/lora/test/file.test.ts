@@ -209,6 +209,19 @@ describe('reading', () => {
   });
 });
 
+it("opens PEFT's older files of bias: 'lora_only', which lack the biases, with those of the model", async () => {
+  const storage = memoryStorage();
+  const peft = attach(toyModel(), lora({ r: 2, targetModules: ['query'], bias: 'lora_only' }));
+  const { config, tensors } = lora.toFile(activeAdapter(peft), { pruned: true });
+  const older = Object.fromEntries(Object.entries(tensors).filter(([key]) => !key.endsWith('.bias')));
+  const method = { ...lora, toFile: () => ({ config, tensors: older }) };
+  await savePretrained(withAdapter(peft, { method }), 'adapter', { storage });
+  const opened = await loadPretrained(toyModel(), 'adapter', { methods: [lora], storage });
+  const path = 'encoder.layer.0.attention.query.bias';
+  expect(activeAdapter(opened).values[path]).toEqual(toyModel().weights[path]);
+  expect(warnings.splice(0).join()).toMatch(/has none, as PEFT before 0\.21 wrote it/);
+});
+
 function without(tensors: HostTensors, suffix: string): HostTensors {
   return Object.fromEntries(Object.entries(tensors).filter(([key]) => !key.endsWith(`.0.attention.query.${suffix}`)));
 }

@@ -2,11 +2,13 @@ import {
   activeAdapter,
   attach,
   fullPrecision,
+  getPeftModelStateDict,
   loadPretrained,
   memoryStorage,
   mergeAndUnload,
   predict,
   savePretrained,
+  setPeftModelStateDict,
   type Model,
   type PeftModel,
 } from '@peftjs/core';
@@ -46,6 +48,9 @@ it.each([
     const merged = await outputsOf(mergeAndUnload(exact));
     expect(relativeDistance(await outputsOf(exact), merged)).toBeLessThan(1e-5);
     expect(relativeDistance(await outputsOf(peft), merged)).toBeGreaterThan(1e-3);
+    const state = getPeftModelStateDict(peft);
+    setPeftModelStateDict(peft, state);
+    expect(getPeftModelStateDict(peft)).toEqual(state);
     for (const saved of [peft, exact]) {
       for (const pruned of [true, false]) {
         const storage = memoryStorage();

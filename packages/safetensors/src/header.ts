@@ -88,7 +88,7 @@ function checkedSize(name: string, place: TensorLocation): TensorLocation {
 
 function readMetadata(value: unknown): Record<string, string> {
   const entries = isObject(value) ? Object.entries(value) : [];
-  if (!isObject(value) || !entries.every(([, text]) => typeof text === 'string' && isWellFormed(text))) {
+  if (!isObject(value) || !entries.every(([, text]) => typeof text === 'string' && text.isWellFormed())) {
     throw new SafetensorsError(`'${METADATA_KEY}' must be an object of strings of valid characters`, METADATA_KEY);
   }
   return Object.assign(bareRecord(), value);
@@ -127,7 +127,6 @@ const MAX_DEPTH = 32;
 export const MAX_KEYS = 262_144;
 /** The maximum number of objects and arrays. A tensor has three. */
 const MAX_PARTS = 4 * MAX_KEYS;
-const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /**
  * Parses an untrusted JSON object.
@@ -172,17 +171,12 @@ function checkStructure(text: string, what: string): void {
     else if (mark === ':') {
       const key = decodeString(text.slice(start, end));
       const keys = open.at(-1) ?? new Set();
-      if (!isWellFormed(key)) throw fault(`key ${quote(key)} must be a string of valid characters`, key);
+      if (!key.isWellFormed()) throw fault(`key ${quote(key)} must be a string of valid characters`, key);
       if (keys.has(key)) throw fault(`key ${quote(key)} appears twice`, key);
       if (keys.add(key).size > MAX_KEYS) throw fault(`more than ${MAX_KEYS} keys in one object`);
       if (open.length === 1) outermost = key;
     }
   }
-}
-
-/** Whether a string is valid Unicode, without lone surrogates, which UTF-8 cannot encode. */
-export function isWellFormed(text: string): boolean {
-  return !LONE_SURROGATE.test(text);
 }
 
 function decodeUtf8(bytes: Uint8Array, what: string): string {

@@ -1,6 +1,6 @@
 import { byteLengthOf, bytesOf, dtypeNamed, holds, layoutRank, type StoredTensor } from './tensor.js';
 import { quote, reason, SafetensorsError, type Failure } from './errors.js';
-import { isWellFormed, MAX_HEADER_BYTES, MAX_KEYS, METADATA_KEY, PREFIX_BYTES } from './header.js';
+import { MAX_HEADER_BYTES, MAX_KEYS, METADATA_KEY, PREFIX_BYTES } from './header.js';
 
 /** Values by name, as a map or a plain object. */
 export type Named<T> = ReadonlyMap<string, T> | Readonly<Record<string, T>>;
@@ -94,7 +94,7 @@ function encodedHeader(members: readonly string[]): Uint8Array {
 }
 
 function checkText(text: unknown, what: string, key: string): void {
-  if (typeof text === 'string' && isWellFormed(text)) return;
+  if (typeof text === 'string' && text.isWellFormed()) return;
   throw new SafetensorsError(`${what} must be a string of Unicode characters, got ${quote(String(text))}`, key);
 }
 

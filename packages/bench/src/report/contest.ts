@@ -1,5 +1,5 @@
 import { SAME_SIZE } from '@peftjs/cli/results';
-import { atBudgets, grouped, nameAt, type Comparison } from './statistics/comparisons.js';
+import { atBudgets, grouped, missingSeeds, nameAt, type Comparison } from './statistics/comparisons.js';
 import { LEVEL } from './statistics/equivalence.js';
 import type { Interval } from './statistics/estimates.js';
 import {
@@ -76,8 +76,8 @@ export interface Compared {
 interface Entry extends Contender {
   /** The row that it stands for. */
   readonly row: ScoredRow;
-  /** The number of its seeds on each task of the contest. */
-  readonly seeds: readonly number[];
+  /** Its seeds on each task of the contest. */
+  readonly seeds: readonly (readonly number[])[];
 }
 
 /**
@@ -126,7 +126,6 @@ function entryOf(row: ScoredRow, rows: readonly SummaryRow[]): Entry {
     unranked === null ? [] : ['task' in row ? unranked : `${unranked} on ${task}`],
   );
   const unranked = budget.requested === null ? null : (reasons[0] ?? null);
-  const seeds = onTasks.map((each) => each.seeds.length);
   const known = onTasks.map(({ resampledRows }) => resampledRows).filter((count) => count > 0);
   return {
     ...{ row, label, budget, baseline, score },
@@ -134,7 +133,7 @@ function entryOf(row: ScoredRow, rows: readonly SummaryRow[]): Entry {
     stored: storedOf(row),
     judgedOn: known.length > 0 ? Math.min(...known) : null,
     unranked,
-    seeds,
+    seeds: onTasks.map((each) => each.seeds),
   };
 }
 
@@ -159,10 +158,10 @@ function withSeedReasons(field: readonly Entry[], pairs: Contest['pairs'], tasks
   return field.map((arm) => {
     if (arm.unranked !== null) return arm;
     const paired = rivals.filter(({ label }) => comparisonOf(pairs, arm.label, label));
-    const lacks = arm.seeds.flatMap((count, index) => {
-      const most = Math.max(...paired.map(({ seeds }) => seeds[index] ?? 0));
+    const lacks = arm.seeds.flatMap((own, index) => {
       const on = tasks[index] === undefined ? '' : ` on ${tasks[index]}`;
-      return count < most ? [`${count} of ${most} seeds${on}`] : [];
+      const missing = missingSeeds(own, ...paired.map(({ seeds }) => seeds[index] ?? []));
+      return missing === null ? [] : [missing + on];
     });
     return { ...arm, unranked: lacks[0] ?? null };
   });

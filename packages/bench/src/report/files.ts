@@ -61,13 +61,14 @@ export function renderCsv(results: readonly TrialResult[]): string {
 
 /**
  * Renders one line per arm, budget and task, and one per arm and budget over the tasks: the report's tables, unrounded.
- * The stability of rank choices is in the lines over the tasks, or in those of the task if there is only one.
+ * The stability of rank choices is in the lines over the tasks, or in those of the task if there are none.
  */
 export function renderSummaryCsv({ rows, overall, stability }: Summary): string {
   type Choice = Pick<SummaryRow, 'model' | 'label' | 'budget'>;
   const choiceOf = ({ model, label, budget }: Choice): StabilityRow | undefined =>
     stability.find((row) => row.model === model && row.label === label && row.budget.spec === budget.spec);
-  const severalTasks = new Set(rows.map(({ task }) => task)).size > 1;
+  const isOverTasks = ({ model, label, budget }: Choice): boolean =>
+    overall.some((row) => row.model === model && row.label === label && row.budget.spec === budget.spec);
   const onTasks = rows.map((row) => {
     const { model, task, label, method, budget, metric, score, difference, rank, seeds } = row;
     return {
@@ -80,7 +81,7 @@ export function renderSummaryCsv({ rows, overall, stability }: Summary): string 
         ...row.time,
         peakRssBytes: row.peakRssBytes,
       },
-      ...stabilityOf(severalTasks ? undefined : choiceOf(row)),
+      ...stabilityOf(isOverTasks(row) ? undefined : choiceOf(row)),
     };
   });
   const overTasks = overall.map((row) => {

@@ -19,7 +19,7 @@ export interface TextSource {
   readonly pairs?: boolean | undefined;
 }
 
-/** The most characters of a line: longer input is not text. */
+/** The most bytes of a line: longer input is not text. */
 const MAX_LINE = 1_000_000;
 
 /**
@@ -78,31 +78,29 @@ interface Line {
 /** Yields the lines that each piece of a stream completes. */
 async function* linesOf(stream: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Line[]> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
-  let rest = '';
+  let rest = ''; // latin1 keeps bytes as they are, also those of a character that ends in the next piece
   let number = 0;
-  const whole = (text: string): Line[] => {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop() ?? '';
-    return lines.map((line) => ({ line: line.replace(/\r$/, ''), number: ++number }));
-  };
-  const decoded = (bytes?: Uint8Array): string => {
+  const whole = (bytes: string): Line => {
+    number++;
     try {
-      return bytes ? decoder.decode(bytes, { stream: true }) : decoder.decode();
+      return { line: decoder.decode(Buffer.from(bytes, 'latin1')).replace(/\r$/, ''), number };
     } catch (cause) {
-      const fromNext = bytes?.subarray(bytes.findIndex((byte) => (byte & 0xc0) !== 0x80)); // without the end of a character
-      const [valid = ''] = new TextDecoder().decode(fromNext).split('\ufffd', 1);
-      const line = number + valid.split('\n').length;
-      throw new DataError(`${name}:${line}: expected UTF-8 text, got other bytes; save the file as UTF-8`, name, cause);
+      throw new DataError(
+        `${name}:${number}: expected UTF-8 text, got other bytes; save the file as UTF-8`,
+        name,
+        cause,
+      );
     }
   };
   for await (const bytes of stream) {
-    yield whole(decoded(bytes));
+    const lines = (rest + Buffer.from(bytes).toString('latin1')).split('\n');
+    rest = lines.pop() ?? '';
+    yield lines.map(whole);
     if (rest.length > MAX_LINE) {
-      throw new DataError(`${name}:${number + 1}: expected lines of at most ${MAX_LINE} characters`, name);
+      throw new DataError(`${name}:${number + 1}: expected lines of at most ${MAX_LINE} bytes`, name);
     }
   }
-  const last = decoded();
-  if (rest + last !== '') yield whole(`${last}\n`);
+  if (rest !== '') yield [whole(rest)];
 }
 
 function givenText(line: string, place: string, isPair: boolean): GivenText {

@@ -4,6 +4,7 @@ import {
   adapterNamed,
   allLayers,
   fitLayers,
+  initialValues,
   peftModel,
   tensorsOf,
   type Adapter,
@@ -244,8 +245,13 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
   const modulesToSave = stored.savedPaths.filter(
     (path) => !isInHead(model, path) && !(`${path}.${TOKEN_ROWS}` in saved),
   );
+  const others = allSites(model)
+    .map(({ path }) => path)
+    .filter((path) => !targetModules.includes(path));
+  const excludeModules = others.filter((path) => targetModules.some((name) => path.endsWith(`.${name}`)));
   const config = method.parseConfig({
     ...(targetModules.length > 0 && { targetModules }),
+    ...(excludeModules.length > 0 && { excludeModules }),
     ...(modulesToSave.length > 0 && { modulesToSave }),
     ...tokenOptions(stored),
     ...read.config,
@@ -258,7 +264,24 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
   }
   const adapter = { ...created, ...outputMeaning(stored), layers: fitLayers(created, read.values) };
   const initial = initialHead(model, adapter, saved, source);
-  return { ...adapter, values: checkedValues(adapter, { ...initial, ...read.values, ...saved }, source) };
+  const values = { ...initial, ...unwrittenBiases(adapter, file), ...read.values, ...saved };
+  return { ...adapter, values: checkedValues(adapter, values, source) };
+}
+
+/**
+ * Returns the model's own biases for a file that says it trained biases and has none: PEFT before 0.21 left those of
+ * adapted modules out (its issue 3306), and opens such files likewise.
+ */
+function unwrittenBiases({ layers }: Adapter, { config: { bias = 'none' }, tensors }: AdapterFile): HostTensors {
+  const isBias = (key: string): boolean => key.endsWith('.bias');
+  if (bias === 'none' || Object.keys(tensors).some(isBias)) return {};
+  const biases = Object.entries(initialValues(layers)).filter(([key]) => isBias(key));
+  if (biases.length > 0) {
+    warnOnce(
+      `the file trained biases (bias: '${String(bias)}') but has none, as PEFT before 0.21 wrote it: the model's are used`,
+    );
+  }
+  return Object.fromEntries(biases);
 }
 
 /**

@@ -59,10 +59,15 @@ export function setPeftModelStateDict(peft: PeftModel, tensors: HostTensors, opt
   const { model } = peft;
   const names = Object.keys(adapter.saved);
   const { own, saved } = splitSaved(withoutPrefix(tensors), model, names, adapter.config.ensureWeightTying === true);
-  const { config } = adapter.method.toFile(adapter, { pruned: false });
-  const read = adapter.method.fromFile({ config, tensors: own });
+  const present = adapter.method.toFile(adapter, { pruned: false });
+  const read = adapter.method.fromFile({ ...present, tensors: own }).values;
+  const constants = adapter.method.fromFile(present).values; // such as A0 and B0 of a rounded weight; and the values
+  const given = Object.entries(read).filter(([key, { data }]) => {
+    const isTensor = key in adapter.values || !(key in constants);
+    return isTensor || data.some((value, index) => value !== constants[key]?.data[index]);
+  });
   const kept = valuesIn(adapter.saved, adapter.values);
-  const values = checkedValues(adapter, { ...kept, ...read.values, ...saved }, 'the state dict');
+  const values = checkedValues(adapter, { ...kept, ...Object.fromEntries(given), ...saved }, 'the state dict');
   peft.adapters.set(adapter.name, { ...adapter, values });
 }
 

@@ -89,7 +89,7 @@ export function times(matrix: DenseMatrix, vectors: readonly Float64Array[]): Fl
     const result = new Float64Array(matrix.rows);
     const whole = matrix.rows - (matrix.rows % 4);
     for (let row = 0; row < whole; row += 4) result.set(fourRowsTimes(matrix, row, vector), row);
-    for (let row = whole; row < matrix.rows; row++) result[row] = rowTimes(matrix, row, vector);
+    for (let row = whole; row < matrix.rows; row++) result[row] = dot(rowOf(matrix, row), 0, vector);
     return result;
   });
 }
@@ -100,7 +100,7 @@ export function transposedTimes(matrix: DenseMatrix, vectors: readonly Float64Ar
     const result = new Float64Array(matrix.columns);
     const whole = matrix.rows - (matrix.rows % 4);
     for (let row = 0; row < whole; row += 4) addFourRows(result, matrix, row, vector);
-    for (let row = whole; row < matrix.rows; row++) addRow(result, matrix, row, vector[row] as number);
+    for (let row = whole; row < matrix.rows; row++) addScaled(result, 0, vector[row] as number, rowOf(matrix, row));
     return result;
   });
 }
@@ -125,12 +125,6 @@ function fourRowsTimes({ columns, values }: DenseMatrix, row: number, x: Float64
   return [s0, s1, s2, s3];
 }
 
-function rowTimes({ columns, values }: DenseMatrix, row: number, x: Float64Array): number {
-  let sum = 0;
-  for (let i = 0; i < columns; i++) sum += (values[row * columns + i] as number) * (x[i] as number);
-  return sum;
-}
-
 function addFourRows(result: Float64Array, { columns, values }: DenseMatrix, row: number, y: Float64Array): void {
   const [y0, y1, y2, y3] = [y[row] as number, y[row + 1] as number, y[row + 2] as number, y[row + 3] as number];
   const [r0, r1, r2, r3] = [row * columns, (row + 1) * columns, (row + 2) * columns, (row + 3) * columns];
@@ -139,12 +133,6 @@ function addFourRows(result: Float64Array, { columns, values }: DenseMatrix, row
       (result[i] as number) +
       (y0 * (values[r0 + i] as number) + y1 * (values[r1 + i] as number)) +
       (y2 * (values[r2 + i] as number) + y3 * (values[r3 + i] as number));
-  }
-}
-
-function addRow(result: Float64Array, { columns, values }: DenseMatrix, row: number, factor: number): void {
-  for (let i = 0; i < columns; i++) {
-    result[i] = (result[i] as number) + factor * (values[row * columns + i] as number);
   }
 }
 

@@ -73,14 +73,7 @@ export function pickRows(matrix: HostTensor, picked: readonly number[]): HostTen
 
 /** Returns the given columns, in that order: `[rows, columns]` -> `[rows, picked]`. */
 export function pickColumns(matrix: HostTensor, picked: readonly number[]): HostTensor {
-  const [rows, columns] = matrixShape(matrix);
-  const from = floats(matrix);
-  const to = Float32Array.from(
-    { length: rows * picked.length },
-    (_, index) =>
-      from[Math.floor(index / picked.length) * columns + (picked[index % picked.length] as number)] as number,
-  );
-  return hostTensor(to, [rows, picked.length]);
+  return transposed(pickRows(transposed(matrix), picked));
 }
 
 /** Multiplies every entry by `factor`. */

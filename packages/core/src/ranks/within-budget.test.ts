@@ -107,6 +107,7 @@ describe('firstWithinBudget', () => {
     expect(chosen([100, 100, 100, 100], 200)).toEqual([0, 1]);
     expect(chosen([100, 300, 100], 201)).toEqual([0, 2]);
     expect(chosen([100, 300, 100], 501, 300)).toEqual([0, 2]);
+    expect(chosen([100, 300, 100], 600)).toEqual([0, 1, 2]);
   });
 
   it('drops the last of them where others then fill the budget, and only there', () => {

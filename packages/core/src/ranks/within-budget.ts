@@ -68,6 +68,7 @@ export function firstWithinBudget<Item extends Pick<BudgetItem, 'cost'>>(
   const costOf = (items: readonly Item[]): number => sumOf(items, ({ cost }) => cost);
   const fitting: Item[] = [];
   for (const item of order) if (item.cost <= budget - held - costOf(fitting)) fitting.push(item);
+  if (fitting.length === order.length) return fitting;
   for (let count = fitting.length; count >= 0; count--) {
     const first = fitting.slice(0, count);
     const others = order.filter((item) => !first.includes(item));

@@ -1,5 +1,5 @@
 import type { RunFile } from '@peftjs/cli/results';
-import { comparable, grouped, pairedDifference, type Arm, type PairedDifference } from './comparisons.js';
+import { comparable, grouped, missingSeeds, pairedDifference, type Arm, type PairedDifference } from './comparisons.js';
 import { LEVEL, meanWithError, testEquivalence, type NonInferiority } from './equivalence.js';
 import { holm } from './estimates.js';
 import { differencesOf, type Sample } from './resampling.js';
@@ -81,8 +81,10 @@ function outcomeOf(
 function lackOf({ label, trials }: Arm, arms: readonly Arm[]): string[] {
   const [first] = trials;
   if (trials.some(({ budget }) => budget.requested !== null && !budget.met)) return [`${label} missed its budget`];
-  const seeds = Math.max(...arms.filter((arm) => comparable(arm.trials[0], first)).map((arm) => arm.trials.length));
-  return trials.length < seeds ? [`${label} has ${trials.length} of ${seeds} seeds`] : [];
+  const rivals = arms.filter((arm) => comparable(arm.trials[0], first));
+  const [own = [], ...others] = [{ trials }, ...rivals].map((arm) => arm.trials.map(({ seed }) => seed));
+  const missing = missingSeeds(own, ...others);
+  return missing === null ? [] : [`${label} has ${missing}`];
 }
 
 /** The configurations of an arm at a budget on a task. */

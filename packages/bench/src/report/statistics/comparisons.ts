@@ -8,7 +8,7 @@ import { differencesOf, estimateOf, type Sample } from './resampling.js';
 export interface Arm {
   /**
    * The number of the variant, from 1, among arms with the same name, budget and task but another configuration,
-   * protocol or engine; oldest first.
+   * protocol or engine: first the one whose configuration is the oldest on any task.
    */
   readonly variant: number;
   /** The arm's name, with the variant if there are several. */
@@ -20,12 +20,13 @@ export interface Arm {
 /** Groups finished trials into arms. */
 export function armsOf(results: readonly TrialResult[]): Arm[] {
   const done = withContent(results.filter((result) => result.status === 'done').sort(byDate));
+  const configurations = [...new Set(done.map(configurationOf))];
   // Task by task, since the rows of a task share their resamples.
   const contests = grouped(done, ({ model, task }) => [model, task]).flatMap((onTask) =>
     grouped(onTask, ({ arm, budget }) => [arm, budget.spec]),
   );
   return contests.flatMap((contest) => {
-    const variants = grouped(contest, fixedFacts);
+    const variants = grouped(contest, fixedFacts).sort(by(([first]) => configurations.indexOf(configurationOf(first))));
     return variants.map((trials, index) => ({
       variant: index + 1,
       label: variants.length > 1 ? `${trials[0].arm} (${index + 1})` : trials[0].arm,
@@ -82,7 +83,7 @@ function circumstances(trial: DoneTrial, inStages: boolean): unknown {
  * The protocol without what an arm chooses for itself (its head, its stages and, in stages, its epochs), learning
  * rates, and words. A setting that is null counts as absent, and so does a dropout of 0, its default.
  */
-function sharedProtocol({ data, ...protocol }: Protocol, inStages: boolean): unknown {
+function sharedProtocol({ data, ...protocol }: Protocol, inStages: boolean): [settings: unknown, rows: unknown] {
   const own = ['head', 'stages', 'learningRate', 'selectedOn', ...(inStages ? ['epochs'] : [])];
   const isSet = ([name, value]: [string, unknown]): boolean =>
     value !== null && !(name === 'dropout' && value === 0) && !own.includes(name);
@@ -91,10 +92,21 @@ function sharedProtocol({ data, ...protocol }: Protocol, inStages: boolean): unk
 }
 
 function fixedFacts(trial: DoneTrial): unknown {
+  return [circumstances(trial, false), configurationOf(trial)];
+}
+
+/** What may be the same on several tasks, as text. */
+function configurationOf(trial: DoneTrial): string {
   const { method, versions, methodConfig, learningRate, learningRates = null, protocol } = trial;
   const { head, stages = null, learningRate: ofHead } = protocol;
-  const own = { head, stages, ofHead };
-  return [circumstances(trial, false), method, versions, methodConfig, learningRate, learningRates, own];
+  const [settings] = sharedProtocol(protocol, false);
+  return canonical([settings, method, versions, methodConfig, learningRate, learningRates, { head, stages, ofHead }]);
+}
+
+/** Says that an arm lacks seeds of its rivals, which may have as many but others; null if it has them all. */
+export function missingSeeds(own: readonly number[], ...rivals: readonly (readonly number[])[]): string | null {
+  const { size } = new Set([own, ...rivals].flat());
+  return own.length < size ? `${own.length} of ${size} seeds` : null;
 }
 
 function newestOfEachSeed([first, ...rest]: readonly [DoneTrial, ...DoneTrial[]]): [DoneTrial, ...DoneTrial[]] {

@@ -101,6 +101,30 @@ describe('summarise', () => {
     ]);
   });
 
+  it('does not rank arms that lack different seeds', () => {
+    const lacks = { lora: 1, sora: 2 } as Record<string, number>;
+    const { rows, verdicts } = summarise(
+      results.filter(({ arm, seed }) => seed !== lacks[arm]),
+      { reference },
+    );
+    for (const arm of ['lora', 'sora']) expect(rowOf(rows, arm).unranked).toBe('5 of 6 seeds');
+    expect(JSON.stringify(verdicts)).toContain('Not ranked: sora (5 of 6 seeds) and lora (5 of 6 seeds).');
+  });
+
+  it('gives a configuration one number on all tasks, in whatever order it ran on them', () => {
+    const both = syntheticResults({ methods: ['head', 'sora'] });
+    const again = (learningRate: number, task: string, day: number): DoneTrial[] =>
+      both.flatMap((trial) => {
+        if (trial.arm !== 'sora' || trial.task !== task) return [];
+        return { ...trial, learningRate, id: trial.id + learningRate, finishedAt: `2027-01-0${day}T00:00:00.000Z` };
+      });
+    const [first, second] = ['uci-sentiment', 'wordnet-supersense'] as const;
+    const trials = [...again(1, first, 1), ...again(2, first, 2), ...again(2, second, 3), ...again(1, second, 4)];
+    const { rows } = summarise([...both.filter(({ arm }) => arm === 'head'), ...trials], { reference: 'head' });
+    const numbered = rows.filter(({ arm }) => arm === 'sora').map(({ label, learningRate }) => [label, learningRate]);
+    expect(new Set(numbered.map(String))).toEqual(new Set(['sora (1),1', 'sora (2),2']));
+  });
+
   it('separates configurations and numbers them, oldest first', () => {
     const slower = results
       .filter(({ method }) => method === 'sora')
@@ -160,6 +184,11 @@ describe('summarise', () => {
     expect(summarise(results, { reference }).notes.join(' ')).not.toContain('cannot be reached');
   });
 
+  it('explains intervals although one row has a single seed', () => {
+    const { notes } = summarise([...results, ...syntheticResults({ methods: ['bitfit'], seeds: 1 })], { reference });
+    expect(notes.join(' ')).toMatch(/Some rows rest on one seed.*Intervals are 95 %.*With 6 seeds they are too narrow/);
+  });
+
   it('gives identical scores p = 1 and no difference, on a task and over tasks', () => {
     const both = syntheticResults({ methods: ['lora'], seeds: 6 });
     const twin = both.map((trial) => ({ ...trial, id: `twin-${trial.id}`, arm: 'twin' }));
@@ -203,6 +232,8 @@ describe('summarise', () => {
     const mixed = both.map((trial) => (trial.task === 'uci-sentiment' ? lowerIsBetter(trial) : trial));
     expect(labels(mixed)).toEqual([]);
     expect(summarise(mixed, { reference }).notes.join(' ')).toContain('no mean over tasks');
+    const another = results.map((trial) => ({ ...lowerIsBetter(trial), model: 'gpt2' }));
+    expect(summarise([...both, ...another], { reference }).notes.join(' ')).not.toContain('no mean over tasks');
   });
 
   it('compares every pair at a budget, arms without a budget at each, whatever the order of the files', () => {

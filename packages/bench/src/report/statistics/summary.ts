@@ -11,6 +11,7 @@ import {
   comparable,
   compareArms,
   grouped,
+  missingSeeds,
   namedOf,
   type Arm,
   type Comparison,
@@ -136,8 +137,7 @@ function withRank(row: UnrankedRow, rivals: readonly UnrankedRow[]): SummaryRow 
 function reasonAgainst(row: UnrankedRow, rivals: readonly UnrankedRow[]): string | null {
   if (row.budget.requested === null) return 'no budget';
   if (!row.budget.met) return 'budget missed';
-  const seeds = Math.max(...rivals.map(({ seeds }) => seeds.length));
-  return row.seeds.length < seeds ? `${row.seeds.length} of ${seeds} seeds` : null;
+  return missingSeeds(row.seeds, ...rivals.map(({ seeds }) => seeds));
 }
 
 function inOneContest({ trials: [a] }: Arm, { trials: [b] }: Arm): boolean {
@@ -176,9 +176,12 @@ function notesOn(summary: Noted): string[] {
 }
 
 function seedNotes({ rows, resampled }: Noted): string[] {
-  const fewest = Math.min(...rows.map(({ seeds }) => seeds.length));
   if (rows.length === 0) return ['No trial has finished.'];
-  if (fewest === 1) return ['Some rows rest on one seed: they have no spread and no interval.'];
+  const several = rows.filter(({ seeds }) => seeds.length > 1);
+  const fewest = Math.min(...several.map(({ seeds }) => seeds.length));
+  const single =
+    several.length < rows.length ? ['Some rows rest on one seed: they have no spread and no interval.'] : [];
+  if (several.length === 0) return single;
   const of = {
     seeds: `the mean over seeds (${RESAMPLES} resamples); what other rows would give they do not say`,
     'seeds and rows': `the mean: seeds and reported rows are both resampled, the same rows for all arms of a task (${ROW_RESAMPLES} resamples)`,
@@ -188,7 +191,7 @@ function seedNotes({ rows, resampled }: Noted): string[] {
     fewest > 10
       ? ''
       : ` With ${fewest} seeds they are ${fewest > 3 ? 'too narrow' : 'little more than the range seen'}.`;
-  return [`Intervals are 95 % percentile bootstrap intervals of ${of[resampled]}.${few}`];
+  return [...single, `Intervals are 95 % percentile bootstrap intervals of ${of[resampled]}.${few}`];
 }
 
 function comparisonNotes({ rows, comparisons, reference }: Noted): string[] {
@@ -217,7 +220,7 @@ function reachNotes(seeds: number, family: number): string[] {
   const least = 2 / 2 ** seeds;
   if (seeds < seedsToReach(1)) {
     return [
-      `With ${counted(seeds, 'paired seed')} the smallest possible p is ${least}: p < 0.05 cannot be reached with fewer than ${seedsToReach(1)} seeds.`,
+      `On a single task, with ${counted(seeds, 'paired seed')}, the smallest possible p is ${least}: p < 0.05 cannot be reached with fewer than ${seedsToReach(1)} seeds.`,
     ];
   }
   if (family * least < LEVEL) return [];
@@ -235,10 +238,13 @@ function equivalenceNotes({ margin, comparisons, resampled }: Noted): string[] {
 }
 
 function overallNotes({ rows, overall, comparisons }: Noted): string[] {
-  if (new Set(rows.map(({ lowerIsBetter }) => lowerIsBetter)).size > 1)
-    return ['There is no mean over tasks: of some metrics more is better, of others less.'];
+  const isMixed = (ofModel: Noted['rows']): boolean => new Set(ofModel.map((row) => row.lowerIsBetter)).size > 1;
+  const models = grouped(rows, ({ model }) => model);
+  const none = models.some(isMixed)
+    ? ['There is no mean over tasks: of some metrics more is better, of others less.']
+    : [];
   const metrics = [...new Set(overall.flatMap((row) => row.metrics))];
-  if (overall.length === 0) return [];
+  if (overall.length === 0) return none;
   const mixed = metrics.length > 1 ? `, though they are of ${metrics.join(', ')}` : '';
   const pairs = comparisons.some(({ task }) => task === null)
     ? ' p comes from a sign-flip test over all seeds and tasks; the adjusted p is Holm-corrected over the pairs of arms at a budget.'
