@@ -57,8 +57,9 @@ describe('a folder of images', () => {
     const answers = [];
     for (const source of ['adapter', 'web']) {
       const { stdout } = await peftBench(['predict', path(source), picture, '--json']);
-      answers.push((JSON.parse(stdout) as { label: string }).label);
+      answers.push((JSON.parse(stdout) as { labels: { label: string }[] }).labels[0]?.label);
     }
+    expect(answers[0]).toBeDefined();
     expect(answers[1]).toBe(answers[0]);
   });
 

@@ -94,11 +94,14 @@ describe('a training that was stopped', () => {
     expect(refusal(await peftBench(toExport))).toContain(`${held}; name another folder for the export`);
   });
 
-  it.each([['predict', 'a text'], ['inspect']])('is not an adapter yet: %s', async (command, ...texts) => {
-    expect(refusal(await peftBench([command, path('stopped'), ...texts]))).toBe(
-      `peft-bench: ${path('stopped')} holds an unfinished training; rerun its train command to finish it`,
-    );
-  });
+  it.each([['predict', 'a text'], ['inspect'], ['export', '--format=peft', '--out=elsewhere']])(
+    'is not an adapter yet: %s',
+    async (command, ...more) => {
+      expect(refusal(await peftBench([command, path('stopped'), ...more]))).toBe(
+        `peft-bench: ${path('stopped')} holds an unfinished training; rerun its train command to finish it`,
+      );
+    },
+  );
 
   it('starts afresh with --force', async () => {
     await cp(path('stopped'), path('forced'), { recursive: true });

@@ -219,6 +219,12 @@ describe('peft-bench export --push', () => {
     expect(use.hub.repos.at(-1)).toMatchObject({ name: 'me/pushed', token: TOKEN });
   });
 
+  it('does not upload what else is in a folder that --force writes into', async () => {
+    const { code, stderr } = await line('pushed', '--force');
+    expect(stderr).toMatch(/--push uploads every file in --out; name a new folder/);
+    expect(code).toBe(2);
+  });
+
   it('writes nothing without a token', async () => {
     delete process.env.HF_TOKEN;
     const { code, stderr } = await line('not-pushed');

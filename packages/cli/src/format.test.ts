@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatBytes, formatDuration, formatMetric, metricTitle, quoted } from './format.js';
+import { formatBytes, formatDuration, formatMetric, formatShortCount, metricTitle, quoted } from './format.js';
 
 describe('formatMetric', () => {
   it.each([
@@ -8,6 +8,8 @@ describe('formatMetric', () => {
     [99.99, '99.990'],
     [118.87, '118.9'],
     [9999, '9999'],
+    [9999.9, '10,000'],
+    [-0.0001, '0.000'],
     [50_257.4, '50,257'],
     [-12_345, '−12,345'],
   ])('shows %d as %s', (value, text) => {
@@ -22,6 +24,10 @@ describe('formatMetric', () => {
   ])('shows the non-finite %s as %s', (value, text) => {
     expect(formatMetric(value)).toBe(text);
   });
+});
+
+it('short counts take the unit of the rounded number', () => {
+  expect([9_999, 10_000, 999_949, 999_950].map(formatShortCount)).toEqual(['9,999', '10k', '999.9k', '1M']);
 });
 
 describe('formatDuration', () => {

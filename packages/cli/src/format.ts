@@ -8,7 +8,7 @@ export function formatCount(value: number | null): string {
 
 /** A short count: `6,144`, `57.3k`, `6.8M`. */
 export function formatShortCount(value: number): string {
-  const [divisor, unit] = value >= 1e6 ? [1e6, 'M'] : value >= 1e4 ? [1e3, 'k'] : [1, ''];
+  const [divisor, unit] = value >= 999_950 ? [1e6, 'M'] : value >= 1e4 ? [1e3, 'k'] : [1, ''];
   return unit === '' ? formatCount(value) : `${Number((value / divisor).toFixed(1))}${unit}`;
 }
 
@@ -30,8 +30,8 @@ const NONE = '–';
 /** A metric or a loss, to three decimals; a large one, such as a perplexity, to four digits. */
 export function formatMetric(value: number | null): string {
   if (value === null) return NONE;
-  if (Math.abs(value) < 100) return minus(value.toFixed(3));
-  return Math.abs(value) < 1e4 ? minus(value.toPrecision(4)) : minus(formatCount(value));
+  if (Math.abs(value) < 100) return minus(value.toFixed(3)).replace(/^−(0\.000)$/, '$1');
+  return Math.abs(value) < 9999.5 ? minus(value.toPrecision(4)) : minus(formatCount(value));
 }
 
 /** The title of a metric in tables and charts. */
@@ -48,7 +48,7 @@ export function metricTitle({
 /** A difference with its sign. */
 export function formatSigned(value: number): string {
   const text = formatMetric(value);
-  return value > 0 && Number(value.toFixed(3)) !== 0 ? `+${text}` : text.replace(/^−(0\.000)$/, '$1');
+  return value > 0 && Number(value.toFixed(3)) !== 0 ? `+${text}` : text;
 }
 
 /** An interval: `[0.901, 0.912]`. */

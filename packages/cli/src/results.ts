@@ -1,7 +1,6 @@
 /* The result files of trials, and the folders that they and checkpoints are in. */
 export {
   keepNewestNumerics,
-  numericsOf,
   openResults,
   readResults,
   resultPath,

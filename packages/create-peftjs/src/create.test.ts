@@ -129,6 +129,7 @@ describe('the command', () => {
 
   it('lists the starters where no folder is named', async () => {
     for (const name of Object.keys(starters)) expect(await said()).toContain(`\n  ${name} `);
+    expect(await said('')).toBe(await said());
   });
 
   it.each([

@@ -12,7 +12,7 @@ Example: npm create peftjs my-classifier -- --template vite`;
 export async function main(args: readonly string[]): Promise<number> {
   try {
     const { folder, template } = parsed(args);
-    if (folder === undefined) {
+    if (!folder) {
       console.log(HELP);
       return 0;
     }

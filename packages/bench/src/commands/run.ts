@@ -46,7 +46,6 @@ import { compareRuns } from '../report/statistics/two-runs.js';
 import {
   checkpointFolder,
   keepNewestNumerics,
-  numericsOf,
   openResults,
   readResults,
   removeCheckpoints,
@@ -321,14 +320,14 @@ export function exclusionNotes({ results, excluded }: PooledResults): string[] {
   if (excluded.length === 0) return [];
   const are = excluded.length === 1 ? 'is' : 'are';
   return [
-    `${counted(excluded.length, 'result')} of ${named(excluded.map(numericsOf))} ${are} left out: another version computed ` +
-      `${excluded.length === 1 ? 'it' : 'them'}, and only numbers of one version can be pooled, here ${named(results.map(numericsOf))}.`,
+    `${counted(excluded.length, 'result')} of ${named(excluded)} ${are} left out: another version computed ` +
+      `${excluded.length === 1 ? 'it' : 'them'}, and only numbers of one version can be pooled, here ${named(results)}.`,
   ];
 }
 
 /** Says which results in a run's folder another version computed; undefined if there are none. */
 function foreignNumerics(folder: string, results: readonly TrialResult[]): string | undefined {
-  const foreign = results.map(numericsOf).filter((numerics) => numerics !== NUMERICS);
+  const foreign = results.filter(({ versions }) => versions.numerics !== NUMERICS);
   if (foreign.length === 0) return undefined;
   return (
     `${folder} has ${counted(foreign.length, 'result')} of ${named(foreign)}, but this version computes numerics ${NUMERICS}: ` +
@@ -336,7 +335,7 @@ function foreignNumerics(folder: string, results: readonly TrialResult[]): strin
   );
 }
 
-/** Formats revisions, e.g. `numerics 0, 1`. */
-function named(numerics: readonly number[]): string {
-  return `numerics ${[...new Set(numerics)].sort((a, b) => a - b).join(', ')}`;
+/** The revisions of core's numerics that computed results, e.g. `numerics 0, 1`. */
+function named(results: readonly TrialResult[]): string {
+  return `numerics ${[...new Set(results.map(({ versions }) => versions.numerics))].sort((a, b) => a - b).join(', ')}`;
 }

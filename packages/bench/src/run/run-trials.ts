@@ -18,7 +18,6 @@ import {
 import { printable } from '@peftjs/cli/format';
 import {
   canonical,
-  numericsOf,
   writeJson,
   checkpointFolder,
   removeCheckpoint,
@@ -53,7 +52,7 @@ export async function runTrials(
 ): Promise<TrialResult[]> {
   const isDone = ({ id }: Trial): boolean => {
     const known = results.of(id);
-    return known?.status === 'done' && numericsOf(known) === NUMERICS;
+    return known?.status === 'done' && known.versions.numerics === NUMERICS;
   };
   const keep = async (ended: TrialResult): Promise<void> => {
     const result = await results.write(ended);
@@ -126,25 +125,8 @@ const MAX_CODE = 100;
 
 function failedResult(trial: Trial, error: WorkerFailure, task: LoadedTask, startedAt: Date): TrialResult {
   const rows = { train: 0, selection: 0, dev: 0 };
-  const { budget, settings, protocol } = trial;
-  return {
-    ...describeCircumstances(
-      trial,
-      { task, rows },
-      { startedAt, finishedAt: new Date(Math.max(Date.now(), startedAt.getTime())) },
-    ),
-    id: trial.id,
-    methodConfig: {},
-    budget: {
-      requested: null,
-      spec: budget ?? 'none',
-      matchedOn: protocol.matchOn,
-      tolerance: settings.tolerance,
-      met: false,
-    },
-    status: 'failed',
-    error,
-  };
+  const dates = { startedAt, finishedAt: new Date(Math.max(Date.now(), startedAt.getTime())) };
+  return { ...describeCircumstances(trial, { task, rows }, dates), methodConfig: {}, status: 'failed', error };
 }
 
 /**

@@ -1,8 +1,15 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { activeAdapter, mergeAndUnload, savePretrained, withAdapter, type Model, type PeftModel } from '@peftjs/core';
-import { ConfigError } from '@peftjs/core/method';
-import { assertLabelNames, outputMeaning, outputsOf, readAdapterConfig, readsImages } from '@peftjs/core/model';
+import { CheckpointError, ConfigError } from '@peftjs/core/method';
+import {
+  ADAPTER_CONFIG,
+  assertLabelNames,
+  outputMeaning,
+  outputsOf,
+  readAdapterConfig,
+  readsImages,
+} from '@peftjs/core/model';
 import { checkOnnx, exportOnnxFiles, type OnnxDtype, type TextInput } from '@peftjs/engine';
 import {
   openFolder,
@@ -23,6 +30,7 @@ import { everyMethod } from '../registry/methods.js';
 import { loading } from '../registry/loading.js';
 import { choice, count, withExample } from './flags.js';
 import { checkOut, withOutFlags, type OutFlags } from './folders.js';
+import { isAdapter } from './inspect.js';
 import { pipelineOf, taskOfAdapter } from './subject.js';
 
 /** A value of `--format`. */
@@ -131,8 +139,8 @@ const GGUF_MODEL = 'model.gguf';
 
 /** What to do with what has been written. */
 const NEXT: Readonly<Record<Format, (out: string, task: string) => string>> = {
-  peft: (out) =>
-    `${commandName} predict ${quoted(out)} "a text", or PeftModel.from_pretrained(model, '${out}') in PEFT`,
+  peft: (out, task) =>
+    `${commandName} predict ${quoted(out)} ${task === 'image-classification' ? 'photo.jpg' : '"a text"'}, or PeftModel.from_pretrained(model, '${out}') in PEFT`,
   merged: (out, task) =>
     `${commandName} predict ${quoted(out)} "a text", or pipeline('${task}', '${out}') in transformers`,
   gguf: (out) => `"ADAPTER ${join(out, GGUF_ADAPTER)}" in a Modelfile of Ollama, or --lora of llama.cpp`,
@@ -188,10 +196,16 @@ async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void>
   assertFits(flags);
   if (isPrivate && push === undefined)
     throw new ConfigError('--private applies to the repository of --push; add --push', 'private');
+  if (push !== undefined && force) {
+    throw new ConfigError('--push uploads every file in --out; name a new folder, without --force', 'force');
+  }
   if (push !== undefined) pushSettings(push);
   checkOut({ out, ...(force && { force }) }, 'export');
-  const { path, storage } = await openFolder(adapter);
-  const task = await taskOfAdapter(await readAdapterConfig(path, storage), adapter, base);
+  const folder = await openFolder(adapter);
+  if (!(await isAdapter(folder))) {
+    throw new CheckpointError(`${adapter}: expected an adapter, a folder or hub id with ${ADAPTER_CONFIG}`, adapter);
+  }
+  const task = await taskOfAdapter(await readAdapterConfig(folder.path, folder.storage), adapter, base);
   const opened = await openSource(task, adapter, {
     methods: await everyMethod(),
     model: base,

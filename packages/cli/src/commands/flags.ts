@@ -150,7 +150,7 @@ function withTrainingFlags(command: Command): Command {
     .option(
       '--dropout <rate>',
       'dropout of the frozen network: config for the rates of its config.json, or a rate from 0 to below 1 (default: 0)',
-      dropoutIn,
+      (text) => (text === 'config' ? text : rate(text)),
     )
     .option(
       '--gradient-checkpointing',
@@ -341,20 +341,19 @@ export function count(text: string): number {
   throw new InvalidArgumentError('Expected a positive integer.');
 }
 
-/** Parses a positive number flag. @throws InvalidArgumentError for anything else. */
-export function amount(text: string): number {
-  const value = Number(text);
-  if (text.trim() !== '' && Number.isFinite(value) && value > 0) return value;
-  throw new InvalidArgumentError('Expected a positive number.');
-}
+/** Parses a flag to a number that `fits`. @throws InvalidArgumentError for anything else. */
+export const numberFor =
+  (expected: string, fits: (value: number) => boolean) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (text.trim() !== '' && fits(value)) return value;
+    throw new InvalidArgumentError(`Expected ${expected}.`);
+  };
 
-/** Parses a dropout flag. @throws InvalidArgumentError for anything but `config` and a rate. */
-function dropoutIn(text: string): 'config' | number {
-  if (text === 'config') return text;
-  const rate = Number(text);
-  if (text.trim() !== '' && rate >= 0 && rate < 1) return rate;
-  throw new InvalidArgumentError('Expected config, or a rate from 0 to below 1.');
-}
+/** Parses a positive number flag. @throws InvalidArgumentError for anything else. */
+export const amount = numberFor('a positive number', (value) => value > 0 && value < Infinity);
+
+const rate = numberFor('config, or a rate from 0 to below 1', (value) => value >= 0 && value < 1);
 
 /** Those of the named flags that were given. */
 function given<T extends object, K extends keyof T>(flags: T, names: readonly K[]): Defined<Pick<T, K>> {

@@ -132,7 +132,7 @@ async function inspectModules(path: string): Promise<void> {
 async function inspectExport(folder: Folder, graphs: readonly string[]): Promise<void> {
   const { model_type: type, id2label } = await settingsIn(folder, 'config.json');
   const { tokenizer_class: tokenizer, model_max_length: most } = await settingsIn(folder, 'tokenizer_config.json');
-  const limit = typeof most === 'number' ? `, up to ${formatCount(most)} tokens` : '';
+  const limit = typeof most === 'number' && most < 1e9 ? `, up to ${formatCount(most)} tokens` : '';
   say(
     `ONNX export of a ${String(type)} model, tokenizer ${String(tokenizer)}${limit}\n${classLine(labelsIn(id2label))}\n`,
   );
@@ -217,7 +217,7 @@ export function moduleOf(tensor: string): string {
 
 /** The rank of a module with LoRA's factors; a dash for any other module. */
 function rankOf(file: SafetensorsFile, names: readonly string[]): string {
-  const down = names.find((name) => name.includes('.lora_A'));
+  const down = names.find((name) => /\.lora_(embedding_)?A/.test(name));
   return down === undefined ? '-' : String(file.spec(down).shape[0]);
 }
 

@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { ConfigError, UnsupportedError } from '@peftjs/core/method';
 import {
   pipeline,
@@ -14,7 +15,7 @@ import { engineFromFlags, openExecutor } from '../registry/executors.js';
 import { everyMethod } from '../registry/methods.js';
 import { loading } from '../registry/loading.js';
 import { jsonLines, table, type Answer, type Answered, type AnswerWriter } from './answers.js';
-import { choice, count, withExample } from './flags.js';
+import { choice, count, numberFor, withExample } from './flags.js';
 import { PREDICT_TASKS, subjectOf, type PredictTask, type Subject } from './subject.js';
 import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
 
@@ -45,7 +46,7 @@ export function addPredictCommand(program: Command): void {
     .option(
       '--threshold <score>',
       'print every label with at least this score (default for multi-label adapters: 0.5)',
-      score,
+      numberFor('a number', Number.isFinite),
     )
     .option('--chat', 'treat each text as a message and answer it, with the chat template of the model')
     .option('--max-new-tokens <n>', 'most tokens to generate per text (default: 256)', count)
@@ -67,19 +68,12 @@ async function predict(source: string, texts: readonly string[], flags: PredictF
     for await (const portion of textBatches(given, subject.task === 'text-generation' ? 1 : PORTION)) {
       const asked = portion.filter(({ text }) => text !== '');
       const answers = asked.length === 0 ? [] : await predictor.answer(asked);
-      await write(written(portion.map((given) => ({ ...given, ...answers[asked.indexOf(given)] }) as Answered)));
+      const lines = written(portion.map((given) => ({ ...given, ...answers[asked.indexOf(given)] }) as Answered));
+      if (!process.stdout.write(lines)) await once(process.stdout, 'drain'); // the reader is slower
     }
   } finally {
     await predictor.dispose();
   }
-}
-
-/** Writes to stdout, and waits while the reader is slower. */
-function write(text: string): Promise<void> {
-  return new Promise((resolve) => {
-    if (process.stdout.write(text)) resolve();
-    else process.stdout.once('drain', resolve);
-  });
 }
 
 /** The flags that do not apply to every task. */
@@ -97,13 +91,6 @@ function checkFlags(flags: PredictFlags, { source, task }: Subject): void {
     if (flags[name as keyof typeof TASK_FLAGS] === undefined || (own as PredictTask[]).includes(task)) continue;
     throw new ConfigError(`${flag} is for ${own.join(' and ')}; the task of ${source} is ${task}`, name);
   }
-}
-
-/** Parses a score. @throws InvalidArgumentError for anything but a number. */
-function score(text: string): number {
-  const value = Number(text);
-  if (text.trim() !== '' && Number.isFinite(value)) return value;
-  throw new InvalidArgumentError('Expected a number.');
 }
 
 /** Opens the pipeline of a task. Its `answer` predicts for each text, in order. */

@@ -270,16 +270,11 @@ export interface PooledResults {
 
 /** Splits results by `versions.numerics`: differences between numerics say nothing about methods. */
 export function keepNewestNumerics(results: readonly TrialResult[]): PooledResults {
-  const newest = Math.max(...results.map(numericsOf));
+  const newest = Math.max(...results.map(({ versions }) => versions.numerics));
   return {
-    results: results.filter((result) => numericsOf(result) === newest),
-    excluded: results.filter((result) => numericsOf(result) !== newest),
+    results: results.filter(({ versions }) => versions.numerics === newest),
+    excluded: results.filter(({ versions }) => versions.numerics !== newest),
   };
-}
-
-/** The revision of core's numerics that computed a result. */
-export function numericsOf({ versions }: TrialResult): number {
-  return versions.numerics;
 }
 
 /** The file next to an adapter that says how it chose its size. */

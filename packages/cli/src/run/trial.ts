@@ -97,7 +97,6 @@ export async function runTrial(
     const { storedParameters: stored } = selected;
     const result: DoneTrial = {
       ...describeCircumstances(trial, prepared, recorder.dates()),
-      id: trial.id,
       methodConfig: { ...activeAdapter(peft).config },
       budget: budgetOf(trial, requested, { stored, trained: trainableAtStart }),
       parameters: { trainableAtStart, storedMean: trained.meanParameters, stored, base, optimizerBytes },
@@ -268,27 +267,20 @@ function budgetOf(
 /** The task and rows of a trial; for a failed trial, without the counts of cut rows. */
 type Described = Pick<PreparedTrial, 'task' | 'rows'> & Partial<Pick<PreparedTrial, 'losses'>>;
 
-type Circumstances = Omit<FailedTrial, 'id' | 'methodConfig' | 'budget' | 'status' | 'error'>;
+type Circumstances = Omit<FailedTrial, 'methodConfig' | 'status' | 'error'>;
 
-/** Describes a trial's settings and circumstances, independent of its outcome. */
+/** Describes a trial's settings and circumstances, independent of its outcome: its budget counts as not met. */
 export function describeCircumstances(
   trial: Trial,
   prepared: Described,
   { startedAt, finishedAt }: { readonly startedAt: Date; readonly finishedAt: Date },
 ): Circumstances {
-  const { arm, method, model, task, seed, judgedOn, tuning, engine, versions, settings, protocol, fingerprints } =
-    trial;
+  const { settings, protocol, fingerprints, data: _paths, ...named } = trial;
   return {
+    ...named,
     format: RESULT_FORMAT,
-    arm,
-    method,
-    model,
-    task,
-    seed,
-    judgedOn,
-    tuning,
-    engine,
-    versions: { ...versions },
+    budget: budgetOf(trial, null, { stored: 0, trained: 0 }),
+    versions: { ...named.versions },
     content: sha256(JSON.stringify([fingerprints.model, fingerprints.data])).slice(0, 16),
     learningRate: settings.learningRate ?? protocol.learningRate,
     ...(Object.keys(settings.learningRates).length > 0 && { learningRates: settings.learningRates }),

@@ -145,21 +145,15 @@ export function trialOf(
   });
 }
 
+/** Settings that were added later: left out of ids where unused, so that trials keep their old ones. */
+const NEWER = ['selectionRows', 'flippedLabels', 'dropout', 'scaling', 'earlyStoppingPatience'];
+
 function withId(trial: Omit<Trial, 'id'>): Trial {
   // The id depends on the files' content, not on their paths, and on the learning rate, not on how it was found.
   const { data: _paths, tuning: _tuning, protocol, ...rest } = trial;
-  // Settings that were added later are left out where unused, so that trials keep their old ids, and so is one that
-  // changes no result.
-  const { selectionRows, flippedLabels, dropout, scaling, earlyStoppingPatience, ...others } = protocol;
-  const { gradientCheckpointing: _memory, ...older } = others;
-  const newer = {
-    ...(selectionRows != null && { selectionRows }),
-    ...(flippedLabels != null && { flippedLabels }),
-    ...(dropout && { dropout }),
-    ...(scaling != null && { scaling }),
-    ...(earlyStoppingPatience != null && { earlyStoppingPatience }),
-  };
-  const content = { ...rest, protocol: { ...older, ...newer } };
+  const { gradientCheckpointing: _memory, ...stated } = protocol; // it changes no result
+  const used = Object.entries(stated).filter(([name, value]) => value || !NEWER.includes(name));
+  const content = { ...rest, protocol: Object.fromEntries(used) };
   // A named loss is part of the protocol; otherwise the loss follows from the data, whose content is hashed.
   const training = {
     optimizer: nameAndSettings(optimizerOf(trial.protocol)),

@@ -116,7 +116,12 @@ describe('summarise', () => {
     const again = (learningRate: number, task: string, day: number): DoneTrial[] =>
       both.flatMap((trial) => {
         if (trial.arm !== 'sora' || trial.task !== task) return [];
-        return { ...trial, learningRate, id: trial.id + learningRate, finishedAt: `2027-01-0${day}T00:00:00.000Z` };
+        return {
+          ...trial,
+          learningRate,
+          id: `${trial.id}-${learningRate}`,
+          finishedAt: `2027-01-0${day}T00:00:00.000Z`,
+        };
       });
     const [first, second] = ['uci-sentiment', 'wordnet-supersense'] as const;
     const trials = [...again(1, first, 1), ...again(2, first, 2), ...again(2, second, 3), ...again(1, second, 4)];
