@@ -80,6 +80,13 @@ describe('compiled', () => {
     expect(outputs.flat?.shape).toEqual([3, 1]);
   });
 
+  it('names a reshape that lacks a size', async () => {
+    const fn = ({ x }: Tensors): Tensors => ({ y: tf.reshape(x as tf.Tensor, [-1, x?.shape[1] as number]) });
+    await expect(executor.compile(fn, { x: vector })).rejects.toThrow(
+      /tf\.reshape of \[3\] to \[-1, \]: a size is missing/,
+    );
+  });
+
   it('returns independent outputs: releasing one keeps the others and the inputs', async () => {
     const fn = await executor.compile(({ x }) => ({ a: x as tf.Tensor, b: x as tf.Tensor }), { x: vector });
     const x = executor.upload(floats([3]));

@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { hostTensor } from '@peftjs/core';
 import { EngineError, type HostTensors, type Tensors } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
-import { exportFunction } from '../src/export/export-onnx.js';
+import { functionGraph, oneFile } from '../src/export/export-onnx.js';
 
 beforeAll(async () => {
   tf.env().set('PROD', true);
@@ -21,8 +21,8 @@ const ids = ({ ids }: Tensors): Tensor => ids as Tensor;
 const mask = ({ mask }: Tensors): Tensor => mask as Tensor;
 const tokensOf = (x: Tensor): number => x.shape[1] as number;
 
-function exported(fn: PureFunction, weights: HostTensors = {}): Promise<Uint8Array> {
-  return exportFunction({ fn, inputs, weights });
+async function exported(fn: PureFunction, weights: HostTensors = {}): Promise<Uint8Array> {
+  return oneFile(await functionGraph({ fn, inputs, weights }));
 }
 
 /** The outputs of ONNX Runtime and of TensorFlow.js for the same ids and mask. */

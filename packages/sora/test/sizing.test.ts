@@ -31,7 +31,10 @@ it('an adapter that chooses its size is trained in stages and ends as the chosen
   const steps: StepEvent[] = [];
   const told: SizingStage[] = [];
   const snapshots: TrainingSnapshot[] = [];
+  const evaluated: number[] = [];
   const result = await sized(peft, {
+    evaluateEvery: { epochs: 1 }, // of the data, which have 4 batches: later stages have 8 steps too
+    onEvaluation: ({ step }) => void evaluated.push(step),
     onStep: (event) => void steps.push(event),
     onStage: (stage) => void told.push(stage),
     saveEvery: 5,
@@ -46,6 +49,7 @@ it('an adapter that chooses its size is trained in stages and ends as the chosen
   ]);
   expect(steps.map(({ step }) => step)).toEqual(steps.map((_, index) => index + 1));
   expect(steps).toHaveLength(8 * stages.length);
+  expect([...new Set(evaluated)]).toEqual(stages.flatMap((_, stage) => [8 * stage + 4, 8 * stage + 8]));
   expect(result.last.step).toBe(steps.length);
   expect(result.totalSteps).toBeGreaterThanOrEqual(steps.length);
   expect([stages[0]?.memorization, stages[0]?.generalization]).toEqual([100, 100]);

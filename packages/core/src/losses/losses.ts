@@ -4,6 +4,7 @@ import * as v from 'valibot';
 import { assertOneOf, keptShare, parseOptions, positive, type OptionsOf } from '../config.js';
 import { ConfigError } from '../errors.js';
 import type { Batch, DataKind } from '../contracts/model.js';
+import { oneHot } from '../nn/cross-entropy.js';
 import { cosineSimilarity, multipleNegativesRanking } from './embeddings.js';
 import { MIN_SUM, weightedMean, type Loss, type LossBatch } from './loss.js';
 import { dpo } from './preferences.js';
@@ -40,7 +41,7 @@ export function crossEntropy(options: CrossEntropyOptions = {}): Loss {
     loss(logits, { labels, rowWeights }) {
       const classes = logits.shape[1] as number;
       assertOneEach('classWeights', classes, classWeights);
-      const chosen = tf.oneHot(labels, classes); // [batch, classes]
+      const chosen = oneHot(labels, classes); // [batch, classes]
       const smooth = (target: Tensor): Tensor => tf.add(tf.mul(target, 1 - labelSmoothing), labelSmoothing / classes);
       const weighted = (target: Tensor): Tensor =>
         classWeights ? tf.mul(target, tf.tensor1d([...classWeights])) : target;

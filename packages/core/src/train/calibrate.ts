@@ -18,9 +18,9 @@ import { createRng } from '../rng.js';
 import { stepContext } from '../runtime/context.js';
 import { fedBatch, layerSpecs } from '../runtime/inputs.js';
 import { recentlyUsed } from '../runtime/leases.js';
-import { downloadAll, nextTask, openProgram, releaseAll, uploadAll, type Program } from '../runtime/program.js';
-import { openRuntime } from '../runtime/runtime.js';
+import { downloadAll, nextTask, openProgram, releaseAll, type Program } from '../runtime/program.js';
 import { hostTensor, type HostTensor, type Tensors } from '../tensors.js';
+import { onRuntime } from './evaluate.js';
 import { assertLabels } from './labels.js';
 import { withLogps } from './reference.js';
 import type { GradientInputs } from './step.js';
@@ -181,33 +181,31 @@ async function summed(
   measure: Measure,
   executor: Executor,
 ): Promise<Record<string, Sum>> {
-  const runtime = openRuntime(model, executor);
-  const frozen = runtime.frozen(saved);
-  const adapter = uploadAll(executor, initialValues(saved));
-  const programs = recentlyUsed<Program<Parameters<Measure>[0], Tensors>>(1, (program) => program.dispose());
-  const sums: Record<string, Sum> = {};
-  try {
-    for (const batch of batches) {
-      const { fed, specs } = fedBatch(model, saved, batch);
-      const program = programs.get(JSON.stringify(specs), () =>
-        openProgram(executor, measure, {
-          batch: specs,
-          frozen: frozen.specs,
-          adapter: layerSpecs(saved),
-        }),
-      );
-      const result = await program.run({ batch: fed }, { frozen: frozen.values, adapter });
-      for (const [name, value] of Object.entries(await downloadAll(executor, result))) addTo(sums, name, value);
-      releaseAll(executor, result);
-      await nextTask();
+  return onRuntime({ model, values: initialValues(saved) }, executor, async (runtime, adapter) => {
+    const frozen = runtime.frozen(saved);
+    const programs = recentlyUsed<Program<Parameters<Measure>[0], Tensors>>(1, (program) => program.dispose());
+    const sums: Record<string, Sum> = {};
+    try {
+      for (const batch of batches) {
+        const { fed, specs } = fedBatch(model, saved, batch);
+        const program = programs.get(JSON.stringify(specs), () =>
+          openProgram(executor, measure, {
+            batch: specs,
+            frozen: frozen.specs,
+            adapter: layerSpecs(saved),
+          }),
+        );
+        const result = await program.run({ batch: fed }, { frozen: frozen.values, adapter });
+        for (const [name, value] of Object.entries(await downloadAll(executor, result))) addTo(sums, name, value);
+        releaseAll(executor, result);
+        await nextTask();
+      }
+    } finally {
+      await programs.clear();
+      frozen.release();
     }
-  } finally {
-    releaseAll(executor, adapter);
-    await programs.clear();
-    frozen.release();
-    await runtime.close();
-  }
-  return sums;
+    return sums;
+  });
 }
 
 function addTo(sums: Record<string, Sum>, name: string, { shape, data }: HostTensor): void {

@@ -248,8 +248,8 @@ export async function downloadPass(
 }
 
 /** Runs `use` with a model's values, on the runtime shared per executor. */
-async function onRuntime<T>(
-  { model, values: onHost }: ActiveParts,
+export async function onRuntime<T>(
+  { model, values: onHost }: Pick<ActiveParts, 'model' | 'values'>,
   executor: Executor,
   use: (runtime: Runtime, values: Values) => Promise<T>,
 ): Promise<T> {

@@ -6,6 +6,8 @@ import { assertLabels } from './labels.js';
 
 const model = toyModel(); // three classes
 const regressor: Model = { ...model, outputs: 1 };
+const tagger: Model = { ...model, task: 'token-classification' };
+const writer: Model = { ...model, outputs: 24, task: 'causal-lm' };
 
 function batchOf(labels: HostTensor, rowWeights = [1, 1], mask?: number[]): Batch {
   const attentionMask = mask && hostTensor(Float32Array.from(mask), labels.shape);
@@ -25,10 +27,10 @@ describe('assertLabels', () => {
     ['classes', 'classification', model, batchOf(classes(0, 2))],
     ['whole numbers in float32 as classes', 'classification', model, batchOf(targets(0, 2))],
     ['finite targets', 'regression', regressor, batchOf(targets(-3.5, 1e9))],
-    ['tags and -100', 'token-classification', model, batchOf(tags(0, -100, 2, 1))],
-    ['words', 'causal-lm', { ...model, outputs: 24 }, batchOf(tags(23, -100, 0, 1))],
+    ['tags and -100', 'token-classification', tagger, batchOf(tags(0, -100, 2, 1))],
+    ['words', 'causal-lm', writer, batchOf(tags(23, -100, 0, 1))],
     ['any label of a row that only fills the batch', 'classification', model, batchOf(classes(2, 9), [1, 0])],
-    ['any label of padding', 'token-classification', model, batchOf(tags(0, 9, 1, 1), [1, 1], [1, 0, 1, 1])],
+    ['any label of padding', 'token-classification', tagger, batchOf(tags(0, 9, 1, 1), [1, 1], [1, 0, 1, 1])],
     [
       'any class for a model with an unknown number of outputs',
       'classification',
@@ -55,18 +57,12 @@ describe('assertLabels', () => {
     [
       'a tag beyond the head',
       'token-classification',
-      model,
+      tagger,
       batchOf(tags(0, 1, 2, 3)),
       /row 41, token 1 is 3; .*, or -100 for none/,
     ],
-    ['another negative tag', 'token-classification', model, batchOf(tags(0, -1, 2, 1)), /row 40, token 1 is -1/],
-    [
-      'a word beyond the vocabulary',
-      'causal-lm',
-      { ...model, outputs: 24 },
-      batchOf(tags(24, 0, 0, 0)),
-      /24; .* 24 outputs/,
-    ],
+    ['another negative tag', 'token-classification', tagger, batchOf(tags(0, -1, 2, 1)), /row 40, token 1 is -1/],
+    ['a word beyond the vocabulary', 'causal-lm', writer, batchOf(tags(24, 0, 0, 0)), /24; .* 24 outputs/],
     [
       'a target that is NaN',
       'regression',
@@ -82,6 +78,16 @@ describe('assertLabels', () => {
     }).toThrow(
       expect.objectContaining({ code: 'PEFT_DATA', path: 'labels', message: expect.stringMatching(message) as string }),
     );
+  });
+
+  it.each<[DataKind | undefined, Model, Batch]>([
+    ['classification', tagger, batchOf(classes(0, 1))],
+    ['token-classification', model, batchOf(tags(0, 1, 2, 1))],
+    [undefined, { ...model, task: 'feature-extraction' }, batchOf(tags(0, 1, 2, 1))],
+  ])('rejects %s data for a model of another task', (kind, of, batch) => {
+    expect(() => {
+      assertLabels(of, [batch], kind);
+    }).toThrow(/was loaded for .*: load it for another task/);
   });
 
   it('rejects regression on a head with several outputs', () => {

@@ -12,7 +12,7 @@ const NO_LABEL = -100;
  * Entries of weight zero and batches without labels are not checked.
  * @param kind default: inferred from the type and shape of the labels
  * @throws DataError naming the first label that does not fit, its row and the number of outputs.
- * @throws ConfigError for regression with more than one output.
+ * @throws ConfigError for regression with more than one output, and for a model of another task.
  */
 export function assertLabels(model: Model, batches: readonly (InputBatch & Partial<Batch>)[], kind?: DataKind): void {
   if (kind === 'pairs' || kind === 'triplets') return;
@@ -21,8 +21,21 @@ export function assertLabels(model: Model, batches: readonly (InputBatch & Parti
     throw new ConfigError(`regression needs a head with 1 output, ${model.name} has ${outputs}`, 'labels');
   }
   for (const { labels, ...batch } of batches) {
-    if (labels) assertBatchLabels({ ...batch, labels }, outputs ?? Infinity, kind ?? kindOf(labels));
+    if (!labels) continue;
+    const found = kind ?? kindOf(labels);
+    assertTask(model, found);
+    assertBatchLabels({ ...batch, labels }, outputs ?? Infinity, found);
   }
+}
+
+function assertTask({ task = 'sequence-classification', name }: Model, kind: DataKind): void {
+  const areOfTokens = OF_TOKENS.includes(kind);
+  if (areOfTokens === (task === 'token-classification' || task === 'causal-lm')) return;
+  const each = areOfTokens ? 'token' : 'row';
+  throw new ConfigError(
+    `the data have labels of each ${each}; ${name} was loaded for ${task}: load it for another task`,
+    'task',
+  );
 }
 
 /** The kinds whose labels are one per token. */

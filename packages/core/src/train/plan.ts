@@ -190,7 +190,7 @@ function earlyStoppingSettings({ earlyStopping, selection }: TrainOptions): Requ
 const anInterval = objectLike<object>('a number of steps or { epochs }', {});
 
 /** Converts an interval to steps; null for none. */
-function stepsOf(field: string, interval: Interval | undefined, stepsPerEpoch: number): number | null {
+export function stepsOf(field: string, interval: Interval | undefined, stepsPerEpoch: number): number | null {
   if (interval === undefined) return null;
   if (typeof interval === 'number') {
     assertArgument(field, interval, integerFrom(1));

@@ -6,9 +6,9 @@ import { ConfigError, DataError } from '../errors.js';
 import { anything, someEvaluationData } from '../kinds.js';
 import type { Loss } from '../losses/loss.js';
 import { REFERENCE_LOGPS } from '../losses/preferences.js';
-import { openRuntime, type Runtime } from '../runtime/runtime.js';
+import type { Runtime } from '../runtime/runtime.js';
 import { floats, hostRows, type HostTensor, type HostTensors } from '../tensors.js';
-import { evaluationOutputs, outputsWith, type EvaluateOptions } from './evaluate.js';
+import { evaluationOutputs, onRuntime, outputsWith, type EvaluateOptions } from './evaluate.js';
 import type { TrainOptions } from './options.js';
 import { trainSettings } from './plan.js';
 import type { PlannedRun } from './run.js';
@@ -109,13 +109,10 @@ export async function withLogps(
   executor: Executor,
 ): Promise<readonly Batch[]> {
   if (!loss.needsReference || batches.every(({ inputs }) => REFERENCE_LOGPS in inputs)) return batches;
-  const runtime = openRuntime(model, executor);
-  try {
+  return onRuntime({ model, values: {} }, executor, async (runtime) => {
     const logps = { [REFERENCE_LOGPS]: await logpsOf(runtime, batches) };
     return batches.map((batch) => withRows(batch, logps));
-  } finally {
-    await runtime.close();
-  }
+  });
 }
 
 /**
@@ -128,17 +125,14 @@ async function computed(
   selection: EvaluationData | undefined,
   { executor, signal }: TrainOptions,
 ): Promise<HostTensors> {
-  const runtime = openRuntime(model, executor);
-  try {
+  return onRuntime({ model, values: {} }, executor, async (runtime) => {
     const batches = data.epoch(0);
     const isGiven = batches.every(({ inputs }) => REFERENCE_LOGPS in inputs);
     return {
       ...(!isGiven && { train: await logpsOf(runtime, batches, signal) }),
       ...(selection?.withReference && { selection: hostRows(await outputsWith(runtime, {}, {}, selection)) }),
     };
-  } finally {
-    await runtime.close();
-  }
+  });
 }
 
 /**

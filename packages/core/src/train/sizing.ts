@@ -6,7 +6,7 @@ import type { SizeStages } from '../contracts/method.js';
 import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { createRng } from '../rng.js';
 import type { Selection, TrainOptions, TrainResult } from './options.js';
-import { plannedSteps, saveRule, trainSettings } from './plan.js';
+import { plannedSteps, saveRule, trainSettings, stepsOf } from './plan.js';
 import {
   mostLaterStages,
   nextStage,
@@ -185,12 +185,14 @@ function stageOptions(run: SizingRun, resume: TrainingSnapshot | undefined): Tra
   const { dense, most: totalSteps, batchesPerStep } = run.lengths;
   const [before, stage] = [stepsBefore(run), run.stages.length];
   const isSaveDue = saveRule(run.options.saveEvery, dense / denseEpochs);
+  const evaluateEvery = stepsOf('evaluateEvery', shared.evaluateEvery, dense / denseEpochs); // a stage is one epoch
   const laterEpoch = (step: number): number =>
     denseEpochs + Math.floor(((step - 1 - dense) * batchesPerStep) / run.data.batchesPerEpoch);
   const sizing = progressOf(run);
   return {
     ...shared,
     epochs: stage > 0 ? 1 : denseEpochs,
+    ...(evaluateEvery !== null && { evaluateEvery }),
     ...(resume && { resume }),
     // No snapshot is saved at the end of a stage, since it would lack the stage's result.
     ...(onSnapshot && {

@@ -4,7 +4,7 @@ import { totalRanks } from '../ranks/changes.js';
 import { activeAdapter, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
 import type { TargetConfig } from '../contracts/method.js';
 import type { EvaluationData, TrainingData } from '../contracts/model.js';
-import { assertArgument, assertKnownOptions, finite, nonNegative } from '../config.js';
+import { assertArgument, assertKnownOptions, assertOneOf, finite, integerFrom, nonNegative } from '../config.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { someEvaluationData, someTrainingData } from '../kinds.js';
 import { assertLabels } from './labels.js';
@@ -14,6 +14,7 @@ import { sharedReference, type SharedReference } from './reference.js';
 import type { TrainingSnapshot } from './snapshot.js';
 import { fromEpoch, scored, stageResult, type StageResult } from './stages.js';
 import { trainAfter } from './train.js';
+import { sumOf } from '../tensors.js';
 
 /*
  * The sparsifying schedule (Algorithm 1 of Ding et al., 2023), over levels xi_0, xi_1, ..:
@@ -126,7 +127,8 @@ export async function sparsify(peft: PeftModel, data: SparsifyData, options: Spa
   if (options.resume) assertKnownOptions('sparsify: resume', options.resume, ['stages', 'training']);
   assertArgument('data', data, someData);
   const configs = stageConfigs(peft, options);
-  assertPossible(peft, options);
+  assertArgument('stageEpochs', options.stageEpochs ?? STAGE_EPOCHS, integerFrom(1));
+  if (options.resume) assertResumable(peft, options.levels, options.resume);
   for (const judged of [data.trainSubset, data.validation, data.reported]) {
     if (judged) assertLabels(peft.model, judged.batches);
   }
@@ -210,12 +212,8 @@ async function measured(
   });
   const stage = records.length;
   const result = stageResult(peft, trained, scores(now), scores(records[0] ?? now), validation);
-  const sparsity = 1 - total(result.ranks) / gates;
+  const sparsity = 1 - sumOf(Object.values(result.ranks), Number) / gates;
   return { ...result, ...now, stage, level: levels[stage] as number, gates, sparsity };
-}
-
-function total(ranks: Readonly<Record<string, number>>): number {
-  return Object.values(ranks).reduce((sum, rank) => sum + rank, 0);
 }
 
 /**
@@ -234,13 +232,6 @@ function stageConfigs(peft: PeftModel, { levels }: SparsifyOptions): TargetConfi
   return levels.map((level) => atSparsity(config, level));
 }
 
-function assertPossible(peft: PeftModel, { levels, stageEpochs = STAGE_EPOCHS, resume }: SparsifyOptions): void {
-  if (!Number.isInteger(stageEpochs) || stageEpochs < 1) {
-    throw new ConfigError(`stageEpochs must be a whole number of at least 1, got ${stageEpochs}`, 'stageEpochs');
-  }
-  if (resume) assertResumable(peft, levels, resume);
-}
-
 function assertResumable(
   peft: PeftModel,
   levels: readonly number[],
@@ -257,6 +248,7 @@ function assertResumable(
   if (!last || training) return;
   const { layers, values } = activeAdapter(peft);
   const ranks = activeRanks(layers, values);
+  const total = (of: typeof ranks): number => sumOf(Object.values(of), Number);
   if (Object.entries({ ...ranks, ...last.ranks }).every(([path, rank]) => rank === (ranks[path] ?? 0))) return;
   throw new CheckpointError(
     `resume: stage ${last.stage} ended with ${total(last.ranks)} ranks, the adapter has ${total(ranks)}; pass that stage's adapter`,
@@ -283,17 +275,14 @@ const spacings: Record<LevelSpacing, readonly [(level: number) => number, (level
  * @throws ConfigError naming the argument.
  */
 export function sparsifyingLevels(kind: LevelSpacing, from: number, to: number, stages: number): number[] {
-  const spacing = Object.hasOwn(spacings, kind) ? spacings[kind] : undefined;
-  if (!spacing) throw new ConfigError(`kind is '${kind}'; expected ${Object.keys(spacings).join(', ')}`, 'kind');
+  assertOneOf('kind', kind, Object.keys(spacings));
   assertArgument('from', from, finite);
   assertArgument('to', to, finite);
-  if (!Number.isInteger(stages) || stages < 1) {
-    throw new ConfigError(`stages is ${stages}; expected a whole number of at least 1`, 'stages');
-  }
+  assertArgument('stages', stages, integerFrom(1));
   if (kind === 'exp_linear' && !(from > 0 && to > 0)) {
     throw new ConfigError(`exp_linear goes from ${from} to ${to}; both must be above 0`, from > 0 ? 'to' : 'from');
   }
-  const [forth, back] = spacing;
+  const [forth, back] = spacings[kind];
   const [start, end] = [forth(from), forth(to)];
   return Array.from({ length: stages }, (_, stage) => {
     if (stage === 0) return from;

@@ -111,7 +111,7 @@ export async function exportOnnx(source: PeftModel | Model, options: OnnxOptions
 }
 
 /** @throws EngineError when the graph exceeds the size limit of an ONNX file. */
-function oneFile(graph: ModelGraph): Uint8Array {
+export function oneFile(graph: ModelGraph): Uint8Array {
   const bytes = storedBytes(graph);
   if (bytes <= LARGEST_FILE) return writeModel(graph);
   throw new EngineError(
@@ -237,15 +237,10 @@ interface DynamicInput {
 const LARGEST_FILE = 2 ** 31 - 1;
 
 /**
- * Writes a function as an ONNX file with inputs of any size.
- * @throws EngineError when a step of it cannot be written for any size (the error names it), or the file would exceed 2
- * GB.
+ * Traces a function whose inputs have any size.
+ * @throws EngineError when a step of it cannot be written for any size; the error names it.
  */
-export async function exportFunction(open: DynamicFunction): Promise<Uint8Array> {
-  return oneFile(await functionGraph(open));
-}
-
-async function functionGraph({ fn, inputs, weights }: DynamicFunction): Promise<ModelGraph> {
+export async function functionGraph({ fn, inputs, weights }: DynamicFunction): Promise<ModelGraph> {
   const specs: Record<string, InputSpec> = {};
   for (const [key, { dtype, shape = AXES }] of Object.entries(inputs)) specs[key] = { dtype, shape };
   for (const [key, tensor] of Object.entries(weights)) specs[key] = specOf(tensor);

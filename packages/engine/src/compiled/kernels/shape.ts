@@ -30,8 +30,7 @@ type Many = Readonly<Record<string, Value>>;
 export const shape: KernelTable = {
   Identity: (_, { x }: Unary) => x,
   Cast: (g, { x }: Unary, { dtype }: CastAttrs) => g.cast(x, dtypeFor(dtype)),
-  Reshape: (g, { x }: Unary, at: ReshapeAttrs) =>
-    g.reshape(x, tf.util.inferFromImplicitShape(at.shape, tf.util.sizeFromShape([...x.shape]))),
+  Reshape: reshape,
   ExpandDims: (g, { input }: { readonly input: Value }, { dim }: ExpandDimsAttrs) =>
     g.reshape(input, input.shape.toSpliced(positive(dim, input.shape.length + 1), 0, 1)),
   Transpose: (g, { x }: Unary, { perm }: TransposeAttrs) => g.transpose(x, perm),
@@ -54,6 +53,13 @@ export const shape: KernelTable = {
   ScatterNd: scatterNd,
   UnsortedSegmentSum: segmentSum,
 };
+
+function reshape(g: GraphBuilder, { x }: Unary, { shape: given }: ReshapeAttrs): Value {
+  if (given.some(Number.isNaN) || given.includes(undefined as never)) {
+    throw new EngineError(`tf.reshape of [${x.shape.join(', ')}] to [${given.join(', ')}]: a size is missing`);
+  }
+  return g.reshape(x, tf.util.inferFromImplicitShape(given, tf.util.sizeFromShape([...x.shape])));
+}
 
 /** Repeating axes of length 1 is a broadcast and costs nothing. */
 function tile(g: GraphBuilder, { x }: Unary, { reps }: TileAttrs): Value {
