@@ -112,7 +112,7 @@ describe('the trainer of the live page', () => {
         await loadPretrained(model, 'adapter', { methods: [lora, adalora], storage }),
         executor,
       );
-      const question = await prepareLesson(await readSentences(request.sentences), model, 1).question(text);
+      const question = prepareLesson(await readSentences(request.sentences), model, 1).question(text);
       const elsewhere = await learner.probabilities(question);
       expect(Math.abs((elsewhere[0] ?? NaN) - (prediction?.after?.[0] ?? NaN))).toBeLessThan(1e-5);
     },

@@ -118,6 +118,7 @@ describe('labels of texts', () => {
     [['no', ''], {}, 'text-classification: expected a text, or { text, textPair }, got an empty one at position 2'],
     [['no', null], {}, 'text-classification: expected a text, or { text, textPair }, got null at position 2'],
     [{ text: 'no' }, {}, 'text-classification: expected a text, or { text, textPair }, got missing at position 1'],
+    [[['no', 'so']], {}, 'text-classification: expected a text, or { text, textPair }, got ["no","so"] at position 1'],
     ['no', { topk: 2 }, "text-classification: option 'topk' is unknown (did you mean 'topK'?)"],
     ['no', { topK: 0 }, "text-classification: option 'topK' is 0; expected >=1"],
     ['no', { functionToApply: 'relu' }, "text-classification: option 'functionToApply' is 'relu'"],
@@ -256,7 +257,7 @@ describe('a ranking', () => {
     expect(await refusal(rank('Who?', 'no' as never))).toContain(
       "text-ranking: expected a list of documents, got 'no'",
     );
-    expect(await refusal(rank('', ['no']))).toContain('got an empty one');
+    expect(await refusal(rank('', ['no']))).toContain("text-ranking: expected a query, got ''");
     expect(await refusal(rank('Who?', ['no', ' ']))).toContain('got an empty one at position 2');
     await rank.dispose();
   });

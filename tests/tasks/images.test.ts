@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { memoryStorage } from '@peftjs/core';
+import { memoryStorage, onWarning } from '@peftjs/core';
 import { DataError, floats } from '@peftjs/core/method';
 import { readSafetensors, toFloat32 } from '@peftjs/safetensors';
 import { createDataSet, evaluationData, readTable, trainingData } from '@peftjs/tasks';
@@ -192,7 +192,10 @@ it('files with damaged bytes are decoded, or refused in one line', async () => {
 
 describe('where images come from', () => {
   it('a folder for each class', () => {
-    const { classes, rows: found } = imageRows(['b/2.JPG', 'a', 'a/1.png', 'a/notes.txt', 'b'], 'pets');
+    const { classes, rows: found } = imageRows(
+      ['b/2.JPG', 'a', 'a/1.png', 'a/notes.txt', 'b', 'a/.ipynb_checkpoints/1.png', '.thumbnails/1.png', 'a/._2.jpg'],
+      'pets',
+    );
     expect(classes).toEqual(['a', 'b']);
     expect(found).toEqual([
       { text: 'a/1.png', label: 0 },
@@ -200,9 +203,18 @@ describe('where images come from', () => {
     ]);
   });
 
+  it('says which images are of another format', () => {
+    const warnings: string[] = [];
+    const restore = onWarning((message) => warnings.push(message));
+    imageRows(['a/1.png', 'a/3.webp', 'b/2.gif', 'b/2.png'], 'pets');
+    restore();
+    expect(warnings).toEqual(['pets: left out 2 images that are not PNG or JPEG, such as a/3.webp']);
+  });
+
   it.each([
     [['1.png', 'a/2.png'], undefined, /pets\/1.png: expected images in a folder for each class/],
     [['a/1.png'], undefined, /at least two folders, one for each class, got a/],
+    [['a/1.webp', 'b'], ['a', 'b'], /pets: expected PNG or JPEG images to evaluate on, got none/],
     [['c/1.png'], ['a', 'b'], /'c' is not a class of the training images: a, b/],
   ])('not %j', (paths, like, message) => {
     expect(() => imageRows(paths, 'pets', like)).toThrow(message);

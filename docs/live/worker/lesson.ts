@@ -1,6 +1,14 @@
-import type { Batch, EvaluationData, TrainingData } from '@peftjs/core';
+import type { EvaluationData, InputBatch, TrainingData } from '@peftjs/core';
 import type { PretrainedModel } from '@peftjs/models';
-import { createDataSet, encodeRows, evaluationData, readTable, trainingData, type DataSet } from '@peftjs/tasks';
+import {
+  encodeRows,
+  encodeTexts,
+  evaluationData,
+  inputBatches,
+  readTable,
+  trainingData,
+  type DataSet,
+} from '@peftjs/tasks';
 import type { Sentences } from '../messages.js';
 
 /** Tokenized sentences, and a model with one output per class. */
@@ -12,7 +20,7 @@ export interface Lesson {
   /** A sample of the training sentences, to measure memorization on. */
   readonly trainSubset: EvaluationData;
   /** Returns a batch of one text. @throws DataError if the text has no tokens */
-  question(text: string): Promise<Batch>;
+  question(text: string): InputBatch;
 }
 
 /** Longer sentences are truncated. */
@@ -44,11 +52,9 @@ export function prepareLesson({ train, heldOut }: LessonData, model: PretrainedM
     train: trainingData(encode(train), { batchSize: BATCH_SIZE, seed }),
     heldOut: evaluationData(encode(heldOut), { batchSize: BATCH_SIZE }),
     trainSubset: evaluationData(encode({ ...train, rows: train.rows.slice(0, MEMORIZED) }), { batchSize: BATCH_SIZE }),
-    async question(text) {
-      const asked = encode(
-        await createDataSet({ name: 'your sentence', kind: 'classification', classes, rows: [{ text, label: 0 }] }),
-      );
-      return evaluationData(asked, { batchSize: 1 }).batches[0] as Batch;
+    question(text) {
+      const [batch] = inputBatches(encodeTexts([text], model.tokenizer, { maxTokens }), { batchSize: 1 });
+      return batch as InputBatch;
     },
   };
 }

@@ -137,7 +137,7 @@ function untilItSucceeds<T>(open: () => Promise<T>): () => Promise<T> {
 async function predicted(text: string, { lesson, frozen, adapted }: Trained): Promise<FromWorker> {
   if (!lesson || !frozen) return { kind: 'unpredictable', text, reason: 'Train first: there is no model yet.' };
   try {
-    const question = await lesson.question(text);
+    const question = lesson.question(text);
     const before = await frozen.probabilities(question);
     const after = adapted && { after: await adapted.probabilities(question) };
     return { kind: 'prediction', text, classes: lesson.classes, before, ...after };

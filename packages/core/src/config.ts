@@ -105,6 +105,14 @@ export function parseOptions<const S extends v.ObjectEntries>(
   throw new ConfigError(`${owner}: option '${path}' is ${value}; ${expectation(issue)}`, path);
 }
 
+/** The schema of an object with only these fields; `parseOptions` completes the message. */
+export function closed<const S extends v.ObjectEntries>(
+  entries: S,
+): v.StrictObjectSchema<S, (issue: v.StrictObjectIssue) => string> {
+  const known = Object.keys(entries);
+  return v.strictObject(entries, ({ input }) => `${didYouMean(input, known)}; known are ${known.join(', ')}`);
+}
+
 /**
  * Returns the issue of a missing field as the field's own schema states it: the object's schema only names the field.
  */

@@ -14,7 +14,7 @@ export type {
 } from './contracts/model.js';
 export { readsImages } from './contracts/model.js';
 export { didYouMean } from './errors.js';
-export { assertArgument, assertKnownOptions, assertOneOf } from './config.js';
+export { assertArgument, assertKnownOptions, assertOneOf, closed } from './config.js';
 export {
   aFunction,
   aList,

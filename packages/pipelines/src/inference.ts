@@ -243,7 +243,8 @@ export function asList(input: unknown): { readonly list: readonly unknown[]; rea
 }
 
 function textsOf(task: string, given: unknown, index: number): { text: string; textPair?: string } {
-  if (typeof given !== 'object' || given === null) return { text: checkedText(task, given, index) };
+  if (typeof given !== 'object' || given === null || Array.isArray(given))
+    return { text: checkedText(task, given, index) };
   const { text, text_pair, textPair = text_pair } = given as Readonly<Record<string, unknown>>;
   return { text: checkedText(task, text, index), textPair: checkedText(task, textPair, index) };
 }

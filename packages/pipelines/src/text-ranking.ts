@@ -38,6 +38,9 @@ export async function rank(
   options: unknown,
 ): Promise<RankedDocument[]> {
   const { adapter, topK, functionToApply } = callOptions(inference.task, scoreEntries, options);
+  if (typeof query !== 'string' || query.trim() === '') {
+    throw new DataError(`text-ranking: expected a query, got ${describe(query)}`, 'query');
+  }
   if (!Array.isArray(documents)) {
     throw new DataError(`text-ranking: expected a list of documents, got ${describe(documents)}`, 'documents');
   }

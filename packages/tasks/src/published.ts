@@ -1,6 +1,8 @@
 import type { Storage } from '@peftjs/core';
-import { DataError } from '@peftjs/core/method';
+import { DataError, integerFrom, parseOptions } from '@peftjs/core/method';
+import { assertOneOf } from '@peftjs/core/model';
 import { mersenne } from 'pure-rand/generator/mersenne';
+import * as v from 'valibot';
 import { createDataSet, type DataSet, type LabelKind, type Row, selectRows, type TaskKind } from './data-set.js';
 import { type MetricSet, type Task, taskOf } from './task.js';
 import { readBytes } from './read-table.js';
@@ -36,6 +38,7 @@ export async function halfDev<K extends TaskKind>(
   task: Task<K>,
   { selectionFrom, seed = 42 }: HalfDevOptions,
 ): Promise<Task<K>> {
+  assertOneOf('selectionFrom', selectionFrom, ['dev', 'train']);
   if (selectionFrom === 'train') {
     const { first, rest } = await shuffledParts(task.train, selectionRows, seed);
     return { ...task, selection: first, train: rest };
@@ -134,15 +137,22 @@ export interface Published extends Record<'hub' | 'own', PublishedColumns> {
   readonly selectionFrom: 'dev' | 'train';
 }
 
+const publishedEntries = {
+  split: v.optional(v.picklist(['official', 'half-dev']), 'official'),
+  seed: v.optional(integerFrom(0)),
+} satisfies Record<keyof PublishedTaskOptions, unknown>;
+
 /**
  * Reads a published task.
- * @throws DataError for a missing or malformed file, and whatever `readFile` throws.
+ * @throws ConfigError for an unknown or impossible option; DataError for a missing or malformed file; and whatever
+ * `readFile` throws.
  */
 export async function publishedTask(
   published: Published,
   readFile: ReadPublished,
-  { split = 'official', seed }: PublishedTaskOptions,
+  options: PublishedTaskOptions,
 ): Promise<Task<LabelKind>> {
+  const { split, seed } = parseOptions('published task', publishedEntries, options);
   const { name, sets, pathsOf, metrics, selectionFrom } = published;
   const [train, dev, ...others] = sets;
   const read = async (set: string) => publishedRows(`${name}/${set}`, await readFile(pathsOf(set)), published);

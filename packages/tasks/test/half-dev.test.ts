@@ -94,6 +94,14 @@ describe('the half-dev split', () => {
     expect([trec.selection?.rows.length, trec.dev.rows.length]).toEqual([1, 2]);
   });
 
+  it.each([[{ split: 'half_dev' }], [{ spilt: 'half-dev' }], [{ split: 'half-dev', seed: '7' }]])(
+    'refuses %j',
+    async (options) => {
+      const reading = glueTask('rte', `${fixtureFolder}/glue`, diskStorage(), options as never);
+      await expect(reading).rejects.toThrow(expect.objectContaining({ code: 'PEFT_CONFIG' }));
+    },
+  );
+
   it('halves both development sets of MNLI', async () => {
     const task = await glueTask('mnli', `${fixtureFolder}/glue`, diskStorage(), { split: 'half-dev' });
     expect([task.selection?.rows.length, task.dev.rows.length]).toEqual([1, 1]);

@@ -5,7 +5,7 @@ import { buffer } from 'node:stream/consumers';
 import { diskStorage, type Storage } from '@peftjs/core';
 import * as v from 'valibot';
 import { ConfigError, DataError } from '@peftjs/core/method';
-import { didYouMean } from '@peftjs/core/model';
+import { closed, didYouMean } from '@peftjs/core/model';
 import {
   embeddedTasks,
   glueName,
@@ -49,7 +49,7 @@ export const columnOptions = Object.keys(columnEntries) as (keyof TableColumns)[
 const readingEntries = {
   /** What ends a document of a text file. Default `file`. */
   documentEnd: v.exactOptional(v.picklist(documentEnds)),
-  columns: v.exactOptional(v.strictObject(columnEntries)),
+  columns: v.exactOptional(closed(columnEntries)),
 };
 
 /** The schema of where the data of a run come from: built-in data, files or a folder. */

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { integerFrom, nonNegative } from '@peftjs/core/method';
-import { didYouMean } from '@peftjs/core/model';
+import { closed } from '@peftjs/core/model';
 import { sparsifyingLevels } from '@peftjs/core/runtime';
 import { MAX_STAGES } from '../results/schema.js';
 
@@ -44,12 +44,4 @@ export type Stages = v.InferOutput<typeof stagesSchema>;
 /** The epochs before a stage, for a protocol with `epochs`. For the index after the last stage: all epochs. */
 export function epochsBefore(stage: number, { epochs: own, stageEpochs }: Stages, epochs: number): number {
   return stage === 0 ? 0 : (own ?? epochs) + (stage - 1) * stageEpochs;
-}
-
-/** The schema of an object with only these fields; `parseOptions` completes the message. */
-export function closed<const S extends v.ObjectEntries>(
-  entries: S,
-): v.StrictObjectSchema<S, (issue: v.StrictObjectIssue) => string> {
-  const known = Object.keys(entries);
-  return v.strictObject(entries, ({ input }) => `${didYouMean(input, known)}; known are ${known.join(', ')}`);
 }

@@ -11,12 +11,12 @@ import {
   parseOptions,
   positive,
 } from '@peftjs/core/method';
-import { didYouMean } from '@peftjs/core/model';
+import { closed, didYouMean } from '@peftjs/core/model';
 import type { EnginePlan } from '../registry/executors.js';
 import { lossNames } from '../registry/losses.js';
 import { publishedName, type DataSource } from '../registry/tasks.js';
 import { claimEntries } from '../results/files.js';
-import { closed, stagesSchema } from './stages.js';
+import { stagesSchema } from './stages.js';
 
 /** The largest seed of a study. Its seeds are 1, 2, ..; those above are for tuning. */
 export const MAX_SEEDS = 1000;

@@ -1,6 +1,14 @@
 import { hostTensor, type InputBatch, type Storage } from '@peftjs/core';
-import { ConfigError, DataError, integerFrom, parseOptions, type HostTensors, type Rng } from '@peftjs/core/method';
-import { aFunction, aReadStorage, assertArgument, freeMemory, objectLike } from '@peftjs/core/model';
+import {
+  ConfigError,
+  DataError,
+  integerFrom,
+  parseOptions,
+  warnOnce,
+  type HostTensors,
+  type Rng,
+} from '@peftjs/core/method';
+import { aFunction, aReadStorage, assertArgument, closed, freeMemory, objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
 import { cut, madeWhenRead, type BatchOptions } from '../batches.js';
 import { aDataSet, fingerprintOf, sha256, type DataSet } from '../data-set.js';
@@ -44,7 +52,7 @@ const entries = {
   }),
   storage: aReadStorage,
   folder: v.optional(v.string()),
-  augmentation: v.optional(v.strictObject({ flip: v.optional(v.boolean()), crop: v.optional(integerFrom(0)) })),
+  augmentation: v.optional(closed({ flip: v.optional(v.boolean()), crop: v.optional(integerFrom(0)) })),
   decode: v.optional(aFunction),
 } satisfies Record<keyof EncodeImagesOptions, unknown>;
 
@@ -155,22 +163,23 @@ function assertFits(name: string, bytes: number): void {
 
 /**
  * Returns the images of a folder as rows: `<class>/<file>`, and the names of the classes. Files whose names do not end
- * in `.png`, `.jpg` or `.jpeg` are left out.
+ * in `.png`, `.jpg` or `.jpeg` are left out, and hidden ones.
  * @param paths the paths of all files in the folder, e.g. of `readdir(folder, { recursive: true })`
  * @param name the name of the data set
  * @param like the classes that the folder must have, e.g. those of the training data
- * @throws DataError when there are fewer than two classes, and for an image outside of a class folder; ConfigError for
- * a class that is not in `like`.
+ * @throws DataError when there are fewer than two classes or no images, and for an image outside of a class folder;
+ * ConfigError for a class that is not in `like`.
  */
 export function imageRows(
   paths: readonly string[],
   name: string,
   like?: readonly string[],
 ): Omit<DataSet<'classification'>, 'fingerprint'> {
-  const images = paths
-    .map((path) => path.replaceAll('\\', '/'))
-    .filter((path) => /\.(png|jpe?g)$/i.test(path))
-    .sort();
+  const shown = paths.map((path) => path.replaceAll('\\', '/')).filter((path) => !/(^|\/)\./.test(path));
+  const images = shown.filter((path) => /\.(png|jpe?g)$/i.test(path)).sort();
+  const others = shown.filter((path) => /\.(webp|gif|bmp|tiff?|avif|heic)$/i.test(path));
+  if (others.length > 0)
+    warnOnce(`${name}: left out ${others.length} images that are not PNG or JPEG, such as ${others[0]}`);
   const classOf = (path: string): string => path.split('/').at(-2) ?? '';
   const lost = images.find((path) => !path.includes('/'));
   if (lost !== undefined)
@@ -182,6 +191,7 @@ export function imageRows(
       `${name}: expected PNG or JPEG images in at least two folders, one for each class, got ${found.join(', ') || 'none'}`,
       name,
     );
+  if (images.length === 0) throw new DataError(`${name}: expected PNG or JPEG images to evaluate on, got none`, name);
   const odd = found.find((each) => !classes.includes(each));
   if (odd !== undefined)
     throw new ConfigError(`${name}: '${odd}' is not a class of the training images: ${classes.join(', ')}`, name);
