@@ -264,7 +264,7 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
   }
   const adapter = { ...created, ...outputMeaning(stored), layers: fitLayers(created, read.values) };
   const initial = initialHead(model, adapter, saved, source);
-  const values = { ...initial, ...unwrittenBiases(adapter, file), ...read.values, ...saved };
+  const values = { ...initial, ...unwrittenBiases(adapter, stored), ...read.values, ...saved };
   return { ...adapter, values: checkedValues(adapter, values, source) };
 }
 
@@ -272,13 +272,14 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
  * Returns the model's own biases for a file that says it trained biases and has none: PEFT before 0.21 left those of
  * adapted modules out (its issue 3306), and opens such files likewise.
  */
-function unwrittenBiases({ layers }: Adapter, { config: { bias = 'none' }, tensors }: AdapterFile): HostTensors {
+function unwrittenBiases({ layers }: Adapter, { file, source }: StoredAdapter): HostTensors {
+  const { bias = 'none' } = file.config;
   const isBias = (key: string): boolean => key.endsWith('.bias');
-  if (bias === 'none' || Object.keys(tensors).some(isBias)) return {};
+  if (bias === 'none' || Object.keys(file.tensors).some(isBias)) return {};
   const biases = Object.entries(initialValues(layers)).filter(([key]) => isBias(key));
   if (biases.length > 0) {
     warnOnce(
-      `the file trained biases (bias: '${String(bias)}') but has none, as PEFT before 0.21 wrote it: the model's are used`,
+      `${source}: trained biases (bias: '${String(bias)}') are missing, as in files of PEFT before 0.21: the model's own are used`,
     );
   }
   return Object.fromEntries(biases);

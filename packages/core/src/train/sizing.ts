@@ -6,7 +6,7 @@ import type { SizeStages } from '../contracts/method.js';
 import { CheckpointError, ConfigError, TrainingError } from '../errors.js';
 import { createRng } from '../rng.js';
 import type { Selection, TrainOptions, TrainResult } from './options.js';
-import { plannedSteps, saveRule, trainSettings, stepsOf } from './plan.js';
+import { plannedSteps, saveRule, stepsOf, trainSettings } from './plan.js';
 import {
   mostLaterStages,
   nextStage,
