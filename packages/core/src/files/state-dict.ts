@@ -13,7 +13,7 @@ import {
   type PeftModel,
 } from '../adapter/peft-model.js';
 import { CheckpointError, ConfigError, UnsupportedError } from '../errors.js';
-import { hostZeros, tensorAt, type HostTensors } from '../tensors.js';
+import { hostZeros, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLoadOptions, checkedValues, readAdapter, restoreAdapter, type LoadOptions } from './pretrained.js';
 import { savedModuleTensors, splitSaved, withoutPrefix, withPrefix } from './adapter-tensors.js';
 import { placeColumns, placeRows, scaled } from '../ranks/factors.js';
@@ -62,10 +62,9 @@ export function setPeftModelStateDict(peft: PeftModel, tensors: HostTensors, opt
   const present = adapter.method.toFile(adapter, { pruned: false });
   const read = adapter.method.fromFile({ ...present, tensors: own }).values;
   const constants = adapter.method.fromFile(present).values; // such as A0 and B0 of a rounded weight; and the values
-  const given = Object.entries(read).filter(([key, { data }]) => {
-    const isTensor = key in adapter.values || !(key in constants);
-    return isTensor || data.some((value, index) => value !== constants[key]?.data[index]);
-  });
+  const isConstant = ([key, { data }]: [string, HostTensor]): boolean =>
+    !(key in adapter.values) && constants[key]?.data.every((value, index) => value === data[index]) === true;
+  const given = Object.entries(read).filter((entry) => !isConstant(entry));
   const kept = valuesIn(adapter.saved, adapter.values);
   const values = checkedValues(adapter, { ...kept, ...Object.fromEntries(given), ...saved }, 'the state dict');
   peft.adapters.set(adapter.name, { ...adapter, values });
