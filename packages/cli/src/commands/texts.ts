@@ -77,28 +77,25 @@ interface Line {
 
 /** Yields the lines that each piece of a stream completes. */
 async function* linesOf(stream: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Line[]> {
-  const decoder = new TextDecoder('utf-8', { fatal: true });
   let rest = ''; // latin1 keeps bytes as they are, also those of a character that ends in the next piece
   let number = 0;
-  const whole = (bytes: string): Line => {
-    number++;
+  const decoded = (bytes: string, at: number, goesOn = false): string => {
     try {
-      return { line: decoder.decode(Buffer.from(bytes, 'latin1')).replace(/\r$/, ''), number };
+      return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(bytes, 'latin1'), { stream: goesOn });
     } catch (cause) {
-      throw new DataError(
-        `${name}:${number}: expected UTF-8 text, got other bytes; save the file as UTF-8`,
-        name,
-        cause,
-      );
+      throw new DataError(`${name}:${at}: expected UTF-8 text, got other bytes; save the file as UTF-8`, name, cause);
     }
   };
+  const whole = (bytes: string): Line => ({ number: ++number, line: decoded(bytes, number).replace(/\r$/, '') });
   for await (const bytes of stream) {
     const lines = (rest + Buffer.from(bytes).toString('latin1')).split('\n');
     rest = lines.pop() ?? '';
-    yield lines.map(whole);
+    const read = lines.map(whole);
+    decoded(rest, number + 1, true); // before any answer
     if (rest.length > MAX_LINE) {
       throw new DataError(`${name}:${number + 1}: expected lines of at most ${MAX_LINE} bytes`, name);
     }
+    yield read;
   }
   if (rest !== '') yield [whole(rest)];
 }
