@@ -72,7 +72,10 @@ describe('peft-bench accepts hub ids', () => {
   it.each([
     ['inspect peftjs-tests/none', /there is no folder 'peftjs-tests\/none', and on the hub .* answers 401/],
     ['export peftjs-tests/none --format peft --out out', /there is no folder 'peftjs-tests\/none', and on the hub/],
-    [`export ${BERT} --format peft --out out`, /bert-tiny: expected an adapter, a folder or hub id with adapter_config\.json/],
+    [
+      `export ${BERT} --format peft --out out`,
+      /bert-tiny: expected an adapter, a folder or hub id with adapter_config\.json/,
+    ],
     ['run --model peftjs-tests/none --out out', /there is no folder 'peftjs-tests\/none', and on the hub/],
   ])('and exits with 2 and one line for %s', async (line, message) => {
     const { code, stdout, stderr } = await run(...line.split(' '));
