@@ -203,6 +203,10 @@ describe('where images come from', () => {
     ]);
   });
 
+  it('relative paths, which are not hidden', () => {
+    expect(imageRows(['./a/1.png', '../b/2.png'], 'pets').classes).toEqual(['a', 'b']);
+  });
+
   it('says which images are of another format', () => {
     const warnings: string[] = [];
     const restore = onWarning((message) => warnings.push(message));

@@ -64,11 +64,11 @@ export function renderCsv(results: readonly TrialResult[]): string {
  * The stability of rank choices is in the lines over the tasks, or in those of the task if there are none.
  */
 export function renderSummaryCsv({ rows, overall, stability }: Summary): string {
-  type Choice = Pick<SummaryRow, 'model' | 'label' | 'budget'>;
-  const choiceOf = ({ model, label, budget }: Choice): StabilityRow | undefined =>
-    stability.find((row) => row.model === model && row.label === label && row.budget.spec === budget.spec);
-  const isOverTasks = ({ model, label, budget }: Choice): boolean =>
-    overall.some((row) => row.model === model && row.label === label && row.budget.spec === budget.spec);
+  type Choice = Pick<StabilityRow, 'model' | 'label' | 'budget'>;
+  const isOf =
+    ({ model, label, budget }: Choice) =>
+    (row: Choice): boolean =>
+      row.model === model && row.label === label && row.budget.spec === budget.spec;
   const onTasks = rows.map((row) => {
     const { model, task, label, method, budget, metric, score, difference, rank, seeds } = row;
     return {
@@ -81,7 +81,7 @@ export function renderSummaryCsv({ rows, overall, stability }: Summary): string 
         ...row.time,
         peakRssBytes: row.peakRssBytes,
       },
-      ...stabilityOf(isOverTasks(row) ? undefined : choiceOf(row)),
+      ...stabilityOf(overall.some(isOf(row)) ? undefined : stability.find(isOf(row))),
     };
   });
   const overTasks = overall.map((row) => {
@@ -89,7 +89,7 @@ export function renderSummaryCsv({ rows, overall, stability }: Summary): string 
     return {
       ...{ model, task: null, arm: label, budget: budget.spec, requested: budget.requested, met: budget.met },
       ...{ metric: metrics.join(' '), rank, ...estimateOf(score), ...differenceOf(difference), stored },
-      ...stabilityOf(choiceOf(row)),
+      ...stabilityOf(stability.find(isOf(row))),
     };
   });
   return csvTable([...onTasks, ...overTasks]);

@@ -132,6 +132,7 @@ async function inspectModules(path: string): Promise<void> {
 async function inspectExport(folder: Folder, graphs: readonly string[]): Promise<void> {
   const { model_type: type, id2label } = await settingsIn(folder, 'config.json');
   const { tokenizer_class: tokenizer, model_max_length: most } = await settingsIn(folder, 'tokenizer_config.json');
+  // transformers writes 1e30 where there is no limit
   const limit = typeof most === 'number' && most < 1e9 ? `, up to ${formatCount(most)} tokens` : '';
   say(
     `ONNX export of a ${String(type)} model, tokenizer ${String(tokenizer)}${limit}\n${classLine(labelsIn(id2label))}\n`,

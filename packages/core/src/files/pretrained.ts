@@ -245,10 +245,9 @@ export function restoreAdapter(model: Model, seed: number, stored: StoredAdapter
   const modulesToSave = stored.savedPaths.filter(
     (path) => !isInHead(model, path) && !(`${path}.${TOKEN_ROWS}` in saved),
   );
-  const others = allSites(model)
-    .map(({ path }) => path)
-    .filter((path) => !targetModules.includes(path));
-  const excludeModules = others.filter((path) => targetModules.some((name) => path.endsWith(`.${name}`)));
+  const isNamesake = (path: string): boolean =>
+    !targetModules.includes(path) && targetModules.some((name) => path.endsWith(`.${name}`));
+  const excludeModules = allSites(model).flatMap(({ path }) => (isNamesake(path) ? [path] : []));
   const config = method.parseConfig({
     ...(targetModules.length > 0 && { targetModules }),
     ...(excludeModules.length > 0 && { excludeModules }),

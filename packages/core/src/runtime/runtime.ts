@@ -9,7 +9,7 @@ import { specOf, type HostBytes, type HostTensor, type HostTensors, type Tensors
 import { stepContext } from './context.js';
 import { hostLookups, layerSpecs } from './inputs.js';
 import { identityOf, leases, recentlyUsed, type Leases } from './leases.js';
-import { openProgram, releaseAll, type Program, type Values } from './program.js';
+import { openProgram, releaseAll, uploadAll, type Program, type Values } from './program.js';
 
 /*
  * A runtime per model and executor, shared by training, evaluation, prediction, calibration and generation. It uploads
@@ -95,6 +95,23 @@ export function openRuntime(model: Model, executor: Executor): Runtime {
       await ofExecutor.release(model);
     },
   };
+}
+
+/** Runs `use` with a model's values, on the runtime shared per executor. */
+export async function onRuntime<T>(
+  { model, values: onHost }: { readonly model: Model; readonly values: HostTensors },
+  executor: Executor,
+  use: (runtime: Runtime, values: Values) => Promise<T>,
+): Promise<T> {
+  const runtime = openRuntime(model, executor);
+  let values: Values = {};
+  try {
+    values = uploadAll(executor, onHost);
+    return await use(runtime, values);
+  } finally {
+    releaseAll(executor, values);
+    await runtime.close();
+  }
 }
 
 /** Rejects values that cannot compile, e.g. an executor's factory or promise. @throws ConfigError for such a value. */

@@ -12,8 +12,8 @@ import { surpriseOfRows } from '../losses/surprise.js';
 import { rowsKey } from '../runtime/context.js';
 import { axesOfLabels, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { identityOf } from '../runtime/leases.js';
-import { nextTask, releaseAll, uploadAll, type Values } from '../runtime/program.js';
-import { openRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.js';
+import { nextTask, type Values } from '../runtime/program.js';
+import { onRuntime, type ForwardPass, type Runtime } from '../runtime/runtime.js';
 import { describeNamed } from '../settings.js';
 import { floats, hostTensor, joinedFloats, sizeOf, tensorAt, type HostTensor, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
@@ -245,23 +245,6 @@ export async function downloadPass(
   const onHost = await executor.download(outputs);
   executor.release(outputs);
   return onHost;
-}
-
-/** Runs `use` with a model's values, on the runtime shared per executor. */
-export async function onRuntime<T>(
-  { model, values: onHost }: Pick<ActiveParts, 'model' | 'values'>,
-  executor: Executor,
-  use: (runtime: Runtime, values: Values) => Promise<T>,
-): Promise<T> {
-  const runtime = openRuntime(model, executor);
-  let values: Values = {};
-  try {
-    values = uploadAll(executor, onHost);
-    return await use(runtime, values);
-  } finally {
-    releaseAll(executor, values);
-    await runtime.close();
-  }
 }
 
 /** @throws ConfigError for an unknown name, and when there is not one per row. */

@@ -7,6 +7,7 @@ import type { EvaluationData, TrainingData } from '../contracts/model.js';
 import { assertArgument, assertKnownOptions, assertOneOf, finite, integerFrom, nonNegative } from '../config.js';
 import { CheckpointError, ConfigError } from '../errors.js';
 import { someEvaluationData, someTrainingData } from '../kinds.js';
+import { sumOf } from '../tensors.js';
 import { assertLabels } from './labels.js';
 import type { StepEvent, TrainOptions, TrainResult } from './options.js';
 import { trainOptionNames } from './plan.js';
@@ -14,7 +15,6 @@ import { sharedReference, type SharedReference } from './reference.js';
 import type { TrainingSnapshot } from './snapshot.js';
 import { fromEpoch, scored, stageResult, type StageResult } from './stages.js';
 import { trainAfter } from './train.js';
-import { sumOf } from '../tensors.js';
 
 /*
  * The sparsifying schedule (Algorithm 1 of Ding et al., 2023), over levels xi_0, xi_1, ..:
@@ -212,8 +212,12 @@ async function measured(
   });
   const stage = records.length;
   const result = stageResult(peft, trained, scores(now), scores(records[0] ?? now), validation);
-  const sparsity = 1 - sumOf(Object.values(result.ranks), Number) / gates;
+  const sparsity = 1 - total(result.ranks) / gates;
   return { ...result, ...now, stage, level: levels[stage] as number, gates, sparsity };
+}
+
+function total(ranks: Readonly<Record<string, number>>): number {
+  return sumOf(Object.values(ranks), Number);
 }
 
 /**
@@ -248,7 +252,6 @@ function assertResumable(
   if (!last || training) return;
   const { layers, values } = activeAdapter(peft);
   const ranks = activeRanks(layers, values);
-  const total = (of: typeof ranks): number => sumOf(Object.values(of), Number);
   if (Object.entries({ ...ranks, ...last.ranks }).every(([path, rank]) => rank === (ranks[path] ?? 0))) return;
   throw new CheckpointError(
     `resume: stage ${last.stage} ended with ${total(last.ranks)} ranks, the adapter has ${total(ranks)}; pass that stage's adapter`,

@@ -175,7 +175,7 @@ export function imageRows(
   name: string,
   like?: readonly string[],
 ): Omit<DataSet<'classification'>, 'fingerprint'> {
-  const shown = paths.map((path) => path.replaceAll('\\', '/')).filter((path) => !/(^|\/)\./.test(path));
+  const shown = paths.map((path) => path.replaceAll('\\', '/')).filter((path) => !/(^|\/)\.[^./]/.test(path));
   const images = shown.filter((path) => /\.(png|jpe?g)$/i.test(path)).sort();
   const others = shown.filter((path) => /\.(webp|gif|bmp|tiff?|avif|heic)$/i.test(path));
   if (others.length > 0)

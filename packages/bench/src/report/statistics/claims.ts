@@ -1,5 +1,13 @@
 import type { RunFile } from '@peftjs/cli/results';
-import { comparable, grouped, missingSeeds, pairedDifference, type Arm, type PairedDifference } from './comparisons.js';
+import {
+  comparable,
+  grouped,
+  missingSeeds,
+  pairedDifference,
+  seedsOf,
+  type Arm,
+  type PairedDifference,
+} from './comparisons.js';
 import { LEVEL, meanWithError, testEquivalence, type NonInferiority } from './equivalence.js';
 import { holm } from './estimates.js';
 import { differencesOf, type Sample } from './resampling.js';
@@ -78,12 +86,11 @@ function outcomeOf(
 }
 
 /** Why an arm cannot stand for its budget, or for all seeds of its task; empty if it can. */
-function lackOf({ label, trials }: Arm, arms: readonly Arm[]): string[] {
-  const [first] = trials;
+function lackOf(arm: Arm, arms: readonly Arm[]): string[] {
+  const { label, trials } = arm;
   if (trials.some(({ budget }) => budget.requested !== null && !budget.met)) return [`${label} missed its budget`];
-  const rivals = arms.filter((arm) => comparable(arm.trials[0], first));
-  const [own = [], ...others] = [{ trials }, ...rivals].map((arm) => arm.trials.map(({ seed }) => seed));
-  const missing = missingSeeds(own, ...others);
+  const rivals = arms.filter((other) => comparable(other.trials[0], trials[0]));
+  const missing = missingSeeds(seedsOf(arm), ...rivals.map(seedsOf));
   return missing === null ? [] : [`${label} has ${missing}`];
 }
 

@@ -103,6 +103,11 @@ function configurationOf(trial: DoneTrial): string {
   return canonical([settings, method, versions, methodConfig, learningRate, learningRates, { head, stages, ofHead }]);
 }
 
+/** The seeds of an arm, in order. */
+export function seedsOf({ trials }: Arm): number[] {
+  return trials.map(({ seed }) => seed);
+}
+
 /** Says that an arm lacks seeds of its rivals, which may have as many but others; null if it has them all. */
 export function missingSeeds(own: readonly number[], ...rivals: readonly (readonly number[])[]): string | null {
   const { size } = new Set([own, ...rivals].flat());

@@ -55,7 +55,7 @@ export const shape: KernelTable = {
 };
 
 function reshape(g: GraphBuilder, { x }: Unary, { shape: given }: ReshapeAttrs): Value {
-  if (given.some(Number.isNaN) || given.includes(undefined as never)) {
+  if (!given.every(Number.isInteger)) {
     throw new EngineError(`tf.reshape of [${x.shape.join(', ')}] to [${given.join(', ')}]: a size is missing`);
   }
   return g.reshape(x, tf.util.inferFromImplicitShape(given, tf.util.sizeFromShape([...x.shape])));
