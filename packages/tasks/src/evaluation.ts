@@ -73,7 +73,7 @@ function judged(data: EncodedData<TaskKind>, options: BatchOptions): Judged {
       actual: data.rows.map(({ labels }) => ofRow(labels)),
     };
   }
-  const predictedOf = data.kind === 'classification' ? strongest : first;
+  const predictedOf = data.kind === 'classification' ? strongest : only;
   const actual = (data.rows as readonly EncodedRow[]).map(({ label }) => label);
   return { batches, predicted: (outputs) => outputs.map(predictedOf), actual };
 }
@@ -130,6 +130,7 @@ function strongest(logits: Float32Array): number {
   return best;
 }
 
-function first(outputs: Float32Array): number {
-  return outputs[0] ?? NaN;
+function only(outputs: Float32Array): number {
+  if (outputs.length === 1) return outputs[0] as number;
+  throw new ShapeError(`regression is scored on one output a row, the model gives ${outputs.length}`);
 }

@@ -220,13 +220,15 @@ describe('evaluationData', () => {
     expect(score([Float32Array.of(NaN, NaN), Float32Array.of(NaN, 1)])['accuracy']).toBe(0.5);
   });
 
-  it('scores numbers by the first output', () => {
+  it('scores numbers by the only output', () => {
     const data = encodedRows([3, 4, 5], 'regression');
     const { score, primaryMetric } = evaluationData(data, { batchSize: 2 });
     const scores = score([1, 3, 1].map((value) => Float32Array.of(value)));
     expect(primaryMetric).toBe('pearson');
     expect(scores['pearson']).toBeCloseTo(1, 12);
     expect(scores['meanSquaredError']).toBe(2);
+    const ofTwo = data.rows.map(() => Float32Array.of(1, 2));
+    expect(() => score(ofTwo)).toThrow('one output a row, the model gives 2');
   });
 
   it('accepts other metrics', () => {

@@ -121,9 +121,15 @@ describe('tune', () => {
     let hasRoom = false;
     const dying: TrialRunner = {
       async run(trials, events, ends) {
-        const dies = ({ settings: { learningRate } }: Trial): boolean => learningRate === 0.02 && !hasRoom;
+        const died = new Map([
+          [0.01, 'no memory'],
+          [0.02, 'killed'],
+        ]);
+        const deathOf = ({ settings: { learningRate } }: Trial): string | undefined =>
+          hasRoom ? undefined : died.get(learningRate ?? NaN);
+        const dies = (trial: Trial): boolean => deathOf(trial) !== undefined;
         for (const trial of trials.filter(dies))
-          await events.onFailed(trial, { code: 'PEFT_WORKER', message: 'killed' });
+          await events.onFailed(trial, { code: 'PEFT_WORKER', message: deathOf(trial) as string });
         await runner.run(
           trials.filter((trial) => !dies(trial)),
           events,
@@ -137,7 +143,9 @@ describe('tune', () => {
     expect(failed).toMatchObject({
       status: 'failed',
       error: {
-        message: expect.stringMatching(/^no learning rate was chosen, .* \(0\.02\); rerun .*: killed$/) as string,
+        message: expect.stringMatching(
+          /^no learning rate was chosen, .* \(0\.01, 0\.02\); .*: no memory; killed$/,
+        ) as string,
       },
     });
     hasRoom = true;

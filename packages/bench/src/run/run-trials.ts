@@ -189,5 +189,6 @@ function whyUntuned(tried: readonly TriedRate[]): string {
     failed.length === tried.length
       ? `all learning rates (${rates}) failed`
       : `no learning rate was chosen, since a process died that tried one (${rates}); rerun the command to try again`;
-  return `${what}: ${failed[0]?.error ?? 'no error was recorded'}`;
+  const errors = new Set(failed.map(({ error = 'no error was recorded' }) => error));
+  return `${what}: ${[...errors].join('; ')}`;
 }
