@@ -51,7 +51,7 @@ const NETWORKS = [
 ] as const;
 
 /** Networks with scaled positions that are only copied. */
-const COPIED: readonly string[] = ['phi3', 'gemma3'];
+const COPIED: readonly string[] = ['phi3'];
 
 type Network = (typeof NETWORKS)[number];
 
@@ -128,6 +128,22 @@ describe.each(NETWORKS)('%s', (network) => {
     expect(again.tokenizer.encode('ABA')).toEqual(model.tokenizer.encode('ABA'));
     expect(again.fingerprint).toBe(model.fingerprint);
   });
+});
+
+it('Gemma 3 with the config.json of transformers 5 is written as well', async () => {
+  const storage = memoryStorage();
+  await saveMerged(await opened(fileOf('gemma3')), 'folder', { storage, sourceStorage: sourceOf('gemma3') });
+  const old = JSON.parse(new TextDecoder().decode(await storage.read('folder/config.json'))) as Record<string, unknown>;
+  const { rope_theta, rope_local_base_freq, rope_scaling, ...settings } = old;
+  const rope_parameters = {
+    full_attention: { rope_type: 'default', ...(rope_scaling as object), rope_theta },
+    sliding_attention: { rope_type: 'default', rope_theta: rope_local_base_freq },
+  };
+  const config = JSON.stringify({ ...settings, rope_parameters });
+  await storage.write('folder/config.json', new TextEncoder().encode(config));
+  const model = await fromPretrained('folder', { task: 'causal-lm', storage });
+  const again = await opened(await modelFile('gemma3', model, { sourceStorage: storage }));
+  expect(again.fingerprint).toBe(model.fingerprint);
 });
 
 describe('an adapter', () => {

@@ -80,6 +80,8 @@ describe('a generated text', () => {
     expect(await generateText(await alphabet(), 'a', { executor, ...atSpecial })).toBe('bcé');
     const stoppingCriteria = (ids: readonly number[]) => ids.length === 3;
     expect(await generateText(await alphabet(), 'b', { executor, ...endless, stoppingCriteria })).toBe('cé');
+    const later = { stoppingCriteria: (ids: readonly number[]) => Promise.resolve(ids.length === 3) };
+    expect(await generateText(await alphabet(), 'b', { executor, ...endless, ...later })).toBe('cé');
   });
 
   it('ends where a turn ends as text, in a template whose end is no token', async () => {

@@ -256,7 +256,7 @@ async function writeOne(
   await onToken?.({ prompt: text.prompt, id });
   const written = text.ids.slice(text.promptLength);
   if (settings.eosTokenIds.has(id)) text.ended = 'eos';
-  else if (stoppingCriteria?.(written, text.prompt)) text.ended = 'stopped';
+  else if (await stoppingCriteria?.(written, text.prompt)) text.ended = 'stopped';
   else if (written.length === settings.maxNewTokens || text.ids.length > decoding.maxTokens) text.ended = 'length';
 }
 

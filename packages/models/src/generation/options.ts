@@ -32,12 +32,15 @@ export interface GenerateOptions {
   readonly repetitionPenalty?: number;
   /** No sequence of this many tokens is written twice, nor one of the prompt again; 0 for no limit. Default 0. */
   readonly noRepeatNgramSize?: number;
-  /** The seed of the draws: the same seed gives the same texts. Default 0. */
+  /** The seed of the draws: the same seed gives the same text for a prompt at the same place in the list. Default 0. */
   readonly seed?: number;
   /** The tokens that end a text; they are part of it. An empty list means none. Default: the model's own. */
   readonly eosTokenId?: number | readonly number[];
-  /** Called after every token with the generated IDs and the prompt's index. Returns whether the text ends here. */
-  readonly stoppingCriteria?: (ids: readonly number[], prompt: number) => boolean;
+  /**
+   * Called after every token with the generated IDs and the prompt's index, and awaited. Returns whether the text ends
+   * here.
+   */
+  readonly stoppingCriteria?: (ids: readonly number[], prompt: number) => boolean | Promise<boolean>;
   /** Called with every generated token, and awaited. */
   readonly onToken?: (token: GeneratedToken) => unknown;
   /** Aborts the generation by throwing the signal's reason. */

@@ -69,6 +69,7 @@ export async function writeText(
   parseOptions('generateText', textEntries, given);
   const { stopStrings = [], onText, onToken, stoppingCriteria, ...options } = given;
   const textOf = following(tokenizer, ids);
+  const ends = ending ? [...stopStrings, ending] : stopStrings;
   const stopIds = stopStrings.flatMap((end) => tokenizer.specialTokens.get(end) ?? []); // `decode` leaves them out
   const pieces = onText && inPieces(onText);
   const ownIds: number[] = [];
@@ -81,10 +82,11 @@ export async function writeText(
       const text = textOf(ownIds);
       if (!text.endsWith(INCOMPLETE)) await pieces.upTo(surelyBefore(text, ending));
     },
-    stoppingCriteria: (own, number) =>
-      stopIds.includes(own.at(-1) ?? -1) ||
-      [...stopStrings, ...(ending ? [ending] : [])].some((end) => textOf(own).includes(end)) ||
-      (stoppingCriteria?.(own, number) ?? false),
+    stoppingCriteria(own, number) {
+      const text = ends.length > 0 ? textOf(own) : '';
+      const isOver = stopIds.includes(own.at(-1) ?? -1) || ends.some((end) => text.includes(end));
+      return isOver || (stoppingCriteria?.(own, number) ?? false);
+    },
   });
   const text = textBefore(textOf(written?.ids ?? []), ending);
   await pieces?.upTo(text);

@@ -48,6 +48,8 @@ function completed(config: ConfigFile, { isRotary }: Family): Readonly<Record<st
     num_key_value_heads: keys,
     head_dim: headWidth(config),
     rope_theta: settings['rope_theta'] ?? field(ropeIn(config), 'rope_theta') ?? 10_000,
+    rope_local_base_freq:
+      settings['rope_local_base_freq'] ?? field(field(settings['rope_parameters'], 'sliding_attention'), 'rope_theta'),
     num_attention_heads: queries,
   };
 }
@@ -59,9 +61,10 @@ function headWidth(config: ConfigFile): number {
   );
 }
 
-/** Returns the scaling of positions: its name differs between versions of transformers. */
+/** Returns how positions rotate, in Gemma 3 those of layers without a window; names differ between versions of transformers. */
 function ropeIn({ settings }: ConfigFile): unknown {
-  return field(settings, 'rope_parameters') ?? field(settings, 'rope_scaling');
+  const rope = field(settings, 'rope_parameters') ?? field(settings, 'rope_scaling');
+  return field(rope, 'full_attention') ?? rope;
 }
 
 /** Returns the tensors that a file has besides weights: the factors of scaled positions. */
