@@ -59,12 +59,12 @@ export function memoryStorage(files = new Map<string, Uint8Array>()): Storage & 
     },
     exists: (path) => Promise.resolve(files.has(path)),
     write(path, bytes) {
-      files.set(path, bytes.slice());
+      files.set(path, new Uint8Array(bytes)); // the slice of a Buffer is no copy
       return Promise.resolve();
     },
     writeFolders(folders) {
       const all = folders.flatMap(({ config, others }) => [...others, config]);
-      for (const { path, bytes } of all) files.set(path, bytes.slice());
+      for (const { path, bytes } of all) files.set(path, new Uint8Array(bytes)); // the slice of a Buffer is no copy
       return Promise.resolve();
     },
   };

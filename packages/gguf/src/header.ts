@@ -229,7 +229,7 @@ class Cursor {
   private numbers(type: keyof typeof NUMBERS, length: number): InstanceType<(typeof NUMBERS)[typeof type]> {
     const Numbers = NUMBERS[type];
     const start = this.take(length * Numbers.BYTES_PER_ELEMENT);
-    const copy = this.bytes.slice(start, this.at); // aligned
+    const copy = new Uint8Array(this.bytes.subarray(start, this.at)); // aligned; the slice of a Buffer is no copy
     return new Numbers(copy.buffer, 0, length);
   }
 

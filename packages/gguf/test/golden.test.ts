@@ -35,6 +35,12 @@ describe('random blocks have the bits of Python', () => {
   });
 });
 
+it('reads a Buffer, as Node reads files, like other bytes', async () => {
+  const other = await opened(Buffer.from(bytes));
+  expect(other.metadata).toEqual(file.metadata);
+  expect(sha(toFloat32(await other.read('F16')))).toBe(expected.decoded['F16']);
+});
+
 it('reads metadata of every type that Python writes', () => {
   expect(Object.fromEntries(file.metadata)).toEqual({
     'general.architecture': { type: 'string', value: 'llama' },

@@ -45,8 +45,6 @@ export interface GraphSource extends Pick<HeadOptions, 'task' | 'pooling' | 'new
   readonly file: string;
   /** The name of the output. */
   readonly output: string;
-  /** The number of its axes, where the file says it. */
-  readonly axes: number | undefined;
 }
 
 interface Reading {
@@ -96,8 +94,7 @@ export async function readGraph(
   const precision = precisionOf(dtype, architecture);
   folder.progress({ file: path, loadedBytes: byteLength, totalBytes: byteLength });
   const graph: GraphSource = {
-    ...{ folder, file, task, newHead, pooling: options.pooling },
-    ...{ output: output.name, axes: output.shape?.length },
+    ...{ folder, file, task, newHead, pooling: options.pooling, output: output.name },
   };
   return {
     architecture,

@@ -1,4 +1,5 @@
 import { memoryStorage } from '@peftjs/core';
+import { floats, type HostTensor } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, it } from 'vitest';
 import { modelProto } from '../test/model-proto.js';
@@ -86,4 +87,41 @@ it.each([
   const nodes = [first, nodeProto('Gemm', ['h', 'fc.weight'], 'y', { transB })];
   const { sites } = await loaded(nodes, [floatsProto('fc.weight', [2, 2], new Float32Array(4))]);
   expect(sites.flatMap((site) => (site.path === 'words' ? [] : [site.kind]))).toEqual([kind, 'linear']);
+});
+
+it('a Buffer, as Node reads files, is read like other bytes, and not changed', async () => {
+  const graph = {
+    1: [read, nodeProto('MatMul', ['x', 'dense.weight'], 'y')],
+    5: [words, floatsProto('dense.weight', [2, 2], Float32Array.of(1, 2, 3, 4))],
+    11: ids,
+    12: portProto('y', ['batch', 'tokens', 2]),
+  };
+  const bytes = Buffer.from(modelProto(graph, 17));
+  const [before, storage] = [Buffer.from(bytes), memoryStorage(new Map([['model.onnx', bytes]]))];
+  const { weights } = await fromOnnx('model.onnx', { storage, task: 'feature-extraction' });
+  expect([...floats(weights['dense.weight'] as HostTensor)]).toEqual([1, 2, 3, 4]);
+  expect(bytes.equals(before)).toBe(true);
+});
+
+it.each(['wpe', 'h.wpe', 'decoder.embed_positions', 'position_embeddings'])(
+  'the table %s limits texts',
+  async (path) => {
+    const nodes = [nodeProto('Gather', [`${path}.weight`, 'input_ids'], 'p'), nodeProto('Add', ['x', 'p'], 'y')];
+    const tensors = [floatsProto(`${path}.weight`, [6, 2], new Float32Array(12))];
+    expect((await loaded(nodes, tensors, { maxTokens: 64 })).maxTokens).toBe(6);
+  },
+);
+
+it.each<[string, OnnxOptions, RegExp]>([
+  ['a pooling', { pooling: 'Mean' as never, task: 'sequence-classification' }, /'pooling'/],
+  ['an operator', { operators: { Foo: 'x' as never } }, /operators.*a function/],
+])('%s that is none is refused', async (_, options, message) => {
+  await expect(loaded([nodeProto('Identity', ['x'], 'y')], [], options)).rejects.toThrow(message);
+});
+
+it('a tensor in few bits is refused with what to do', async () => {
+  const tensor = written({ 1: [2, 2], 2: 22, 8: 'few', 9: new Uint8Array(2) });
+  await expect(loaded([nodeProto('MatMul', ['x', 'few'], 'y')], [tensor])).rejects.toThrow(
+    /read the graph in fp32 or fp16/,
+  );
 });

@@ -1,6 +1,7 @@
 import { CheckpointError, integerFrom, parseOptions } from '@peftjs/core/method';
-import { aRecord, assertArgument, assertKnownOptions, aText, aTextList } from '@peftjs/core/model';
+import { aFunction, assertArgument, assertKnownOptions, aText, aTextList } from '@peftjs/core/model';
 import { fromPretrained, pretrainedOptionNames, type PretrainedModel, type PretrainedOptions } from '@peftjs/models';
+import { aPooling } from '@peftjs/models/architectures';
 import * as v from 'valibot';
 import type { GraphOptions, GraphSource } from './checkpoint.js';
 import { graphFormats } from './graph-formats.js';
@@ -47,7 +48,8 @@ const graphEntries = {
   newHead: v.optional(v.boolean()),
   head: v.optional(aTextList),
   maxTokens: v.optional(integerFrom(1)),
-  operators: v.optional(aRecord, {}),
+  operators: v.optional(v.record(v.string(), aFunction), {}),
+  pooling: v.optional(aPooling, 'mean'),
   subfolder: v.optional(v.string()),
   modelFileName: v.optional(aText),
 };
@@ -72,16 +74,18 @@ const OTHERS: readonly string[] = ['formats', 'modelTypes'] satisfies (keyof Pre
  */
 export async function fromOnnx(source: string, options: OnnxOptions = {}): Promise<OnnxModel> {
   assertArgument('source', source, aText);
-  const known = [...pretrainedOptionNames.filter((name) => !OTHERS.includes(name)), ...Object.keys(graphEntries)];
-  assertKnownOptions('fromOnnx', options, known);
+  const known = [...new Set([...pretrainedOptionNames, ...Object.keys(graphEntries)])];
+  const own = known.filter((name) => !OTHERS.includes(name));
+  assertKnownOptions('fromOnnx', options, own);
   const { output, newHead, head, maxTokens, operators, subfolder, modelFileName, ...loading } = options;
-  const given = { output, newHead, head, maxTokens, operators, subfolder, modelFileName };
-  const { pooling = 'mean', ...others } = loading;
+  const { pooling, ...others } = loading;
+  const given = { output, newHead, head, maxTokens, operators, pooling, subfolder, modelFileName };
   const asked = parseOptions('fromOnnx', graphEntries, given);
-  const model = await fromPretrained(source, {
-    ...(options.task === 'feature-extraction' ? loading : others),
-    formats: graphFormats({ ...asked, options: { ...asked, pooling } as GraphOptions }),
-  });
+  const formats = graphFormats({ ...asked, options: asked as GraphOptions });
+  const loaded = options.task === 'feature-extraction' ? loading : others;
+  const model = await fromPretrained(source, { ...loaded, formats });
   if (model.graph) return model as OnnxModel;
-  throw new CheckpointError(`there is no onnx/model.onnx or model.onnx in ${source}; fromPretrained reads it`, source);
+  const file = `${modelFileName ?? 'model'}.onnx`;
+  const places = subfolder === undefined ? `onnx/${file} or ${file}` : `${subfolder && `${subfolder}/`}${file}`;
+  throw new CheckpointError(`there is no ${places} in ${source}; fromPretrained reads it`, source);
 }

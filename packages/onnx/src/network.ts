@@ -87,7 +87,7 @@ export function modulesIn(file: ModelFile): readonly Module[] {
  */
 function rowsForTokens(graph: Graph, { module, ids }: { readonly module: Module; readonly ids: string }): number {
   const { path, inFeatures } = module.site;
-  if (!/position_embeddings?$|\.wpe$/.test(path)) return Infinity;
+  if (!/position_embeddings?$|(?:^|\.)(?:wpe|embed_positions)$/.test(path)) return Infinity;
   return inFeatures - (graph.order([ids]).some(({ op }) => op === 'CumSum') ? COUNTED_FROM : 0);
 }
 

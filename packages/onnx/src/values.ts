@@ -3,6 +3,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Kind } from './format/tensor.js';
 
+const { assertAndGetBroadcastShape } = tf.broadcast_util;
+
 /**
  * Numbers that are known while a graph is traced: small constants, and sizes of tensors. Whatever is computed from these
  * alone is computed on the host, so that a compiled step has no nodes for it.
@@ -78,18 +80,6 @@ export function checkedShape(shape: readonly number[], most = MAX_ELEMENTS): num
   );
 }
 
-/** Returns the shape that two shapes broadcast to. @throws CheckpointError when they do not. */
-export function broadcastShape(a: readonly number[], b: readonly number[]): number[] {
-  const rank = Math.max(a.length, b.length);
-  return Array.from({ length: rank }, (_, axis) => {
-    const [x, y] = [a[a.length - rank + axis] ?? 1, b[b.length - rank + axis] ?? 1];
-    if (x !== y && x !== 1 && y !== 1) {
-      throw new CheckpointError(`[${a.join(', ')}] and [${b.join(', ')}] do not broadcast`);
-    }
-    return x === 1 ? y : x;
-  });
-}
-
 /**
  * Returns a host array of a new shape, each element taken from another array.
  * @param from returns the index along each axis of `source`, for an index of the new array
@@ -108,7 +98,7 @@ export function picked(
 
 /** Computes numbers from host arrays that broadcast. */
 export function zipped(arrays: readonly HostArray[], kind: Kind, compute: (...numbers: number[]) => number): HostArray {
-  const shape = arrays.map((array) => array.shape).reduce(broadcastShape);
+  const shape = arrays.map((array) => [...array.shape]).reduce((a, b) => assertAndGetBroadcastShape(a, b));
   const spread = arrays.map((array) => broadcastTo(array, shape).data);
   const data = Array.from({ length: sizeOf(shape) }, (_, at) =>
     compute(...spread.map((numbers) => numbers[at] as number)),

@@ -49,7 +49,7 @@ export {
 } from '../encoder.js';
 export { sha256 } from '../fingerprint.js';
 export { optionalJson, type ModelFolder } from '../folder.js';
-export { pooled } from '../pooling.js';
+export { aPooling, pooled } from '../pooling.js';
 export {
   checkTokens,
   everyToken,

@@ -1,4 +1,4 @@
-import { CheckpointError, sizeOf } from '@peftjs/core/method';
+import { CheckpointError, sizeOf, UnsupportedError } from '@peftjs/core/method';
 import { toFloat32 } from '@peftjs/safetensors';
 import type { Message } from './message.js';
 
@@ -24,11 +24,17 @@ export const TYPES = {
 /** The name of a type. */
 export type ElementType = keyof typeof TYPES;
 
-/** Returns a type by its number in ONNX. @throws CheckpointError for any other, e.g. strings, uint64 and float8. */
+/**
+ * Returns a type by its number in ONNX.
+ * @throws UnsupportedError for one of few bits.
+ * @throws CheckpointError for any other, e.g. strings and uint64.
+ */
 export function typeNumbered(id: number, what: string): ElementType {
   const names = Object.keys(TYPES) as ElementType[];
   const type = names.find((name) => TYPES[name].id === id);
   if (type !== undefined) return type;
+  const isInFewBits = id >= 17 && id <= 23; // float8, int4, uint4 and float4
+  if (isInFewBits) throw new UnsupportedError(`${what} is in few bits: read the graph in fp32 or fp16`, what);
   throw new CheckpointError(`${what} has the element type ${id}; known ones are ${names.join(', ')}`, what);
 }
 
@@ -115,7 +121,7 @@ type Stored = InstanceType<(typeof TYPES)[ElementType]['array']>;
 function stored(type: ElementType, bytes: Uint8Array): Stored {
   const { array: Numbers } = TYPES[type];
   const length = Math.floor(bytes.byteLength / Numbers.BYTES_PER_ELEMENT);
-  return new Numbers(bytes.slice().buffer, 0, length); // aligned
+  return new Numbers(new Uint8Array(bytes).buffer, 0, length); // aligned; the slice of a Buffer is no copy
 }
 
 /** Numbers in float_data, int32_data, int64_data, double_data or uint64_data. */

@@ -28,7 +28,7 @@ export const elementwise: OperatorTable = {
   Add: plus,
   Sub: minus,
   Mul: zip((a, b) => a * b, tf.mul),
-  Div: (inputs) => (isOf('int', inputs) ? divided(inputs) : quotient(inputs)),
+  Div: (inputs) => (kindOf(input(inputs, 0)) === 'int' ? divided(inputs) : quotient(inputs)),
   Mod: (inputs, call) => (numberIn(call, 'fmod', 0) === 1 ? remainder(inputs) : modulo(inputs)),
   Pow: power,
   Max: (inputs, call) => largest(inputs, call),
@@ -119,10 +119,6 @@ function real(compute: (x: Tensor) => Tensor): Operator {
 /** An operator of any number of operands. */
 function variadic(two: (inputs: Inputs, call: Call) => Value): (inputs: Inputs, call: Call) => Value {
   return (inputs, call) => inputs.filter((value) => value !== undefined).reduce((a, b) => two([a, b], call));
-}
-
-function isOf(kind: Kind, inputs: Inputs): boolean {
-  return kindOf(input(inputs, 0)) === kind;
 }
 
 const quotient = zip((a, b) => a / b, tf.div);

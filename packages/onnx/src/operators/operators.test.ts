@@ -173,6 +173,7 @@ const cases: readonly Case[] = [
   ['Slice', [floats(4, 5), known(-3, 1), known(1000, -1), known(1, 0)]],
   ['Slice', [floats(4, 7), known(6), known(0), known(1), known(-2)]],
   ['Slice', [floats(4, 7), known(-1), known(-1000), known(0), known(-1)]],
+  ['Slice', [floats(4, 7), known(-100), known(-1000), known(1), known(-1)]],
   ['Slice', [floats(4, 7), known(0), known(7), known(1), known(3)]],
   ['Slice', [known(3, 5, 7, 9), known(1), known(-1)]],
   ['Slice', [floats(4, 5), known(3), known(2)]],

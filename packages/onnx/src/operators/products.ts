@@ -1,7 +1,7 @@
 import { sizeOf, UnsupportedError } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { broadcastShape, tensorOf } from '../values.js';
+import { tensorOf } from '../values.js';
 import { numberIn, tensor, textIn, type Call, type Inputs, type OperatorTable } from './operator.js';
 
 /** Products of tensors. Those with a constant matrix are modules: see patterns/modules.ts. */
@@ -14,7 +14,7 @@ export const products: OperatorTable = {
 /** A vector on the left is a row, on the right a column; axes before the last two broadcast. */
 export function matMul(a: Tensor, b: Tensor): Tensor {
   const [rows, columns] = [a.rank === 1 ? tf.expandDims(a, 0) : a, b.rank === 1 ? tf.expandDims(b, 1) : b];
-  const batch = broadcastShape(rows.shape.slice(0, -2), columns.shape.slice(0, -2));
+  const batch = tf.broadcast_util.assertAndGetBroadcastShape(rows.shape.slice(0, -2), columns.shape.slice(0, -2));
   const product = tf.matMul(spread(rows, batch), spread(columns, batch));
   const axes = [...(a.rank === 1 ? [product.rank - 2] : []), ...(b.rank === 1 ? [product.rank - 1] : [])];
   return axes.length === 0 ? product : tf.squeeze(product, axes);

@@ -5,7 +5,6 @@ import type { Constant } from '../format/tensor.js';
 import { TYPES } from '../format/tensor.js';
 import {
   axisOf,
-  broadcastShape,
   broadcastTo,
   checkedShape,
   dtypeOf,
@@ -213,11 +212,10 @@ const TO_THE_END = 2 ** 31 - 1;
 /** Negative bounds count from the end, and bounds beyond an end are the end. */
 function partOf(dim: number, from: number, to: number, step: number): Part {
   if (step === 0) throw new CheckpointError('a slice with step 0');
-  const [least, most] = step > 0 ? [0, dim] : [-1, dim - 1];
-  const [start, end] = [from, to].map((bound) => Math.max(least, Math.min(most, bound < 0 ? bound + dim : bound))) as [
-    number,
-    number,
-  ];
+  const most = step > 0 ? dim : dim - 1;
+  const within = (bound: number, least: number): number =>
+    Math.max(least, Math.min(most, bound < 0 ? bound + dim : bound));
+  const [start, end] = [within(from, Math.min(0, most)), within(to, step > 0 ? 0 : -1)];
   return { start, count: Math.max(0, Math.ceil((end - start) / step)), step };
 }
 
@@ -311,7 +309,8 @@ function gatheredAt(x: Tensor, at: Tensor): Tensor {
 
 function expand(inputs: Inputs): Value {
   const [x, to] = [input(inputs, 0), input(inputs, 1)];
-  const shape = checkedShape(broadcastShape(x.shape, numbersOf(to, 'the new shape')));
+  const dims = [...numbersOf(to, 'the new shape')];
+  const shape = checkedShape(tf.broadcast_util.assertAndGetBroadcastShape([...x.shape], dims));
   if (isHost(x) && isHost(to) && !to.varies && sizeOf(shape) <= MOST_ON_HOST) return broadcastTo(x, shape);
   const value = tensorOf(x);
   // The gradient of a broadcast has as many nodes as repetitions, and none above four axes; that of a product is a sum.

@@ -23,16 +23,17 @@ export interface Added {
  * is kept.
  * @throws UnsupportedError for a pooling that has no nodes.
  */
-export function headNodes({ output, axes, pooling, task }: GraphSource, model: Model, file: ModelFile): Added {
+export function headNodes({ output, pooling, task }: GraphSource, model: Model, file: ModelFile): Added {
   const [weight, bias] = ['weight', 'bias'].map((part) => model.weights[`${HEAD}.${part}`]) as [HostTensor, HostTensor];
   const needed = new Graph(file).order([output]).flatMap(({ inputs, outputs }) => [...inputs, ...outputs]);
   const kept = new Set([output, ...needed.filter((name) => name !== '')]);
   const free = (name: string): string => (kept.has(name) ? free(`${name}'`) : name);
   const renamed = new Map([[LOGITS, free(LOGITS)]]);
-  const isFloat32 = file.outputs.find(({ name }) => name === output)?.type === 'float32';
+  const port = file.outputs.find(({ name }) => name === output);
+  const isFloat32 = port?.type === 'float32';
   const source = renamed.get(output) ?? output;
   const x = isFloat32 ? source : free('/pooling/float32');
-  const isPooled = task === 'sequence-classification' && axes !== 2;
+  const isPooled = task === 'sequence-classification' && port?.shape?.length !== 2;
   const pooled = isPooled ? (POOLED[String(pooling)] ?? refused(pooling))(x, readsImages(model)) : [];
   const [matrix, vector, product] = [
     free(`${HEAD}.weight (in, out)`),

@@ -67,6 +67,20 @@ it('the file and those beside it are replaced together', async () => {
   expect([...storage.files.keys()]).toEqual(['model.onnx', 'data']);
 });
 
+it('the files of the source stay as they were, also a Buffer, as Node reads files', async () => {
+  const { storage, model } = await opened([
+    [1, nodeProto('MatMul', ['x', 'a.weight'], 'y')],
+    [12, portProto('y', ['batch', 'tokens', 2])],
+    beside('a.weight'),
+  ]);
+  const source = Buffer.alloc(16);
+  storage.files.set('data', source);
+  const weight = { ...hostZeros([2, 2]), data: Float32Array.of(1, 2, 3, 4) };
+  const changed = { ...model, weights: { ...model.weights, 'a.weight': weight } };
+  await saveOnnxGraph(changed, 'out/tuned.onnx', { storage });
+  expect(source).toEqual(Buffer.alloc(16));
+});
+
 it('tensors in the same bytes of a file must change together', async () => {
   const { storage, model } = await opened([...product, beside('a.weight'), beside('b.weight')]);
   const weight = { ...hostZeros([2, 2]), data: Float32Array.of(1, 2, 3, 4) };

@@ -212,7 +212,7 @@ function staysBeside({ constant: { place }, bytes }: Change): boolean {
 
 /** Returns the files beside a model with new numbers. */
 function patched(beside: OpenedModel['beside'], changes: Changes): Map<string, Uint8Array> {
-  const files = new Map(Array.from(beside, ([name, bytes]) => [name, bytes.slice()] as const));
+  const files = new Map(Array.from(beside, ([name, bytes]) => [name, new Uint8Array(bytes)] as const));
   for (const change of changes.values()) {
     const { place } = change.constant;
     if (!staysBeside(change) || place?.file === undefined) continue;

@@ -45,11 +45,6 @@ export function positive(axis: number, rank: number): number {
   return axis < 0 ? axis + rank : axis;
 }
 
-/** A shape with one axis replaced by none, one or several. */
-export function spliced(shape: readonly number[], axis: number, ...dims: readonly number[]): number[] {
-  return [...shape.slice(0, axis), ...dims, ...shape.slice(axis + 1)];
-}
-
 /** 0, 1, .., length - 1. */
 export function indices(length: number): number[] {
   return Array.from({ length }, (_, index) => index);

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { CumsumAttrs, MaxAttrs, SoftmaxAttrs, SumAttrs, TopKAttrs } from '@tensorflow/tfjs-core';
 import { isView } from '../graph.js';
 import type { GraphBuilder, Value } from '../graph.js';
-import { indices, numberType, numeric, positive, spliced } from './kernel.js';
+import { indices, numberType, numeric, positive } from './kernel.js';
 import type { Kernel, KernelTable, Unary } from './kernel.js';
 
 /** Kernels that reduce or scan along axes. */
@@ -45,14 +45,14 @@ function extremum(op: string): Kernel<Unary, { axis: number | number[] }> {
   return (g, { x }, { axis }) => {
     const [first = 0] = tf.util.parseAxisParam(axis, [...x.shape]);
     const attributes = { axis: first, keepdims: 0 };
-    return g.cast(g.node(op, [numeric(g, x)], spliced(x.shape, first), { dtype: 'int64', attributes }), 'int32');
+    return g.cast(g.node(op, [numeric(g, x)], x.shape.toSpliced(first, 1), { dtype: 'int64', attributes }), 'int32');
   };
 }
 
 /** The k largest values along the last axis, and their positions. */
 function topK(g: GraphBuilder, { x }: Unary, { k, sorted }: TopKAttrs): Value[] {
   const last = x.shape.length - 1;
-  const shape = spliced(x.shape, last, k);
+  const shape = x.shape.toSpliced(last, 1, k);
   const attributes = { axis: last, sorted: sorted ? 1 : 0 };
   const outputs = [x.dtype, 'int64' as const].map((dtype) => ({ dtype, shape }));
   const [values, places] = g.nodeOf('TopK', [x, g.ints([k])], outputs, { attributes }) as [Value, Value];
@@ -78,7 +78,7 @@ function cumprod(g: GraphBuilder, { x }: Unary, { axis, exclusive, reverse }: Cu
     Number(isFactor(cell % length, Math.floor(cell / length))),
   );
   const trailing = x.shape.slice(along + 1).map(() => 1);
-  const copies = g.reshape(x, spliced(x.shape, along, 1, length)); // [.., 1, of, ..]
+  const copies = g.reshape(x, x.shape.toSpliced(along, 1, 1, length)); // [.., 1, of, ..]
   const factors = g.constant(mask, 'bool', [length, length, ...trailing]); // [at, of, 1, ..]
   const ones = g.scalar(1, numberType(x));
   return reduce(g, 'ReduceProd', g.where(factors, copies, ones), along + 1, false);

@@ -21,7 +21,7 @@ import type {
 import { EngineError } from '@peftjs/core/method';
 import type { GraphBuilder, Value } from '../graph.js';
 import { dtypeFor } from './creation.js';
-import { indices, numberType, positive, spliced } from './kernel.js';
+import { indices, numberType, positive } from './kernel.js';
 import type { Kernel, KernelTable, Unary } from './kernel.js';
 
 type Many = Readonly<Record<string, Value>>;
@@ -120,7 +120,7 @@ export function splitting(most: number): Kernel<Unary, SplitVAttrs> {
     const sizes = tf.backend_util.prepareSplitSize(x as never, numOrSizeSplits, along);
     const { rows, axis: place } = asRows(g, x, along);
     const values = parts(g, rows, { sizes, axis: place, most });
-    return values.map((part, index) => g.reshape(part, spliced(x.shape, along, sizes[index] ?? 0)));
+    return values.map((part, index) => g.reshape(part, x.shape.toSpliced(along, 1, sizes[index] ?? 0)));
   };
 }
 
@@ -137,7 +137,7 @@ function parts(g: GraphBuilder, x: Value, { sizes, axis, most }: Split): readonl
     const wholes = parts(g, x, { sizes: groups.map((own) => own.reduce((sum, size) => sum + size)), axis, most });
     return wholes.flatMap((whole, at) => parts(g, whole, { sizes: groups[at] ?? [], axis, most }));
   }
-  const shapes = sizes.map((size) => ({ dtype: x.dtype, shape: spliced(x.shape, axis, size) }));
+  const shapes = sizes.map((size) => ({ dtype: x.dtype, shape: x.shape.toSpliced(axis, 1, size) }));
   return g.nodeOf('Split', [x, g.ints(sizes)], shapes, { attributes: { axis } });
 }
 
@@ -153,7 +153,7 @@ export function unpacking(most: number): Kernel<{ readonly value: Value }, Unpac
     const along = positive(axis, value.shape.length);
     const sizes = indices(value.shape[along] ?? 0).map(() => 1);
     const slices = splitting(most)(g, { x: value }, { numOrSizeSplits: sizes, axis: along }) as readonly Value[]; // [.., 1, ..] each
-    return slices.map((part) => g.reshape(part, spliced(value.shape, along)));
+    return slices.map((part) => g.reshape(part, value.shape.toSpliced(along, 1)));
   };
 }
 
@@ -164,8 +164,8 @@ function concat(g: GraphBuilder, parts: readonly Value[], axis: number): Value {
   const total = parts.reduce((sum, part) => sum + (part.shape[along] ?? 0), 0);
   const { rows, axis: place } = asRows(g, first, along);
   const operands = parts.map((part) => asRows(g, part, along).rows);
-  const joined = g.node('Concat', operands, spliced(rows.shape, place, total), { attributes: { axis: place } });
-  return g.reshape(joined, spliced(first.shape, along, total));
+  const joined = g.node('Concat', operands, rows.shape.toSpliced(place, 1, total), { attributes: { axis: place } });
+  return g.reshape(joined, first.shape.toSpliced(along, 1, total));
 }
 
 function pack(g: GraphBuilder, parts: readonly Value[], axis: number): Value {
@@ -197,7 +197,7 @@ function gather(g: GraphBuilder, { x, indices: at }: Unary & { readonly indices:
   const { batchDims } = attrs;
   const axis = positive(attrs.axis, x.shape.length);
   const rows = at.dtype === 'float32' ? g.cast(at, 'int32') : at;
-  const shape = spliced(x.shape, axis, ...at.shape.slice(batchDims));
+  const shape = x.shape.toSpliced(axis, 1, ...at.shape.slice(batchDims));
   if (batchDims === 0) return g.node('Gather', [x, rows], shape, { attributes: { axis } });
   if (batchDims !== axis) {
     throw new EngineError(
