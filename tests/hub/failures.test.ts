@@ -197,6 +197,11 @@ describe('a list from a hostile hub is rejected', () => {
     expect([...(await filesBelow(use.home)).keys()]).toEqual([]);
   });
 
+  it.each(['results_2023-08-09T10:14:02.json', 'img/👨‍👩‍👧.png'])('%s is a file like others', async (path) => {
+    use.hub.listing = (files) => [...files, { ...good, path }];
+    expect((await hubFiles({ repo: BERT })).files.map((file) => file.path)).toContain(path);
+  });
+
   it('an endless list is rejected', async () => {
     use.hub.listing = () => Array.from({ length: 100_001 }, (_, index) => ({ ...good, path: `x${index}` }));
     expect((await failure(hubFiles({ repo: BERT }))).message).toMatch(/at most 100000 files are read/);

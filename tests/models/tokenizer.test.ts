@@ -1,7 +1,8 @@
+import { onWarning } from '@peftjs/core';
 import { CheckpointError } from '@peftjs/core/method';
 import { fromPretrained, type Tokenizer } from '@peftjs/models';
 import fc from 'fast-check';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { bertFiles, bertFolder, bertInMemory, expected } from './bert-tiny.js';
 import { packageName } from './use-lite.js';
 
@@ -116,6 +117,16 @@ describe('the tokenizer of BERT', async () => {
     expect(both.ids).toEqual([2, 11, 136, 167, 3, 180, 100, 3]);
     expect(both.spans?.map((span) => span?.start)).toEqual([undefined, 15, 17, 23, undefined, 4, 10, undefined]);
     expect(left.fingerprint).not.toBe(tokenizer.fingerprint);
+  });
+
+  it('is read from tokenizer.json, with a warning where its settings contradict that', async () => {
+    const warnings: string[] = [];
+    onTestFinished(onWarning((message) => warnings.push(message)));
+    const settings = { tokenizer_class: 'BertTokenizer', do_lower_case: false, strip_accents: null };
+    const storage = bertInMemory({ 'tokenizer_config.json': new TextEncoder().encode(JSON.stringify(settings)) });
+    const { tokenizer: read } = await fromPretrained('bert', { storage });
+    expect(read.encode('WATER').ids).toEqual(read.encode('water').ids);
+    expect(warnings).toEqual([expect.stringMatching(/'lowercase' true, .* 'do_lower_case' false, which transformers/)]);
   });
 
   it('gives no token types if its settings leave them out', async () => {

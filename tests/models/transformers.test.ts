@@ -234,12 +234,16 @@ describe('broken folders', () => {
     'a head without bias': [withTensor('classifier.bias'), /'classifier\.bias' is missing/],
     'a missing shard': [
       sharded((name, place) => (name.includes('pooler') ? 'model-3-of-3.safetensors' : shardName(name, place))),
-      /model-3-of-3\.safetensors/,
+      /^bert\/model\.safetensors\.index\.json: (?!model\.safetensors).*model-3-of-3\.safetensors/,
     ],
     'a shard out of the folder': [sharded(() => '../../secrets.safetensors'), /expected a \.safetensors file next to/],
     'no tokenizer': [
       bertInMemory({ 'tokenizer.json': undefined }),
       /there is no bert\/tokenizer\.json: save the tokenizer with transformers/,
+    ],
+    'a pointer of Git LFS': [
+      bertInMemory({ 'tokenizer.json': new TextEncoder().encode('version https://git-lfs.github.com/spec/v1\n') }),
+      /bert\/tokenizer\.json: expected a JSON file, got a pointer of Git LFS: run git lfs pull$/,
     ],
     'half a tokenizer': [cut('tokenizer.json', 500), /bert\/tokenizer\.json: expected a JSON file/],
     'a tokenizer without vocabulary': [withTokenizer({ model: {} }), /expected a tokenizer with a 'vocab'/],

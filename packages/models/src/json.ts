@@ -5,7 +5,9 @@ export function parseJson(bytes: Uint8Array, file: string): unknown {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw fileError(file, `expected a JSON file, got ${reasonOf(cause)}`, cause);
+    const isPointer = new TextDecoder().decode(bytes.subarray(0, 100)).startsWith('version https://git-lfs');
+    const got = isPointer ? 'a pointer of Git LFS: run git lfs pull' : reasonOf(cause);
+    throw fileError(file, `expected a JSON file, got ${got}`, cause);
   }
 }
 

@@ -42,7 +42,7 @@ export interface SourceOptions extends HubOptions {
 export const sourceEntries = {
   storage: v.optional(aReadStorage),
   resolvePackage: v.optional(aFunction),
-  subfolder: v.optional(v.union([v.literal(''), aPlainPath('a folder below')])),
+  subfolder: v.optional(aPlainPath("a folder below in letters, digits and . _ + -, such as 'dist', or ''", '')),
   modelTypes: anything,
   formats: v.optional(aList),
   ...hubEntries,

@@ -6,6 +6,8 @@ import { byteLengthOf, dtypeNamed, type TensorSpec } from './tensor.js';
 export const PREFIX_BYTES = 8;
 /** The maximum size of the header in bytes, as in the reference implementation. */
 export const MAX_HEADER_BYTES = 100_000_000;
+/** The first 8 bytes of `version https://git-lfs.github.com/spec/v1`, which a clone without Git LFS has as a file. */
+const GIT_LFS = 0x206e6f6973726576n;
 /** The header's key for metadata; all others are tensors. */
 export const METADATA_KEY = '__metadata__';
 
@@ -31,6 +33,7 @@ export function headerLength(prefix: Uint8Array, fileBytes: number): number {
     throw new SafetensorsError(`the file has ${fileBytes} bytes, a safetensors file has at least ${PREFIX_BYTES}`);
   }
   const length = new DataView(prefix.buffer, prefix.byteOffset, PREFIX_BYTES).getBigUint64(0, true);
+  if (length === GIT_LFS) throw new SafetensorsError('it is a pointer of Git LFS, not the file: run git lfs pull');
   if (length > MAX_HEADER_BYTES) {
     throw new SafetensorsError(
       `the first 8 bytes announce a header of ${length} bytes, at most ${MAX_HEADER_BYTES} are read: is this a safetensors file?`,

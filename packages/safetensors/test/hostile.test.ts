@@ -30,6 +30,10 @@ const cases: Record<string, Case> = {
   'half a prefix': { file: new Uint8Array(5), says: /5 bytes.*at least 8/ },
   'a header longer than the file': { file: fileOf('{}', four, 100n), says: /header of 100 bytes.*14 bytes.*truncated/ },
   'a header above the limit': { file: fileOf('{}', four, 100_000_001n), says: /100000001 bytes, at most 100000000/ },
+  'a pointer of Git LFS': {
+    file: new TextEncoder().encode('version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n'),
+    says: /a pointer of Git LFS, not the file: run git lfs pull/,
+  },
   'a header of 2^64 - 1 bytes': { file: fileOf('{}', four, 2n ** 64n - 1n), says: /18446744073709551615 bytes/ },
   'an empty header': { file: fileOf(''), says: /must start with '\{'/ },
   'a header that is not an object': { file: fileOf('[]'), says: /must start with '\{'/ },

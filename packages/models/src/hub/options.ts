@@ -48,9 +48,10 @@ export interface HubSettings {
 /** Matches a path below a folder, without `..`, a drive, or characters with a meaning in URLs. */
 const PLAIN_PATH = /^(?!\.{1,2}(?:\/|$))[\w.+-]+(?:\/(?!\.{1,2}(?:\/|$))[\w.+-]+)*$/;
 
-/** A schema for a plain path below a folder. */
-export function aPlainPath(what: string) {
-  const isPlain = (path: unknown): boolean => typeof path === 'string' && path.length <= 250 && PLAIN_PATH.test(path);
+/** A schema for a plain path below a folder, or one of other texts. */
+export function aPlainPath(what: string, ...others: readonly string[]) {
+  const isPlain = (path: unknown): boolean =>
+    typeof path === 'string' && (others.includes(path) || (path.length <= 250 && PLAIN_PATH.test(path)));
   return v.custom<string>(isPlain, what);
 }
 

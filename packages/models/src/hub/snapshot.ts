@@ -111,7 +111,7 @@ function boundedFetch(subject: Subject, settings: HubSettings): typeof fetch {
 
 /** Whether a file has a valid size and hash, and a path that stays below its folder on every system. */
 function isPlain({ path, size, hash }: ListedFile): boolean {
-  if (typeof path !== 'string' || path.length > 1000 || /[\\:\p{C}]/u.test(path)) return false;
+  if (typeof path !== 'string' || path.length > 1000 || /^[a-z]:|\\|\p{Cc}|\p{Cs}/iu.test(path)) return false;
   if (path.split('/').some((part) => part === '' || part === '.' || part === '..')) return false;
   return Number.isSafeInteger(size) && size >= 0 && HASH.test(hash);
 }

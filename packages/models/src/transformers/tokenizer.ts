@@ -56,6 +56,7 @@ export async function readTokenizer(
   }
   const rows = network.sites.find(({ kind }) => kind === 'embedding')?.inFeatures ?? 0;
   const definition = withinTable(await folder.json(TOKENIZER_FILE, TOKENIZER_BYTES), rows);
+  warnOfOtherNormalizer(field(definition, 'normalizer'), settings[0], file);
   const ids = checkedIds(definition, rows, file);
   const { maxTokens } = network;
   const inputs = field(settings[0], 'model_input_names');
@@ -67,6 +68,26 @@ export async function readTokenizer(
   // As in transformers 5, add_bos_token and add_eos_token are not read: the post-processor of tokenizer.json decides.
   const limits = { maxTokens, vocabularySize, tokenTypes, special, keepsEnd, file };
   return createTokenizer(definition as TokenizerDefinition, limits);
+}
+
+/** Options of BERT's normalizer in tokenizer.json, by their names in the settings. */
+const NORMALIZER = {
+  do_lower_case: 'lowercase',
+  tokenize_chinese_chars: 'handle_chinese_chars',
+  strip_accents: 'strip_accents',
+};
+
+/** Warns where the settings contradict tokenizer.json: transformers follows them, other libraries do not. */
+function warnOfOtherNormalizer(normalizer: unknown, settings: unknown, file: string): void {
+  const isFollowed = !/^(PreTrainedTokenizerFast|TokenizersBackend)$/.test(String(field(settings, 'tokenizer_class')));
+  if (!isFollowed || field(normalizer, 'type') !== 'BertNormalizer') return;
+  for (const [name, own] of Object.entries(NORMALIZER)) {
+    const [asked = null, has] = [field(settings, name), field(normalizer, own)];
+    if (asked === null || asked === has) continue;
+    warnOnce(
+      `${file} has '${own}' ${shown(has)}, as it is read here, but ${TOKENIZER_SETTINGS} has '${name}' ${shown(asked)}, which transformers follows: save the tokenizer with AutoTokenizer`,
+    );
+  }
 }
 
 /**

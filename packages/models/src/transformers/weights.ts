@@ -47,7 +47,7 @@ export async function readWeights(
   expected: Expected,
 ): Promise<ReadWeights> {
   const name = await weightsFile(folder);
-  return inCheckpoint(folder.pathOf(name), async () => {
+  return inCheckpoint(folder, name, async () => {
     const file = await openWeights(folder, name);
     try {
       return await weightsIn(file, architecture, expected, { folder, name });
@@ -261,12 +261,13 @@ async function readAll(
   return weights;
 }
 
-/** Converts errors of the safetensors reader to CheckpointErrors. */
-async function inCheckpoint<T>(path: string, work: () => Promise<T>): Promise<T> {
+/** Converts errors of the safetensors reader to CheckpointErrors, with the whole path of the file. */
+async function inCheckpoint<T>(folder: ModelFolder, name: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
     if (!(error instanceof SafetensorsError)) throw error;
-    throw new CheckpointError(`${path}: ${error.message}`, error.path ?? path, error);
+    const path = folder.pathOf(name);
+    throw new CheckpointError(`${path}: ${error.message.replace(`${name}: `, '')}`, error.path ?? path, error);
   }
 }
