@@ -5,7 +5,7 @@ import wrapAnsi from 'wrap-ansi';
 import { writeJson, type TrialResult } from '@peftjs/cli/results';
 import { renderReport } from './page.js';
 import type { Estimate } from './statistics/estimates.js';
-import type { Difference, SummaryRow } from './statistics/rows.js';
+import type { Difference } from './statistics/rows.js';
 import type { StabilityRow } from './statistics/stability.js';
 import type { Summary } from './statistics/summary.js';
 import {

@@ -1,4 +1,4 @@
-import { activeParts, mixedParts, type ActiveParts } from '../adapter/active-parts.js';
+import { activeParts, mixedParts } from '../adapter/active-parts.js';
 import { anyModel, adapterNamed, BASE, type Adapter, type PeftModel } from '../adapter/peft-model.js';
 import * as v from 'valibot';
 import { assertArgument, parseOptions } from '../config.js';
