@@ -64,7 +64,7 @@ export function memoryStorage(files = new Map<string, Uint8Array>()): Storage & 
     },
     writeFolders(folders) {
       const all = folders.flatMap(({ config, others }) => [...others, config]);
-      for (const { path, bytes } of all) files.set(path, new Uint8Array(bytes)); // the slice of a Buffer is no copy
+      for (const { path, bytes } of all) files.set(path, new Uint8Array(bytes));
       return Promise.resolve();
     },
   };

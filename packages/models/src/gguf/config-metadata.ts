@@ -61,7 +61,7 @@ function headWidth(config: ConfigFile): number {
   );
 }
 
-/** Returns how positions rotate (in Gemma 3, in layers without a window), by the names of any version of transformers. */
+/** Returns how positions rotate, in Gemma 3 without a window, by the names of any version of transformers. */
 function ropeIn({ settings }: ConfigFile): unknown {
   const rope = field(settings, 'rope_parameters') ?? field(settings, 'rope_scaling');
   return field(rope, 'full_attention') ?? rope;
