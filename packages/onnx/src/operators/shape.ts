@@ -93,7 +93,10 @@ function reshape(inputs: Inputs, call: Call): Value {
   const rest = dims.reduce((product, dim) => (dim === -1 ? product : product * dim), 1);
   const whole = dims.map((dim) => (dim === -1 ? sizeOf(x.shape) / Math.max(rest, 1) : dim));
   if (sizeOf(checkedShape(whole)) !== sizeOf(x.shape)) {
-    throw new CheckpointError(`[${x.shape.join(', ')}] does not have the elements of [${dims.join(', ')}]`);
+    const [from, into] = [x.shape, dims].map((sizes) => sizes.join(', '));
+    throw new CheckpointError(
+      `[${from}] does not have the elements of [${into}]; if a number of rows is built in, export with dynamic_axes`,
+    );
   }
   // The length of a host array does not vary, but its shape would.
   return shaped(isHost(x) && isHost(to) && to.varies ? tensorOf(x) : x, whole);
