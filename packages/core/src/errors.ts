@@ -16,63 +16,54 @@ export class PeftError extends Error {
   }
 }
 
-/** A configuration field has an impossible value; `path` is the field. */
-export class ConfigError extends PeftError {
+/** An error with a code of its own. */
+class Failure extends PeftError {
   constructor(message: string, path?: string, cause?: unknown) {
-    super('PEFT_CONFIG', message, { path, cause });
+    super('PEFT', message, { path, cause });
   }
+}
+
+/** A configuration field has an impossible value; `path` is the field. */
+export class ConfigError extends Failure {
+  override readonly code = 'PEFT_CONFIG';
 }
 
 /**
  * `targetModules` matches nothing, or a module that the method cannot adapt, or other options leave out all that it
  * matches.
  */
-export class TargetModuleError extends PeftError {
-  constructor(message: string, path?: string) {
-    super('PEFT_TARGET_MODULES', message, { path });
-  }
+export class TargetModuleError extends Failure {
+  override readonly code = 'PEFT_TARGET_MODULES';
 }
 
 /** A tensor has the wrong shape or type. */
-export class ShapeError extends PeftError {
-  constructor(message: string, path?: string) {
-    super('PEFT_SHAPE', message, { path });
-  }
+export class ShapeError extends Failure {
+  override readonly code = 'PEFT_SHAPE';
 }
 
 /** An adapter, model or training checkpoint is missing, broken or made for something else. */
-export class CheckpointError extends PeftError {
-  constructor(message: string, path?: string, cause?: unknown) {
-    super('PEFT_CHECKPOINT', message, { path, cause });
-  }
+export class CheckpointError extends Failure {
+  override readonly code = 'PEFT_CHECKPOINT';
 }
 
 /** A data file is missing, empty or malformed. */
-export class DataError extends PeftError {
-  constructor(message: string, path?: string, cause?: unknown) {
-    super('PEFT_DATA', message, { path, cause });
-  }
+export class DataError extends Failure {
+  override readonly code = 'PEFT_DATA';
 }
 
 /** The requested combination is not supported. */
-export class UnsupportedError extends PeftError {
-  constructor(message: string, path?: string, cause?: unknown) {
-    super('PEFT_UNSUPPORTED', message, { path, cause });
-  }
+export class UnsupportedError extends Failure {
+  override readonly code = 'PEFT_UNSUPPORTED';
 }
 
 /** Training cannot continue: the loss is not finite, or a controller broke its contract. */
-export class TrainingError extends PeftError {
-  constructor(message: string, path?: string, cause?: unknown) {
-    super('PEFT_TRAINING', message, { path, cause });
-  }
+export class TrainingError extends Failure {
+  override readonly code = 'PEFT_TRAINING';
 }
 
 /** An executor or a backend failed, or cannot do what was requested. */
-export class EngineError extends PeftError {
-  constructor(message: string, path?: string, cause?: unknown) {
-    super('PEFT_ENGINE', message, { path, cause });
-  }
+export class EngineError extends Failure {
+  override readonly code = 'PEFT_ENGINE';
 }
 
 /** The number of paths that an error lists. */
