@@ -115,6 +115,11 @@ describe('predict with an adapter', () => {
     const [pair] = await json(path('adapter'), '--pairs', 'a cat\ta dog');
     expect(pair).toMatchObject({ text: 'a cat', textPair: 'a dog', labels: [{ label: expect.any(String) as string }] });
   });
+
+  it('asks about --pairs where each line holds a tab', async () => {
+    const { code, stderr } = await peftBench(['predict', path('adapter'), 'a cat\ta dog', 'a\tb']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringContaining('use --pairs if') as string });
+  });
 });
 
 describe('predict exits with 2 and prints one clear line for', () => {

@@ -125,6 +125,11 @@ describe('a generated text', () => {
     await expect(refused).rejects.toThrow(/'stopStrings' .*expected a list of texts of at least one character/);
   });
 
+  it('is refused with an end token that the model does not know', async () => {
+    const refused = generateText(await alphabet(), 'a', { executor, eosTokenId: [1, 100_257] });
+    await expect(refused).rejects.toThrow(/'eosTokenId' is 100257; expected ids from 0 to \d+, or \[\] to write on/);
+  });
+
   it('begins with tokens that the model can read', async () => {
     const model = await alphabet();
     await expect(generateText(model, '', { executor })).rejects.toThrow(/prompt 0 is empty/);

@@ -205,6 +205,14 @@ describe('a head', () => {
     }
   });
 
+  it.each([
+    ['roberta', 50_265],
+    ['xlm-roberta', 30_522],
+  ])('of %s has by default the vocabulary of transformers', async (type, words) => {
+    const config = { model_type: type, vocab_size: undefined };
+    await expect(load(tiny('roberta'), 'classes', {}, { config })).rejects.toThrow(`[${words}, `);
+  });
+
   it('of ModernBERT is frozen except its last module, as in PEFT, if the checkpoint has the others', async () => {
     const rename = (key: string) => (key.startsWith('classifier') ? undefined : key);
     const of = (name: string) => ({ architectures: [`ModernBert${name}`] });

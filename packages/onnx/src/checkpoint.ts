@@ -4,6 +4,7 @@ import { readsImages, type Task, type WeightDtype } from '@peftjs/core/model';
 import type { Tokenizer } from '@peftjs/models';
 import {
   checkFinite,
+  limitIn,
   optionalJson,
   ownMeaning,
   precisionOf,
@@ -71,7 +72,8 @@ export async function readGraph(
   const settings = await readTokenizerSettings(folder);
   const config = await configIn(folder);
   const embedding = head.tokens && (await readEmbeddingSettings(folder));
-  const longest = options.maxTokens ?? embedding?.maxTokens ?? longestIn(settings[0]);
+  const { model_max_length: most } = (settings[0] ?? {}) as { readonly model_max_length?: unknown };
+  const longest = options.maxTokens ?? embedding?.maxTokens ?? limitIn(most) ?? MOST_TOKENS;
   const architecture: Architecture = {
     name: 'onnx',
     maxTokens: Math.min(network.maxTokens, longest),
@@ -166,12 +168,6 @@ function sitesOf(sites: readonly Site[], words: string | undefined, task: Task):
 
 /** The longest text of a model whose tokenizer does not limit it, unless the graph's limit is lower. */
 const MOST_TOKENS = 512;
-
-/** Returns `model_max_length` of tokenizer_config.json, which transformers writes as 1e30 where it is not known. */
-function longestIn(settings: unknown): number {
-  const { model_max_length: most } = (settings ?? {}) as { readonly model_max_length?: unknown };
-  return Number.isInteger(most) && (most as number) > 0 && (most as number) < 1e6 ? (most as number) : MOST_TOKENS;
-}
 
 /** Returns what a graph computes besides its weights, as bytes: part of the model's identity. */
 function contentOf({ nodes, constants, outputs, opset }: ModelFile): Uint8Array {

@@ -13,6 +13,7 @@ import {
   type Task,
 } from '@peftjs/core/model';
 import { fromPretrained, isHubId, openFolder, type Folder } from '@peftjs/models';
+import { limitIn } from '@peftjs/models/architectures';
 import { bytesSource, openSafetensors, type ByteSource, type SafetensorsFile } from '@peftjs/safetensors';
 import { loading } from '../registry/loading.js';
 import { findPackage } from '../registry/packages.js';
@@ -132,8 +133,8 @@ async function inspectModules(path: string): Promise<void> {
 async function inspectExport(folder: Folder, graphs: readonly string[]): Promise<void> {
   const { model_type: type, id2label } = await settingsIn(folder, 'config.json');
   const { tokenizer_class: tokenizer, model_max_length: most } = await settingsIn(folder, 'tokenizer_config.json');
-  // transformers writes 1e30 where there is no limit
-  const limit = typeof most === 'number' && most < 1e9 ? `, up to ${formatCount(most)} tokens` : '';
+  const longest = limitIn(most);
+  const limit = longest ? `, up to ${formatCount(longest)} tokens` : '';
   say(
     `ONNX export of a ${String(type)} model, tokenizer ${String(tokenizer)}${limit}\n${classLine(labelsIn(id2label))}\n`,
   );

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
-import { ConfigError, UnsupportedError } from '@peftjs/core/method';
+import { ConfigError, UnsupportedError, warnOnce } from '@peftjs/core/method';
 import {
   pipeline,
   type EntityGroup,
@@ -67,6 +67,7 @@ async function predict(source: string, texts: readonly string[], flags: PredictF
   try {
     for await (const portion of textBatches(given, subject.task === 'text-generation' ? 1 : PORTION)) {
       const asked = portion.filter(({ text }) => text !== '');
+      if (mayBePairs(subject, flags, asked)) warnOnce('each line holds a tab: use --pairs if it separates two texts');
       const answers = asked.length === 0 ? [] : await predictor.answer(asked);
       const lines = written(portion.map((given) => ({ ...given, ...answers[asked.indexOf(given)] }) as Answered));
       if (!process.stdout.write(lines)) await once(process.stdout, 'drain'); // the reader is slower
@@ -74,6 +75,12 @@ async function predict(source: string, texts: readonly string[], flags: PredictF
   } finally {
     await predictor.dispose();
   }
+}
+
+/** Returns whether texts that are read as one each look like pairs. */
+function mayBePairs({ task }: Subject, { pairs }: PredictFlags, given: readonly GivenText[]): boolean {
+  if (task !== 'text-classification' || pairs || given.length === 0) return false;
+  return given.every(({ text }) => text.split('\t').length === 2);
 }
 
 /** The flags that do not apply to every task. */

@@ -23,7 +23,7 @@ import {
   type ConfigFile,
   type ModelType,
 } from '../transformers/config.js';
-import { encoderSettings, encoderType } from './encoder-settings.js';
+import { encoderSettings, encoderType, type EncoderFamily } from './encoder-settings.js';
 
 /** BERT as saved by transformers: `BertModel`, `BertForSequenceClassification` and any class with the whole encoder. */
 export const bertType: ModelType = {
@@ -79,7 +79,7 @@ export const robertaHead = (dropout: EncoderDropout): DenseHead => classifier(dr
  * RoBERTa (Liu et al., 2019) as saved by transformers, with positions that start after the padding ID: `RobertaModel`,
  * `RobertaForSequenceClassification` and any class with the encoder.
  */
-export const robertaType = robertaLike('roberta', 'Roberta');
+export const robertaType = robertaLike('roberta', 'Roberta', { vocabSize: 50_265 });
 
 /** XLM-RoBERTa (Conneau et al., 2020): RoBERTa trained on other texts. Includes multilingual E5 and BGE-M3. */
 export const xlmRobertaType = robertaLike('xlm-roberta', 'XLMRoberta');
@@ -88,10 +88,11 @@ export const xlmRobertaType = robertaLike('xlm-roberta', 'XLMRoberta');
 export const camembertType = robertaLike('camembert', 'Camembert');
 
 /** Returns a model type with RoBERTa's network and module prefix. Missing settings default to those of transformers. */
-function robertaLike(name: string, stem: string): ModelType {
+function robertaLike(name: string, stem: string, defaults: EncoderFamily['defaults'] = {}): ModelType {
   return encoderType({
     name,
     root: 'roberta',
+    defaults,
     savedBy: `${stem}Model or ${stem}ForSequenceClassification`,
     ofTexts: robertaHead,
     hasPooler: true,

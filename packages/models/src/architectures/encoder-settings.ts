@@ -5,7 +5,7 @@ import { bertLayerNames, encoderWithHead, type EncoderConfig, type EncoderDropou
 import { activation, dropoutRate, positiveInteger, type ConfigFile, type ModelType } from '../transformers/config.js';
 
 /** A family of encoders: what differs from BERT. */
-interface EncoderFamily extends Shared, Omit<ModelType, 'prefix' | 'architecture'> {
+export interface EncoderFamily extends Shared, Omit<ModelType, 'prefix' | 'architecture'> {
   /** The first part of its module paths. */
   readonly root: string;
   /** Returns the head on the first token of a text. */

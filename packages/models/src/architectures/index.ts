@@ -67,7 +67,7 @@ export { rotaryDecoder } from '../rotary-decoder.js';
 export { createTokenizer, type TokenizerDefinition } from '../tokenizer.js';
 export { ownMeaning, transformersFiles } from '../transformers/checkpoint.js';
 export { readEmbeddingSettings } from '../transformers/sentence-transformers.js';
-export { readTokenizer, readTokenizerSettings } from '../transformers/tokenizer.js';
+export { limitIn, readTokenizer, readTokenizerSettings } from '../transformers/tokenizer.js';
 export {
   activation,
   boolean,

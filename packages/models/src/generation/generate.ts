@@ -155,13 +155,13 @@ interface OpenGeneratorOptions extends OnExecutor {
 export function openGenerator(peft: PeftModel | Model, options: OpenGeneratorOptions): TextGenerator {
   parseOptions('openGenerator', { executor: anything, tokenizer: anything }, options);
   const { model, layers, values } = activeParts(peft);
-  const { eosTokenIds, tokenizer: own } = model as Partial<PretrainedModel>;
+  const { eosTokenIds = [], tokenizer: own } = model as Partial<PretrainedModel>;
   const { executor, tokenizer = own } = options;
   const decoding = decodingOf(model);
   const runtime = openRuntime(model, executor);
   const adapter = uploadAll(executor, values);
   const write: TextGenerator['generate'] = async (prompts, options = {}) => {
-    const settings = generationSettings(options, eosTokenIds);
+    const settings = generationSettings(options, eosTokenIds, decoding.words);
     checkPrompts(prompts, decoding);
     return writeAll({ decoding, runtime, layers, adapter }, prompts, settings, options);
   };
@@ -172,7 +172,7 @@ export function openGenerator(peft: PeftModel | Model, options: OpenGeneratorOpt
       parseOptions('generateChat', chatEntries, given);
       const { template, tools, ...options } = given;
       const { endOfTurn, ...prompt } = chatPrompt(tokenizer, messages, { template, tools });
-      const eosTokenId = options.eosTokenId ?? [...(eosTokenIds ?? []), ...endOfTurn];
+      const eosTokenId = options.eosTokenId ?? [...eosTokenIds, ...endOfTurn];
       return { role: 'assistant', content: await writeText(write, prompt, { ...options, eosTokenId }) };
     },
     async dispose() {

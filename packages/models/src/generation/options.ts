@@ -93,15 +93,22 @@ export const generationEntries = {
 /**
  * Checks options and fills in defaults.
  * @param own The end tokens of the model.
+ * @param words The number of tokens that the model knows.
  * @throws ConfigError naming the invalid option.
  */
-export function generationSettings(options: GenerateOptions, own: readonly number[] = []) {
+export function generationSettings(options: GenerateOptions, own: readonly number[], words: number) {
   const { doSample, eosTokenId = own, ...settings } = parseOptions('generate', generationEntries, options);
+  const eosTokenIds = new Set([eosTokenId].flat());
+  const odd = [...eosTokenIds].find((id) => id < 0 || id >= words);
+  if (odd !== undefined) {
+    const expected = `expected ids from 0 to ${words - 1}, or [] to write on to 'maxNewTokens'`;
+    throw new ConfigError(`generate: option 'eosTokenId' is ${odd}; ${expected}`, 'eosTokenId');
+  }
   const samplingOptions = SAMPLING_OPTIONS.filter((name) => options[name] !== undefined);
   if (!doSample && samplingOptions.length > 0) {
     warnOnce(`generate: ${samplingOptions.join(', ')} has no effect without doSample: the most likely token is used`);
   }
-  return { ...settings, doSample, eosTokenIds: new Set([eosTokenId].flat()) };
+  return { ...settings, doSample, eosTokenIds };
 }
 
 /** The minimum size of compiled shapes, in tokens, so that short prompts of different lengths share them. */
