@@ -29,6 +29,7 @@ export {
   type PassInputs,
   type Runtime,
 } from './runtime/runtime.js';
+export { namedAxes } from './runtime/axes.js';
 export { modelInputs, dynamicSpecs } from './runtime/inputs.js';
 export { identityOf, leases, type Leases } from './runtime/leases.js';
 export { drawNoise, networkDropout, stepContext } from './runtime/context.js';

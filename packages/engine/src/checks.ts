@@ -1,7 +1,7 @@
 import { Tensor } from '@tensorflow/tfjs-core';
 import { EngineError, ShapeError, sizeOf, type HostTensor, type Tensors } from '@peftjs/core/method';
-import type { Axis } from '@peftjs/core/runtime';
-import { axisNames, namedAxes, type Sizes, type Specs } from './axes.js';
+import { namedAxes, type Axis } from '@peftjs/core/runtime';
+import { axisNames, sizedSpecs, type Sizes, type Specs } from './axes.js';
 
 /** @throws ShapeError when a spec's type is not in `types`, or an axis is neither a size nor a name. */
 export function checkSpecs(specs: Specs, types: readonly string[] = Object.keys(MEMORY)): void {
@@ -85,7 +85,13 @@ export function checkInputs<V>(
       if (typeof axis === 'string') bind(sizes, axis, { size: got.shape[place] as number, input: name });
     });
   }
-  return Object.fromEntries(axisNames(specs).map((name) => [name, sizes.get(name)?.size ?? 0]));
+  const bound = Object.fromEntries(axisNames(specs).map((name) => [name, sizes.get(name)?.size ?? 0]));
+  for (const [name, { shape }] of Object.entries(sizedSpecs(specs, bound))) {
+    const got = specOf(inputs[name] as V)?.shape ?? [];
+    if (fits(got, shape)) continue; // sums of axes may differ
+    throw new ShapeError(`input '${name}' must be ${shown(shape)} beside the other inputs, got ${shown(got)}`, name);
+  }
+  return bound;
 }
 
 /** The size of an axis in a call, and the first input that has it. */
@@ -97,11 +103,14 @@ interface Bound {
 /** @throws ShapeError when the name has another size already. */
 function bind(sizes: Map<string, Bound>, axis: string, { size, input }: Bound): void {
   const [{ name, factor }, ...others] = namedAxes(axis);
-  if (others.length > 0) return; // other inputs have the terms of the sum
+  if (others.length > 0) return; // other inputs have the terms of the sum, which is checked last
+  if (size % factor !== 0) {
+    throw new ShapeError(`'${axis}' is ${size} in input '${input}'; expected a multiple of ${factor}`, input);
+  }
   const own = { size: size / factor, input };
   const known = sizes.get(name) ?? own;
   sizes.set(name, known);
-  if (known.size === own.size && Number.isInteger(own.size)) return;
+  if (known.size === own.size) return;
   const other = known.input === input ? '' : `, but '${name}' is ${known.size} in input '${known.input}'`;
   throw new ShapeError(
     `'${axis}' is ${size} in input '${input}'${other}; a named axis has the same size in all inputs of a run`,

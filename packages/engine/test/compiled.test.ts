@@ -1,9 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import { relativeDistance } from '@peftjs/conformance';
 import { hostTensor } from '@peftjs/core';
 import { ConfigError, EngineError, ShapeError, type HostTensor, type Tensors } from '@peftjs/core/method';
 import type { PureFunction } from '@peftjs/core/runtime';
-import { compiled } from '@peftjs/engine';
+import { compiled, eager } from '@peftjs/engine';
 import type { OrtTensor } from '@peftjs/engine';
 import { floats, runOnce } from './cases.js';
 
@@ -78,6 +79,17 @@ describe('compiled', () => {
     expect(Array.from(outputs.one?.data ?? [])).toEqual([1, 1]);
     expect(outputs.positive).toEqual({ dtype: 'int32', shape: [3], data: Int32Array.of(0, 1, 0) });
     expect(outputs.flat?.shape).toEqual([3, 1]);
+  });
+
+  it('leaves a tensor as it is whose axes are transposed to their own places', async () => {
+    const fn = ({ x, w }: Tensors): Tensors => ({
+      y: tf.matMul(tf.transpose(x as tf.Tensor, [0, 1]), tf.transpose(w as tf.Tensor, [0, 1])),
+    });
+    const inputs = { x: floats([3, 3]), w: floats([3, 3]) };
+    const { y } = await runOnce(executor, fn, inputs);
+    expect(
+      relativeDistance(y?.data ?? [], (await runOnce(await eager({ backend: 'cpu' }), fn, inputs)).y?.data ?? []),
+    ).toBeLessThan(1e-6);
   });
 
   it('names a reshape that lacks a size', async () => {

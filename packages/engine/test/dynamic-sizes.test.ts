@@ -88,6 +88,14 @@ const functions: Readonly<Record<string, { fn: PureFunction; specs: Specs; sizes
       return { y: tf.sub(a, b), half: tf.scalar(dim(a, 0)) };
     },
   },
+  'pictures, whose sides are multiples of a patch': {
+    specs: { x: f('batch', '4*height') },
+    sizes: [
+      { batch: 1, height: 2 },
+      { batch: 3, height: 1 },
+    ],
+    fn: withGradient((t) => tf.sum(tf.square(tf.reshape(at(t, 'x'), [-1, 4]))), 'x'),
+  },
   'two batches in one': {
     specs: { a: f('batch', 'tokens', 3), b: f('others', 'tokens', 3) },
     sizes: [
@@ -221,10 +229,26 @@ describe('the sizes of a run', () => {
       "'tokens' is 4 in input 'mask', but 'tokens' is 3 in input 'ids'; a named axis has the same size in all inputs of a run",
     );
     await expect(prepared.run(inputs(4, 4))).rejects.toThrow(ShapeError);
-    await expect(prepared.run(inputs(3, 5))).rejects.toThrow(/'2\*batch' is 5 in input 'pairs'/);
+    await expect(prepared.run(inputs(3, 5))).rejects.toThrow(
+      "'2*batch' is 5 in input 'pairs'; expected a multiple of 2",
+    );
+    await expect(prepared.run(inputs(3, 6))).rejects.toThrow("'2*batch' is 6 in input 'pairs', but 'batch' is 2");
     await expect(prepared.run({ ...inputs(3, 4), mask: inputs(3, 6).pairs })).rejects.toThrow(
       /'mask' must be float32 \[batch, tokens\], got float32 \[6\]/,
     );
+    await prepared.dispose();
+  });
+
+  it.each(Object.entries(executors))('include sums of axes: %s', async (_, made) => {
+    const one = await made();
+    const all = { past: f('past'), own: f('tokens'), mask: f('past + tokens') };
+    const prepared = await one.compile((t) => ({ y: tf.mul(at(t, 'mask'), 2) }), all);
+    const vector = (length: number) => one.upload(hostTensor(new Float32Array(length), [length]));
+    const inputs = { past: vector(3), own: vector(2) };
+    await expect(prepared.run({ ...inputs, mask: vector(1) })).rejects.toThrow(
+      "input 'mask' must be [5] beside the other inputs, got [1]",
+    );
+    expect((await one.download((await prepared.run({ ...inputs, mask: vector(5) }))['y'])).shape).toEqual([5]);
     await prepared.dispose();
   });
 
@@ -252,6 +276,16 @@ describe('a function that is not one graph for every size', () => {
       "a compiled function is not one graph for every size of 'batch': it is unknown how the float32 [] depends on the sizes " +
         "(at node 'Mul'); it is compiled once for each size",
     ]);
+    await prepared.dispose();
+  });
+
+  it('may be one for even sizes', async () => {
+    const fn: PureFunction = (t) => ({ y: tf.mul(at(t, 'x'), Math.ceil(dim(at(t, 'x'), 0) / 2)) });
+    const prepared = await executor.compile(fn, { x: f('batch') });
+    for (const batch of [4, 5]) {
+      const x = floats([batch]);
+      expect(await run(prepared, { x })).toEqual(await runOnce(executor, fn, { x }));
+    }
     await prepared.dispose();
   });
 

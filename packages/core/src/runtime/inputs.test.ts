@@ -4,10 +4,11 @@ import { toyEvaluationData, toyModel, referenceExecutor } from '@peftjs/conforma
 import { fullLayer } from '../adapter/layers.js';
 import { frozenModule } from '../adapter/attach.js';
 import type { Executor } from '../contracts/executor.js';
+import type { Batch } from '../contracts/model.js';
 import { hostIntegers, hostTensor, hostZeros, tensorAt, type HostTensor } from '../tensors.js';
 import { partName } from '../adapter/scope.js';
 import { quantized } from '../quantized.js';
-import { axesOfLabels, dynamicSpecs, modelInputs } from './inputs.js';
+import { axesOfLabels, axisSizes, dynamicSpecs, modelInputs } from './inputs.js';
 import { frozenWeights, openRuntime } from './runtime.js';
 
 const model = toyModel();
@@ -23,6 +24,41 @@ describe('frozenWeights', () => {
     expect(names).not.toContain('classifier.bias');
     expect(names).toContain('embeddings.norm.weight');
   });
+});
+
+it('the sizes of axes are those of an image in patches, too', () => {
+  const [pixels, ofBatch] = [hostZeros([4, 3, 32, 48]), batch as Batch];
+  const images = { ...model, lookups: [], axes: { pixelValues: ['batch', 3, '16*height', '16*width'] } };
+  const given = {
+    ...ofBatch,
+    inputs: { pixelValues: pixels },
+    rowWeights: hostZeros([4]),
+    labels: hostIntegers(new Int32Array(4), [4]),
+  };
+  expect(axisSizes(images, {}, given)).toEqual({ batch: 4, height: 2, width: 3 });
+});
+
+it('rows that a table does not have are refused, also if the table is adapted', () => {
+  const [{ site, ids } = { site: '', ids: '' }] = model.lookups;
+  const inputs = { ...batch?.inputs, [ids]: hostIntegers(Int32Array.of(-1), [1, 1]) };
+  for (const layers of [{}, { [site]: {} as never }]) {
+    expect(() => modelInputs(model, layers, { inputs })).toThrow(`row -1 is not in '${site}'`);
+  }
+});
+
+it('weights that are one tensor have names of their own on an executor', async () => {
+  const runtime = openRuntime(
+    { ...model, sites: [], lookups: [], weights: { a: hostZeros([1]), b: hostZeros([1]) } },
+    await referenceExecutor(),
+  );
+  const shared = hostZeros([1]);
+  const alike = openRuntime(
+    { ...model, sites: [], lookups: [], weights: { a: shared, b: shared } },
+    await referenceExecutor(),
+  );
+  expect(Object.keys(alike.frozen({}).values)).toEqual(Object.keys(runtime.frozen({}).values));
+  await runtime.close();
+  await alike.close();
 });
 
 it('labels have a number per token if they are whole, else one per class, though there be as many tokens', () => {

@@ -3,6 +3,7 @@ import type { Axis, InputSpec } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, InputBatch, Model } from '../contracts/model.js';
 import { initialValues } from '../adapter/peft-model.js';
+import { namedAxes } from './axes.js';
 import { rowOf } from '../quantized.js';
 import {
   hostTensor,
@@ -27,10 +28,11 @@ export function modelInputs(model: Model, layers: AdapterLayers, batch: Pick<Inp
   assertLength(model, batch.inputs);
   assertTypes(model, batch.inputs);
   const inputs: HostTensors = { ...batch.inputs };
-  for (const { site, ids } of hostLookups(model, layers)) {
+  for (const { site, ids } of model.lookups) {
     const numbers = batch.inputs[ids];
     if (!numbers) throw new ShapeError(`the model reads '${ids}', which the batch does not have`, ids);
-    inputs[site] = gatherRows(model, site, numbers);
+    const table = tableOf(model, site, numbers);
+    if (!(site in layers)) inputs[site] = gatherRows(table, numbers);
   }
   return inputs;
 }
@@ -119,8 +121,9 @@ export function axisSizes(model: Model, layers: AdapterLayers, batch: Batch): Re
   return Object.fromEntries(
     sizes.flatMap(([name, { shape }]) =>
       shape.flatMap((axis, place) => {
-        const isName = typeof axis === 'string' && !axis.includes('*'); // the size of '2*batch' follows from that of 'batch'
-        return isName ? [[axis, tensors[name]?.shape[place] as number] as const] : [];
+        const [term, ...others] = typeof axis === 'string' ? namedAxes(axis) : [];
+        if (!term || others.length > 0) return [];
+        return [[term.name, (tensors[name]?.shape[place] as number) / term.factor] as const];
       }),
     ),
   );
@@ -136,19 +139,24 @@ export function layerSpecs(layers: AdapterLayers): Record<string, TensorSpec> {
   return mapValues(initialValues(layers), specOf);
 }
 
-/** Gathers rows of an embedding table: ids `[..]` -> `[.., dim]`. @throws ShapeError for a row that does not exist. */
-function gatherRows(model: Model, site: string, ids: HostTensor): HostTensor {
+/** Returns an embedding table that has the rows of all IDs. @throws ShapeError for a row that does not exist. */
+function tableOf(model: Model, site: string, { data }: HostTensor): HostTensor {
   const table = model.weights[`${site}.weight`];
   if (!table) throw new ShapeError(`${model.name} has no embedding '${site}'`, site);
-  const [count = 0, width = 0] = table.shape;
+  const [count = 0] = table.shape;
+  const odd = data.find((id) => id < 0 || id >= count);
+  if (odd === undefined) return table;
+  throw new ShapeError(
+    `row ${odd} is not in '${site}', which has ${count} rows; does the tokenizer match the model?`,
+    site,
+  );
+}
+
+/** Gathers rows of an embedding table: ids `[..]` -> `[.., dim]`. */
+function gatherRows(table: HostTensor, ids: HostTensor): HostTensor {
+  const [, width = 0] = table.shape;
   const gathered = new Float32Array(sizeOf(ids.shape) * width);
   ids.data.forEach((id, position) => {
-    if (id < 0 || id >= count) {
-      throw new ShapeError(
-        `row ${id} is not in '${site}', which has ${count} rows; does the tokenizer match the model?`,
-        site,
-      );
-    }
     gathered.set(rowOf(table, id), position * width);
   });
   return hostTensor(gathered, [...ids.shape, width]);

@@ -103,9 +103,16 @@ export function openProgram<I extends object, O extends object>(
 /** Values of an executor, by name. */
 export type Values = Record<string, unknown>;
 
-/** Uploads host tensors. */
+/** Uploads host tensors: all, or none if one is refused. */
 export function uploadAll(executor: Executor, tensors: HostTensors): Values {
-  return mapValues(tensors, (tensor) => executor.upload(tensor));
+  const values: Values = {};
+  try {
+    for (const [name, tensor] of Object.entries(tensors)) values[name] = executor.upload(tensor);
+  } catch (error) {
+    releaseAll(executor, values);
+    throw error;
+  }
+  return values;
 }
 
 /** Downloads values as host tensors. */

@@ -144,15 +144,16 @@ interface Shared {
 const runtimes = new WeakMap<Executor, Leases<Model, Shared>>();
 
 function makeShared(model: Model, executor: Executor): Shared {
-  const weights = new Map<HostTensor, HeldWeight>();
+  const weights = new Map<string, HeldWeight>();
   const passes = recentlyUsed<PreparedPass & { dispose(): Promise<void> }>(PASSES, ({ dispose }) => dispose());
 
   const frozen = (layers: AdapterLayers): FrozenValues => {
     const own: HeldWeight[] = [];
     const read: HeldWeight[] = [];
     for (const [name, weight] of Object.entries(frozenWeights(model, layers))) {
-      const held = weights.get(weight) ?? uploaded(executor, name, weight);
-      if (model.weights[name] === weight) weights.set(weight, held);
+      const isShared = model.weights[name] === weight;
+      const held = (isShared && weights.get(name)) || uploaded(executor, name, weight);
+      if (isShared) weights.set(name, held);
       else own.push(held);
       read.push(held);
     }

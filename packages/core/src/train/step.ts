@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
+import { Tensor, type Scalar } from '@tensorflow/tfjs-core';
 import { peftScope, type ForwardTensors } from '../adapter/scope.js';
 import { tensorKey, tensorsOf, valuesOf, type LayerTensor } from '../adapter/peft-model.js';
 import { PeftError, TrainingError } from '../errors.js';
@@ -191,11 +191,9 @@ export function objectiveGradients(
   let loss: Tensor | undefined;
   const objectiveOf = (): Scalar => {
     const own = lossOf();
-    if (own.rank > 0) {
-      throw new TrainingError(
-        `the loss must be one number, got a tensor [${own.shape.join(', ')}]: take its mean`,
-        'loss',
-      );
+    if (!((own as unknown) instanceof Tensor) || own.rank > 0) {
+      const got = (own as unknown) instanceof Tensor ? `a tensor of rank ${own.rank}: take its mean` : typeof own;
+      throw new TrainingError(`the loss must be one number, as a tensor without axes, got ${got}`, 'loss');
     }
     loss = tf.keep(tf.clone(own)); // kept beyond the tape's scope; disposed below
     const terms = Object.values(layers).flatMap((layer) => layer.loss?.(valuesOf(layer, adapter), ctx) ?? []);

@@ -204,9 +204,15 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
   const groups = updateGroups(settings.optimizer, tensors);
   const state = { adapter: all, slots: slotSpecs(settings.optimizer, groups) };
   const sums = { loss: SCALAR, objective: SCALAR, gradients: trained };
-  const opened: Pick<Program<object, object>, 'compileMs' | 'dispose'>[] = [];
-  const wholes = recentlyUsed<Program<StepInputs, StepOutputs>>(PROGRAMS, (program) => program.dispose());
-  const partials = recentlyUsed<Program<PartInputs, Gradients>>(PROGRAMS, (program) => program.dispose());
+  const opened = new Set<OpenedProgram>();
+  let formerMs = 0; // of programs that were disposed of
+  const end = (program: OpenedProgram): Promise<void> => {
+    formerMs += program.compileMs();
+    opened.delete(program);
+    return program.dispose();
+  };
+  const wholes = recentlyUsed<Program<StepInputs, StepOutputs>>(PROGRAMS, end);
+  const partials = recentlyUsed<Program<PartInputs, Gradients>>(PROGRAMS, end);
   let ending: Program<EndInputs, StepOutputs> | undefined;
 
   const options = (): CompileOptions => ({
@@ -215,7 +221,7 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
   });
   const open = <I extends object, O extends object>(fn: (inputs: I) => O, specs: Specs<I>): Program<I, O> => {
     const program = openProgram(executor, fn, specs, {}, options);
-    opened.push(program);
+    opened.add(program);
     return program;
   };
   return {
@@ -242,34 +248,36 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
     /** Runs a step on several batches: adds up their gradients, and ends it with the sums. */
     async inParts(held: StateOnDevice, parts: readonly StepPart[], numbers: StepScalars) {
       let found = uploadedSums(executor, trained);
-      for (const [index, share] of sharesOf(definition, parts).entries()) {
-        const { fed, specs } = fedPart(definition, parts[index] as StepPart, numbers.scalars);
-        const program = partials.get(JSON.stringify(specs), () =>
-          open<PartInputs, Gradients>((inputs) => addPart(definition, inputs), {
-            ...specs,
-            frozen: frozen.specs,
-            adapter: all,
-            part: { share: SCALAR },
-            sums,
-          }),
-        );
-        const onDevice = { frozen: frozen.values, adapter: held.adapter, sums: found };
-        const next = await program.run({ ...fed, part: { share: hostScalar(share) } }, onDevice);
+      try {
+        for (const [index, share] of sharesOf(definition, parts).entries()) {
+          const { fed, specs } = fedPart(definition, parts[index] as StepPart, numbers.scalars);
+          const program = partials.get(JSON.stringify(specs), () =>
+            open<PartInputs, Gradients>((inputs) => addPart(definition, inputs), {
+              ...specs,
+              frozen: frozen.specs,
+              adapter: all,
+              part: { share: SCALAR },
+              sums,
+            }),
+          );
+          const onDevice = { frozen: frozen.values, adapter: held.adapter, sums: found };
+          const next = await program.run({ ...fed, part: { share: hostScalar(share) } }, onDevice);
+          releaseSums(executor, found);
+          found = next;
+        }
+        ending ??= open<EndInputs, StepOutputs>((inputs) => advance(definition, inputs, inputs.sums), {
+          ...state,
+          optimizer: mapValues(numbers.optimizer, specOf),
+          rates: mapValues(numbers.rates, specOf),
+          scalars: mapValues(numbers.scalars, specOf),
+          sums,
+        });
+        return await ending.run(numbers, { ...held, sums: found });
+      } finally {
         releaseSums(executor, found);
-        found = next;
       }
-      ending ??= open<EndInputs, StepOutputs>((inputs) => advance(definition, inputs, inputs.sums), {
-        ...state,
-        optimizer: mapValues(numbers.optimizer, specOf),
-        rates: mapValues(numbers.rates, specOf),
-        scalars: mapValues(numbers.scalars, specOf),
-        sums,
-      });
-      const result = await ending.run(numbers, { ...held, sums: found });
-      releaseSums(executor, found);
-      return result;
     },
-    compileMs: () => opened.reduce((sum, program) => sum + program.compileMs(), 0),
+    compileMs: () => [...opened].reduce((sum, program) => sum + program.compileMs(), formerMs),
     async close() {
       for (const program of opened) await program.dispose();
       frozen.release();
@@ -283,6 +291,9 @@ function fedPart({ model, layers }: StepDefinition, { batch, noise }: StepPart, 
   const scalars = { ...controlled, ...noise };
   return { fed: { batch: fed, scalars }, specs: { batch: specs, scalars: mapValues(scalars, specOf) } };
 }
+
+/** What all programs of a run have. */
+type OpenedProgram = Pick<Program<object, object>, 'compileMs' | 'dispose'>;
 
 const SCALAR: InputSpec = { dtype: 'float32', shape: [] };
 

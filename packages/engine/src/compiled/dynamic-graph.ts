@@ -1,5 +1,6 @@
 import { EngineError, sizeOf } from '@peftjs/core/method';
-import { namedAxes, type Sizes, type Specs } from '../axes.js';
+import { namedAxes } from '@peftjs/core/runtime';
+import type { Sizes, Specs } from '../axes.js';
 import { ELEMENT_NUMBERS, equalNumbers, GraphParts } from './parts.js';
 import type { ElementType, GraphConstant, GraphNode } from './parts.js';
 import type { ModelPort } from './onnx.js';

@@ -127,6 +127,7 @@ export class GraphBuilder extends GraphParts {
    * operand.
    */
   transpose(x: Value, perm: readonly number[]): Value {
+    if (perm.every((axis, place) => axis === place)) return x;
     const whole = this.whole(x);
     const before = this.#beforeTranspose.get(whole.name);
     if (before && perm.every((axis, place) => before.perm[axis] === place)) return before.value;

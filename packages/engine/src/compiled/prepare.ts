@@ -2,9 +2,9 @@
  * Turns a pure function into a graph: it is traced once, or, if it has named axes, at several sizes whose traces are
  * merged.
  */
-import { EngineError } from '@peftjs/core/method';
-import type { PureFunction } from '@peftjs/core/runtime';
-import { axisNames, namedAxes, sizedSpecs, type Sizes, type Specs } from '../axes.js';
+import { EngineError, TrainingError } from '@peftjs/core/method';
+import { namedAxes, type PureFunction } from '@peftjs/core/runtime';
+import { axisNames, sizedSpecs, type Sizes, type Specs } from '../axes.js';
 import { checkFunction, checkSpecs } from '../checks.js';
 import { keptBytesAt } from './forward-pass.js';
 import { shownAttributes } from './parts.js';
@@ -23,11 +23,12 @@ export interface Prepared {
 }
 
 /**
- * Sizes to trace at, in order of preference. Large sizes distinguish formulas best, and those of the first group can be
- * halved. Smaller ones are for functions that reject large ones, e.g. a network with a short context.
+ * Sizes to trace at, in order of preference. Large sizes distinguish formulas best. Most of the first group can be
+ * halved; the third of an axis is odd, so that ceil(n / 2) is not taken for n / 2. Smaller ones are for functions that
+ * reject large ones, e.g. a network with a short context.
  */
 const SIZES: readonly { readonly sizes: readonly number[]; readonly traces: number }[] = [
-  { sizes: [58, 74, 86, 106, 122, 62, 82, 94, 118], traces: 3 },
+  { sizes: [58, 74, 86, 106, 122, 62, 81, 93, 118], traces: 3 },
   { sizes: [17, 23, 29, 19, 31, 37, 26, 34], traces: 5 },
   { sizes: [7, 11, 13, 17, 9, 14, 19], traces: 5 },
   { sizes: [3, 5, 4, 7, 6, 2], traces: 5 },
@@ -93,8 +94,7 @@ class Traces {
         this.traces.push(await this.trace(at));
         this.sizes.push(at);
       } catch (error) {
-        // This does not depend on the sizes.
-        if (error instanceof EngineError) throw error;
+        if (isFinal(error)) throw error;
         this.#refused.push(error);
       }
       await otherWork();
@@ -125,11 +125,16 @@ async function openTraces(tracing: Tracing, fn: PureFunction, specs: Specs, name
       await traces.upTo(IDENTIFYING_TRACES);
       return traces;
     } catch (error) {
-      if (error instanceof EngineError) throw error;
+      if (isFinal(error)) throw error;
       refusal = error;
     }
   }
   throw refusal;
+}
+
+/** Whether an error is the same at every size. */
+function isFinal(error: unknown): boolean {
+  return error instanceof EngineError || error instanceof TrainingError;
 }
 
 /** Whether a size, or a multiple of it that an axis uses, is also the size of a weight and hence ambiguous. */

@@ -75,6 +75,9 @@ export async function startBackend(name: EagerBackend): Promise<void> {
   }
 }
 
+/** The backends that are starting. */
+const starts = new Map<EagerBackend, Promise<tf.KernelBackend>>();
+
 /**
  * Adds the backend to TensorFlow.js's registry by its own factory; `tf.setBackend` would make it the current one while
  * it starts.
@@ -83,7 +86,11 @@ async function start(name: EagerBackend): Promise<void> {
   const { registry } = tf.engine();
   const factory = tf.findBackendFactory(name) as (() => tf.KernelBackend | Promise<tf.KernelBackend>) | null;
   if (factory === null) throw new EngineError('this platform does not support it');
-  registry[name] ??= await factory();
+  if (!registry[name]) {
+    const starting = starts.get(name) ?? Promise.resolve(factory());
+    starts.set(name, starting);
+    registry[name] ??= await starting.finally(() => starts.delete(name));
+  }
   if (name === 'cpu') withBackend(name, withoutBanner);
   if (name === 'wasm') writeTransposesOut();
 }

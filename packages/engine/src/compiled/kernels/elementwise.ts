@@ -240,7 +240,8 @@ function mod(g: GraphBuilder, { a, b }: Binary): Value {
 
 /** The angle of the point (b, a). */
 function atan2(g: GraphBuilder, { a, b }: Binary): Value {
-  const slope = g.map('Atan', g.zip('Div', a, b));
+  const run = g.where(compare(g, 'Equal', b, 0), g.scalar(0), b); // -0 would turn the slope round
+  const slope = g.map('Atan', g.zip('Div', a, run));
   const turn = g.where(compare(g, 'Less', a, 0), g.scalar(-Math.PI), g.scalar(Math.PI));
   const behind = g.where(compare(g, 'Less', b, 0), g.zip('Add', slope, turn), slope);
   const isOrigin = g.zip('And', compare(g, 'Equal', a, 0), compare(g, 'Equal', b, 0));

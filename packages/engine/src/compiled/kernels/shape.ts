@@ -18,7 +18,7 @@ import type {
   UnpackAttrs,
   UnsortedSegmentSumAttrs,
 } from '@tensorflow/tfjs-core';
-import { EngineError } from '@peftjs/core/method';
+import { EngineError, ShapeError } from '@peftjs/core/method';
 import type { GraphBuilder, Value } from '../graph.js';
 import { dtypeFor } from './creation.js';
 import { indices, numberType, positive } from './kernel.js';
@@ -56,7 +56,7 @@ export const shape: KernelTable = {
 
 function reshape(g: GraphBuilder, { x }: Unary, { shape: given }: ReshapeAttrs): Value {
   if (!given.every(Number.isInteger)) {
-    throw new EngineError(`tf.reshape of [${x.shape.join(', ')}] to [${given.join(', ')}]: a size is missing`);
+    throw new ShapeError(`tf.reshape of [${x.shape.join(', ')}] to [${given.join(', ')}]: a size is missing`);
   }
   return g.reshape(x, tf.util.inferFromImplicitShape(given, tf.util.sizeFromShape([...x.shape])));
 }
