@@ -204,15 +204,9 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
   const groups = updateGroups(settings.optimizer, tensors);
   const state = { adapter: all, slots: slotSpecs(settings.optimizer, groups) };
   const sums = { loss: SCALAR, objective: SCALAR, gradients: trained };
-  const opened = new Set<OpenedProgram>();
-  let formerMs = 0; // of programs that were disposed of
-  const end = (program: OpenedProgram): Promise<void> => {
-    formerMs += program.compileMs();
-    opened.delete(program);
-    return program.dispose();
-  };
-  const wholes = recentlyUsed<Program<StepInputs, StepOutputs>>(PROGRAMS, end);
-  const partials = recentlyUsed<Program<PartInputs, Gradients>>(PROGRAMS, end);
+  const opened = openedPrograms();
+  const wholes = recentlyUsed<Program<StepInputs, StepOutputs>>(PROGRAMS, opened.end);
+  const partials = recentlyUsed<Program<PartInputs, Gradients>>(PROGRAMS, opened.end);
   let ending: Program<EndInputs, StepOutputs> | undefined;
 
   const options = (): CompileOptions => ({
@@ -277,9 +271,9 @@ function openPrograms(runtime: Runtime, layers: AdapterLayers, adapted: number, 
         releaseSums(executor, found);
       }
     },
-    compileMs: () => [...opened].reduce((sum, program) => sum + program.compileMs(), formerMs),
+    compileMs: opened.compileMs,
     async close() {
-      for (const program of opened) await program.dispose();
+      await opened.endAll();
       frozen.release();
     },
   };
@@ -292,8 +286,25 @@ function fedPart({ model, layers }: StepDefinition, { batch, noise }: StepPart, 
   return { fed: { batch: fed, scalars }, specs: { batch: specs, scalars: mapValues(scalars, specOf) } };
 }
 
-/** What all programs of a run have. */
+/** What all programs have. */
 type OpenedProgram = Pick<Program<object, object>, 'compileMs' | 'dispose'>;
+
+/** Returns the list of a run's programs, which counts the compile time of those that have ended, too. */
+function openedPrograms() {
+  const programs = new Set<OpenedProgram>();
+  let endedMs = 0;
+  const end = (program: OpenedProgram): Promise<void> => {
+    endedMs += program.compileMs();
+    programs.delete(program);
+    return program.dispose();
+  };
+  return {
+    add: (program: OpenedProgram) => void programs.add(program),
+    end,
+    endAll: () => Promise.all([...programs].map(end)),
+    compileMs: () => [...programs].reduce((sum, program) => sum + program.compileMs(), endedMs),
+  };
+}
 
 const SCALAR: InputSpec = { dtype: 'float32', shape: [] };
 

@@ -89,7 +89,7 @@ async function start(name: EagerBackend): Promise<void> {
   if (!registry[name]) {
     const starting = starts.get(name) ?? Promise.resolve(factory());
     starts.set(name, starting);
-    registry[name] ??= await starting.finally(() => starts.delete(name));
+    registry[name] = await starting.finally(() => starts.delete(name));
   }
   if (name === 'cpu') withBackend(name, withoutBanner);
   if (name === 'wasm') writeTransposesOut();

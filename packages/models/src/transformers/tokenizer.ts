@@ -178,7 +178,9 @@ export async function readTokenizerSettings(folder: ModelFolder): Promise<unknow
 
 /** Returns a limit of tokens in the settings; undefined for 1e30 and its like, which stand for none. */
 export function limitIn(length: unknown): number | undefined {
-  return Number.isInteger(length) && (length as number) > 0 && (length as number) < 1e9 ? (length as number) : undefined;
+  return Number.isInteger(length) && (length as number) > 0 && (length as number) < 1e9
+    ? (length as number)
+    : undefined;
 }
 
 /** Returns the text of a token, which is a string or an object with `content`. */
