@@ -286,6 +286,8 @@ const doneTrial = v.object({
    */
   rows: v.exactOptional(predictions),
   ...circumstances,
+  /** The processor that computed it, with the features that its kernels depend on. Absent in older files. */
+  processor: v.exactOptional(name),
   status: v.literal('done'),
 });
 
@@ -320,7 +322,7 @@ export type DoneTrial = v.InferOutput<typeof doneTrial>;
 /** The result of a trial that failed. */
 export type FailedTrial = v.InferOutput<typeof failedTrial>;
 
-/** The result of a trial. Two runs of one plan give equal results except for `time`, `memory` and the dates. */
+/** The result of a trial. Two runs of one plan on processors of one kind differ only in `time`, `memory` and dates. */
 export type TrialResult = DoneTrial | FailedTrial;
 
 /** The rates that were tried for an arm, and the one chosen. */

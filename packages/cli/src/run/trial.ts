@@ -45,6 +45,7 @@ import {
   type TrialProgress,
 } from './recorder.js';
 import type { PreparedTrial } from './prepare.js';
+import { processorName } from './processor.js';
 import type { TrialRequest } from './runner.js';
 import { heldCheckpoint, trainInStages, type TrainedInStages, type TrainedAtOnce } from './train-in-stages.js';
 
@@ -111,6 +112,7 @@ export async function runTrial(
         sizing: { ...sizing, stages: sizing.stages.map((each) => ({ ...each, ranks: { ...each.ranks } })) },
       }),
       ...(judged.rows && { rows: judged.rows }),
+      processor: processorName(),
       status: 'done',
     };
     return { result, peft };
