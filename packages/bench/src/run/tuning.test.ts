@@ -61,6 +61,13 @@ describe('planTuning', () => {
     expect(new Set(planTrials(context()).map(({ judgedOn }) => judgedOn))).toEqual(new Set(['dev']));
   });
 
+  it('leaves out an arm that is trained at its own rate', () => {
+    const given = context({ methods: { lora: {}, hard: { tuning: false, learningRate: 0.7 } } });
+    expect(planTuning(given).map(({ arm }) => arm)).toEqual(['lora', 'lora']);
+    const rates = planTrials(given).flatMap(({ arm, settings }) => (arm === 'hard' ? [settings.learningRate] : []));
+    expect(new Set(rates)).toEqual(new Set([0.7]));
+  });
+
   it('can tune at each budget, whose trials then have its rate', () => {
     const of = context({
       methods: { lora: {} },

@@ -34,7 +34,7 @@ export function planTuning(context: TrialContext): Candidates[] {
   const { tuning, tasks, methods } = context.study;
   if (!tuning) return [];
   const seeds = Array.from({ length: tuning.seeds }, (_, index) => MAX_SEEDS + 1 + index);
-  const arms = Object.entries(methods).filter(([, { method }]) => !context.headOnly.has(method));
+  const arms = Object.entries(methods).filter(([, arm]) => arm.tuning !== false && !context.headOnly.has(arm.method));
   const groups = tuning.tasks === null ? tasks.map((task) => [task]) : [tuning.tasks];
   return groups.flatMap((on) =>
     arms.flatMap(([arm, settings]) =>

@@ -50,8 +50,8 @@ const armEntries = {
   learningRates: v.optional(v.record(v.string(), positive), {}),
   /** The arm's own budgets; [] for none, so that its options define its size; null for the study's. Default null. */
   budgets: v.nullish(different, null),
-  /** The arm's own grid, as long as the study's. Default null. */
-  tuning: v.nullish(closed({ learningRates: grid }), null),
+  /** The arm's own grid, as long as the study's; false to train at `learningRate` in a study that tunes. Default null. */
+  tuning: v.nullish(v.union([closed({ learningRates: grid }), v.literal(false)]), null),
   /** `frozen` leaves the head untrained, which shows what the adapter does alone. Default `trained`. */
   head: v.optional(v.picklist(['trained', 'frozen']), 'trained'),
   /** The largest relative distance from the budget that counts as met. Default 0.02. */
@@ -307,9 +307,9 @@ export function budgetsOf({ budgets: own, stages }: ArmSettings, { budgets }: St
   return chosen.length === 0 ? [null] : chosen;
 }
 
-/** The learning rates to try for an arm. */
+/** The learning rates to try for an arm; none for one that is not tuned. */
 export function gridOf({ tuning }: ArmSettings, { learningRates }: Tuning): readonly number[] {
-  return tuning?.learningRates ?? learningRates;
+  return tuning === false ? [] : (tuning?.learningRates ?? learningRates);
 }
 
 /** Tuning is fair only if every arm tries the same number of rates. @throws ConfigError otherwise. */
@@ -324,7 +324,7 @@ function assertEqualTuning({ methods, tuning }: Study): void {
         `methods.${arm}.stages`,
       );
     }
-    if (rates === learningRates.length) continue;
+    if (settings.tuning === false || rates === learningRates.length) continue;
     throw new ConfigError(
       `unequal tuning effort: the grid of '${arm}' has ${rates} learning rates, the study's has ${learningRates.length}; give every arm the same number`,
       `methods.${arm}.tuning.learningRates`,
