@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { connect, type AddressInfo } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { attach, fromPretrained, lora, savePretrained } from 'peftjs';
 import { afterAll, beforeAll, expect, it, onTestFinished, vi } from 'vitest';
 import { useFolder } from './pages/surroundings.js';
@@ -33,7 +34,7 @@ afterAll(async () => {
   await stop();
 });
 
-it.each(['null', '7', '{"text": null}', '{"text": "so", "adapter": "lola"}', '{'])(
+it.each(['null', '7', '{"text": null}', '{"text": ["so"]}', '{"text": "so", "adapter": "lola"}', '{'])(
   'answers %s, which asks for nothing, with a line that says what is wrong',
   async (body) => {
     const response = await fetch(address, { method: 'POST', body });
@@ -47,6 +48,16 @@ it.each(['null', '7', '{"text": null}', '{"text": "so", "adapter": "lola"}', '{'
 it('refuses a body of more than 64 KB', async () => {
   const response = await fetch(address, { method: 'POST', body: JSON.stringify({ text: 'a'.repeat(65_536) }) });
   expect([response.status, await response.json()]).toEqual([413, { error: 'Expected at most 65536 bytes.' }]);
+});
+
+it('logs nothing of a client that hangs up in the middle of its body', async () => {
+  const log = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+  onTestFinished(() => log.mockRestore());
+  const client = connect(Number(new URL(address).port), 'localhost');
+  client.resume().end('POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{"text": "so');
+  await once(client, 'close');
+  await setImmediate();
+  expect(log).not.toHaveBeenCalled();
 });
 
 it('answers the requests that it has when a signal ends it', async () => {

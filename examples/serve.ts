@@ -31,10 +31,15 @@ export const server = createServer((request, response) => {
         reply(413, { error: `Expected at most ${MOST_BYTES} bytes.` });
         return;
       }
-      const { text, adapter = 'default' } = Object(JSON.parse(body)) as { text: string; adapter?: string };
+      const { text, adapter = 'default' } = Object(JSON.parse(body)) as { text: unknown; adapter?: string };
+      if (typeof text !== 'string') {
+        reply(400, { error: 'Expected a "text" that is one string.' }); // a list in 64 KB may hold thousands of texts
+        return;
+      }
       reply(200, await classify(text, { adapter, topK: 2 })); // requests that wait share the next batch
     })
     .catch((error: unknown) => {
+      if (request.errored) return; // the client hung up
       const isTheirs = error instanceof PeftError || error instanceof SyntaxError; // the message says what is wrong
       if (!isTheirs) console.error(error);
       reply(isTheirs ? 400 : 500, { error: isTheirs ? error.message : 'The server failed.' });

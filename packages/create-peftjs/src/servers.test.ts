@@ -1,4 +1,7 @@
 // The servers of the starters, with a classifier that answers with the text itself.
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 
 /** Imports a template's module, which has the packages of a project and no types. */
@@ -34,12 +37,12 @@ describe('serve.js', () => {
   beforeAll(async () => {
     vi.stubEnv('PORT', '0');
     const log = vi.spyOn(console, 'log').mockImplementation((line: string) => void (address = line));
-    const once = vi.spyOn(process, 'once').mockImplementation((signal: unknown, listener: () => void) => {
+    const onSignal = vi.spyOn(process, 'once').mockImplementation((signal: unknown, listener: () => void) => {
       listeners.set(signal, listener);
       return process;
     });
     await template('node/serve.js');
-    once.mockRestore();
+    onSignal.mockRestore();
     await vi.waitFor(() => expect(address).not.toBe(''));
     log.mockRestore();
     vi.unstubAllEnvs();
@@ -51,6 +54,16 @@ describe('serve.js', () => {
       const refused = await fetch(address, asked(body));
       expect([refused.status, await refused.json()]).toEqual(REFUSAL);
     }
+  });
+
+  it('logs nothing of a client that hangs up in the middle of its body', async () => {
+    const log = vi.spyOn(console, 'error').mockImplementation(() => undefined);
+    onTestFinished(() => log.mockRestore());
+    const client = connect(Number(new URL(address).port), 'localhost');
+    client.resume().end('POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\nso');
+    await once(client, 'close');
+    await setImmediate();
+    expect(log).not.toHaveBeenCalled();
   });
 
   it('answers the requests that it has when a signal ends it, and takes no more', async () => {

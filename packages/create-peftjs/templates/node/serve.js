@@ -28,6 +28,7 @@ const server = createServer((request, response) => {
       else reply(200, await classify(text)); // requests that wait share the next batch
     })
     .catch((error) => {
+      if (request.errored) return; // the client hung up
       const isTheirs = error instanceof PeftError; // the message says what is wrong
       if (!isTheirs) console.error(error);
       reply(isTheirs ? 400 : 500, { error: isTheirs ? error.message : 'The server failed.' });
