@@ -4,9 +4,11 @@ import {
   attach,
   compiled,
   createDataSet,
+  describeRows,
   diskStorage,
   encodeRows,
   fromPretrained,
+  mostFrequentScores,
   pipeline,
   readTask,
   savePretrained,
@@ -55,6 +57,19 @@ it('makes a data set of rows in memory', async () => {
   const training = trainingData(encodeRows(mine, model.tokenizer, { maxTokens: 64 }), { batchSize: 16, seed: 1 });
   // #endregion rows
   expect(training).toMatchObject({ kind: 'classification', batchesPerEpoch: 1 });
+});
+
+it('describes rows', async () => {
+  const lines = Array.from({ length: 20 }, (_, row) => `text ${row % 18},${row % 4 === 0 ? 'bad' : 'good'}`);
+  await writeFile('mine.csv', ['text,label', ...lines].join('\n'));
+  // #region describe
+  const task = await readTask({ train: 'mine.csv', storage: diskStorage() });
+  const { classes, repeated, shared, joinedLabels } = describeRows(task.train, { reported: task.dev });
+  const leastToBeat = mostFrequentScores(task)?.metrics; // { accuracy: 0.5, macroF1: 0.333 } of two classes of one size
+  // #endregion describe
+  expect(classes).toMatchObject([{ name: 'good' }, { name: 'bad' }]);
+  expect([repeated, shared, joinedLabels]).toEqual([2, 0, undefined]);
+  expect(leastToBeat).toEqual({ accuracy: 0.5, macroF1: 1 / 3 });
 });
 
 function review(row: number): string {

@@ -14,10 +14,13 @@ import { tinyTask } from './tiny-task.js';
 const folder = temporaryFolder();
 const path = (name: string): string => join(folder, name);
 
+let said = '';
+
 beforeAll(async () => {
   const task = await tinyTask(folder, 32);
   const trained = await peftBench(['train', '--method', 'lora', ...task, '--out', path('trained')]);
   expect(trained).toMatchObject({ code: 0 });
+  said = trained.stderr;
   const model = await fromPretrained(bertFolder); // three outputs
   await savePretrained(attach(model, lora({ r: 2 })), path('unnamed'));
   await savePretrained(attach(model, sora({ r: 2 })), path('pruned'));
@@ -34,6 +37,22 @@ async function exported(adapter: string, format: string, ...flags: string[]) {
 }
 
 describe('the classes of a training file', () => {
+  it('are counted before the first step; texts that are also reported are said, and what to beat after it', () => {
+    const lines = said.split('\n');
+    const [data, step, score] = [
+      'data: ',
+      'trial 1 of 1',
+      'scored on 16 rows; always answering "bad" scores accuracy 0.500',
+    ].map((start) => lines.findIndex((line) => line.startsWith(start))) as [number, number, number];
+    expect(lines.slice(data, data + 3)).toEqual([
+      'data: 29 rows to train on, 3 to select checkpoints on, 16 to report on',
+      'classes: bad 16, good 16',
+      'leaked: 16 reported rows have texts of the other rows, which flatters the score',
+    ]);
+    expect(data).toBeLessThan(step);
+    expect(step).toBeLessThan(score);
+  });
+
   it('are saved with the adapter that peft-bench train makes', async () => {
     expect(await labelsOf('trained/adapter_config.json')).toEqual({ 0: 'bad', 1: 'good' });
   });

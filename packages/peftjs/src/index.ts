@@ -111,6 +111,7 @@ export {
   causalEvaluation,
   chatML,
   createDataSet,
+  describeRows,
   encodeLanguage,
   encodePreferences,
   encodeRows,
@@ -119,6 +120,7 @@ export {
   inputBatches,
   languageSet,
   mineHardNegatives,
+  mostFrequentScores,
   preferenceEvaluation,
   readLanguageTask,
   readTable,
@@ -131,7 +133,9 @@ export {
   type DataSet,
   type HardNegativesOptions,
   type LanguageSet,
+  type MostFrequentScores,
   type Row,
+  type RowsDescription,
   type Task,
 } from '@peftjs/tasks';
 export { pipeline, type PipelineOptions } from './pipeline.js';

@@ -13,6 +13,9 @@ export {
   type TextsRow,
 } from './data-set.js';
 export type { ColumnOptions } from './columns.js';
+export { describeRows, type ClassCount, type DescribedRows, type RowsDescription } from './describe.js';
+export type { JoinedLabels } from './joined-labels.js';
+export { mostFrequentScores, type MostFrequentScores } from './most-frequent.js';
 export { readTable, type ReadTableOptions, type TableFormat, type TableReader } from './read-table.js';
 export { readLanguageTask, readTask, type LanguageTaskFiles, type ReadTaskOptions } from './read-task.js';
 export type { Table, TableRecord } from './table.js';

@@ -294,6 +294,7 @@ export function numberOf(label: string): number | undefined {
   return isNumeric(label) ? Number(label) : undefined;
 }
 
-function isNumeric(label: string): boolean {
+/** Whether a text is a number. */
+export function isNumeric(label: string): boolean {
   return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(label) && Number.isFinite(Number(label));
 }

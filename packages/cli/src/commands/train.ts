@@ -4,6 +4,7 @@ import { ConfigError, TrainingError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { lossNames, type LossName } from '../registry/losses.js';
 import { resolveMethod } from '../registry/methods.js';
+import type { LoadedTask } from '../registry/tasks.js';
 import { planRun } from '../run/plan-run.js';
 import { trialPreparer } from '../run/prepare.js';
 import { counted, formatCount, quoted } from '../format.js';
@@ -17,6 +18,7 @@ import { withProgress } from '../run/progress.js';
 import { runTrial, type RunTrialOptions } from '../run/trial.js';
 import { budgetsOf, MAX_SEEDS, type Study } from '../study/study.js';
 import { planTrials, type Trial } from '../study/trials.js';
+import { reportData, scoreLine, type DataReport } from './data-lines.js';
 import {
   choice,
   count,
@@ -79,11 +81,13 @@ async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number>
   checkOut(flags, 'adapter');
   const composed = await studyFromFlags(flags, { seeds: seed, ...(loss !== undefined && { protocol: { loss } }) });
   await assertBudgeted(composed.study, flags);
-  const { plan } = await planRun(composed);
+  const { plan, tasks } = await planRun(composed);
   const trial = onlyTrial(
     planTrials(plan).filter((each) => each.seed === seed),
     flags,
   );
+  const data = await reportData(tasks.get(trial.task) as LoadedTask, trial.protocol);
+  process.stderr.write(`${data.lines.join('\n')}\n`);
   const rerun = `rerun the same command${force ? ' without --force' : ''}`;
   return inClaimedFolder(out, { written: trainingFolders(out), rerun }, async () => {
     checkOut(flags, 'adapter'); // again: until the lock was held, another training may have ended here
@@ -93,7 +97,7 @@ async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number>
     const begun = await placeOf(checkpoints);
     if (begun !== undefined) process.stderr.write(`Resuming at ${begun}.\n`);
     try {
-      await trainAndSave(flags, trial, { checkpoints, signal });
+      await trainAndSave(flags, trial, data, { checkpoints, signal });
       return 0;
     } catch (error) {
       const failsAgain = error instanceof TrainingError || error instanceof ConfigError;
@@ -159,6 +163,7 @@ async function placeOf(checkpoints: TrialCheckpoints): Promise<string | undefine
 async function trainAndSave(
   flags: TrainFlags,
   trial: Trial,
+  { mostFrequent }: DataReport,
   options: Required<Pick<RunTrialOptions, 'checkpoints' | 'signal'>>,
 ): Promise<void> {
   const { id, arm, task, seed, budget } = trial;
@@ -184,6 +189,7 @@ async function trainAndSave(
     progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
     return [
       ...(result.sizing ? ['', sizingText(result.sizing)] : []),
+      scoreLine(prepared.rows.dev, mostFrequent),
       describeParameters(peft),
       ...closingLines({
         result,
