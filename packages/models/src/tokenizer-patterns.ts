@@ -1,4 +1,5 @@
 import { fileError } from './json.js';
+import { compiledPattern } from './tokenizer/parts.js';
 
 /*
  * The parts of a tokenizer.json other than its vocabulary are short and shallow, so every step and every text in them is
@@ -52,7 +53,7 @@ export function checkParts(definition: Readonly<Record<string, unknown>>, file: 
   for (const part of PARTS) {
     for (const pattern of patternsIn(definition[part], part, file)) {
       if (KNOWN.has(pattern)) continue;
-      const fault = new Scan(pattern).fault(total);
+      const fault = new Scan(compiledPattern({ Regex: pattern }, file).source).fault(total);
       if (fault === undefined) continue;
       throw fileError(
         file,
@@ -92,11 +93,16 @@ interface Ways {
   readonly endless: number;
   /** The product of all other choices. */
   readonly choices: number;
+  /** The same with the choices in look-arounds, which end with the first that matches. */
+  readonly tries: number;
 }
 
-const ONE_WAY: Ways = { endless: 0, choices: 1 };
+const ONE_WAY: Ways = { endless: 0, choices: 1, tries: 1 };
 
-/** Reads a pattern once and counts the ways in which it can match. */
+/**
+ * Reads a pattern once and counts the ways in which it can match. It reads what runs, JavaScript's syntax with the flag
+ * `u`: the file's is Oniguruma's, in which `a{2}+` repeats a repetition.
+ */
 class Scan {
   readonly #pattern: string;
   #at = 0;
@@ -109,10 +115,10 @@ class Scan {
 
   /** Returns why the pattern is rejected; undefined if it is not. Adds its ways to those of the patterns before. */
   fault(total: { ways: number; endless: number }): string | undefined {
-    for (const { endless, choices } of this.#alternatives()) {
+    for (const { endless, tries } of this.#alternatives()) {
       if (endless > 1) this.#fault ??= 'has two unbounded repetitions in a row';
-      total.ways += choices;
-      if (endless > 0) total.endless += choices;
+      total.ways += tries;
+      if (endless > 0) total.endless += tries;
     }
     if (total.ways > MAX_WAYS) this.#fault ??= 'has, with those before it, too many optional parts';
     if (total.endless > MAX_ENDLESS_WAYS) this.#fault ??= 'has, with those before it, too many unbounded repetitions';
@@ -141,41 +147,40 @@ class Scan {
       if (property && /[pPxu]/.test(this.#pattern.charAt(this.#at - 1))) this.#at += property[0].length;
     } else if (character === '[') this.#set();
     else if (character === '(') return this.#group();
-    else if (character === ')') this.#fault ??= "has a ')' that closes nothing";
     return ONE_WAY;
   }
 
   #group(): Ways {
-    this.#at += /^\?(?:<?[=!]|[a-z-]*:|P?<\w+>|>)/.exec(this.#pattern.slice(this.#at))?.[0].length ?? 0;
+    const [opening = ''] = /^\?(?:<?[=!]|:|<\w+>)/.exec(this.#pattern.slice(this.#at)) ?? [];
+    this.#at += opening.length;
     const all = this.#alternatives();
-    if (this.#next() !== ')') this.#fault ??= "has a '(' that is not closed";
+    this.#at++;
     return {
       endless: Math.max(...all.map(({ endless }) => endless)),
-      choices: all.reduce((sum, { choices }) => sum + choices, 0),
+      choices: /[=!]$/.test(opening) ? 1 : all.reduce((sum, { choices }) => sum + choices, 0),
+      tries: all.reduce((sum, { tries }) => sum + tries, 0),
     };
   }
 
-  /** Skips a character set, including nested sets. */
+  /** Skips a character set. */
   #set(): void {
-    for (let open = 1; open > 0 && this.#at < this.#pattern.length;) {
-      const character = this.#next();
+    for (let character = this.#next(); character !== ']'; character = this.#next()) {
       if (character === '\\') this.#at++;
-      else if (character === '[') open++;
-      else if (character === ']') open--;
     }
   }
 
   #repeated(part: Ways): Ways {
-    const counts = /^(?:([*+?])|\{(\d*)(,?)(\d*)\})[?+]?/.exec(this.#pattern.slice(this.#at));
+    const counts = /^(?:([*+?])|\{(\d+)(,?)(\d*)\})\??/.exec(this.#pattern.slice(this.#at));
     if (!counts) return part;
     const [found, mark, from = '', comma, to = ''] = counts;
     this.#at += found.length;
     const least = mark === undefined ? Number(from) : mark === '+' ? 1 : 0;
     const most = mark === '?' ? 1 : mark !== undefined || (comma && to === '') ? Infinity : Number(comma ? to : from);
-    if (most <= 1) return { ...part, choices: part.choices + 1 };
+    if (most <= 1) return { ...part, choices: part.choices + 1, tries: part.tries + 1 };
     if (part.endless > 0 || part.choices > 1) this.#fault ??= 'repeats a repetition or alternatives';
-    if (most > ENDLESS) return { endless: 1, choices: 1 };
-    return { endless: 0, choices: most - least + 1 };
+    if (most > ENDLESS) return { ...part, endless: 1 };
+    const choices = most - least + 1;
+    return { endless: 0, choices, tries: choices * part.tries };
   }
 
   #peek(): string {
@@ -188,5 +193,9 @@ class Scan {
 }
 
 function inARow(first: Ways, second: Ways): Ways {
-  return { endless: first.endless + second.endless, choices: first.choices * second.choices };
+  return {
+    endless: first.endless + second.endless,
+    choices: first.choices * second.choices,
+    tries: first.tries * second.tries,
+  };
 }

@@ -308,10 +308,10 @@ function built(
   definition: TokenizerDefinition,
   { maxTokens, keepsEnd, file }: TokenizerLimits,
 ): { tokenizer: TextTokenizer; content: string } {
-  checkParts(definition, file);
   // Earlier versions dropped the second text of a pair here, so the fingerprint must differ from theirs.
   const keepsPairs = field(definition.post_processor, 'type') === 'ByteLevel';
   try {
+    checkParts(definition, file);
     const own = { ...(keepsPairs && { pairs: 'both' }), ...(keepsEnd && { keepsEnd }) };
     const content = JSON.stringify({ definition, maxTokens, ...own });
     const tokenizer = openTextTokenizer(definition, file);
