@@ -20,6 +20,7 @@ beforeAll(async () => {
   await writeFile(file('strange-label.tsv'), 'text\tlabel\nso good\t7\n');
   const more = Array.from({ length: 40 }, (_, row) => `row ${row}\t${row % 2}\n`).join('');
   await writeFile(file('holes.tsv'), `${good}a\t\nb\t\n${more}`);
+  await writeFile(file('deep.jsonl'), `{"text":"a","label":${'['.repeat(5000)}${']'.repeat(5000)}}\n`);
   await writeFile(file('broken.json'), '{');
   await writeFile(file('wrong.json'), '{"protocol": {"epochs": "many"}}');
   await writeFile(file('list.json'), '[]');
@@ -59,6 +60,11 @@ const cases: [string, string, RegExp][] = [
   ['no output folder', 'run', /--out/],
   ['a text that looks like a flag', 'predict <adapter> -so-so', /'-so-so'; put -- before a text that begins with -$/],
   ['such a text after --, and no model', 'predict <empty-model> -- -so-so', /empty-model has neither adapter_config/],
+  [
+    'a row of many lists in lists',
+    'train --train <deep.jsonl> --method lora --out <out>',
+    /deep.jsonl:1: .*100 levels/,
+  ],
   ['an unknown flag', 'run --bugdet r=4 --out <out>', /--bugdet/],
   [
     'an unknown method',

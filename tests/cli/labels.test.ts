@@ -79,7 +79,7 @@ describe('the classes of a training file', () => {
 
   it('cannot be reordered by --labels', async () => {
     const { code, stderr } = await exported('trained', 'peft', '--labels', 'good,bad');
-    expect(stderr).toMatch(/the adapter's classes, .*, are bad,good, but --labels is good,bad; leave --labels out/);
+    expect(stderr).toMatch(/the adapter's classes, .*, are bad, good, but --labels is good, bad; leave --labels out/);
     expect(code).toBe(2);
   });
 });

@@ -140,6 +140,11 @@ export function quoted(path: string): string {
   return /["$`!]/.test(path) ? `'${path.replaceAll("'", String.raw`'\''`)}'` : `"${path}"`;
 }
 
+/** Joins the lines of a text. */
+export function oneLine(text: string): string {
+  return text.replace(/\s+/g, (blanks) => (blanks.includes('\n') ? ' ' : blanks));
+}
+
 /** Replaces characters that must not reach a terminal or a line of text: controls, and changes of direction. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]+/gu, ' ');

@@ -148,7 +148,7 @@ function expectation(issue: v.BaseIssue<unknown>): string {
   if (issue.type === 'custom') return `expected ${issue.message}`;
   // Actions such as `integer` leave `expected` null, and a message of our own is complete.
   if (issue.expected === null) return issue.message.startsWith('Invalid ') ? `expected ${issue.type}` : issue.message;
-  return `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').replace(/ but received .*$/, '')}`;
+  return `expected ${issue.requirement === undefined ? issue.expected : issue.message.replace(/^Invalid [^:]*: Expected /, '').split(' but received ', 1)[0]}`;
 }
 
 /** The number of characters of a value that a message shows. */

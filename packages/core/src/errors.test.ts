@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { didYouMean, nearestPaths } from './errors.js';
+import { didYouMean, firstNames, nearestPaths } from './errors.js';
 
 describe('didYouMean', () => {
   const methods = ['head', 'lora', 'adalora', 'sora', 'l1ra', 'truncated-lora'];
@@ -24,4 +24,14 @@ describe('nearestPaths', () => {
   it('compares with the end of a path', () => {
     expect(nearestPaths(['layer.0.key', 'layer.0.query'], ['qurey'])[0]).toBe('layer.0.query');
   });
+});
+
+it.each([
+  [[], 'none'],
+  [['a', 'b', 'c'], 'a, b, c'],
+  [['a', 'b', 'c', 'd'], 'a, b, c and 1 more'],
+  [Array.from({ length: 3000 }, (_, index) => `a${index}`), 'a0, a1, a2 and 2,997 more'],
+  [['a'.repeat(200)], `${'a'.repeat(100)}..`],
+])('of names from a file, three are named: %#', (names, text) => {
+  expect(firstNames(names)).toBe(text);
 });

@@ -66,6 +66,23 @@ export class EngineError extends Failure {
   override readonly code = 'PEFT_ENGINE';
 }
 
+/** The number of names from a file that a message lists, and the most characters of each. */
+const NAMED = 3;
+const NAME_LENGTH = 100;
+
+/**
+ * Lists names that a file gives, for a message, which must not become as long as the file: `a, b, c and 2,997 more`.
+ * @param none what to say if there are none
+ */
+export function firstNames(names: readonly string[], none = 'none'): string {
+  const first = names
+    .slice(0, NAMED)
+    .map((name) => (name.length > NAME_LENGTH ? `${name.slice(0, NAME_LENGTH)}..` : name))
+    .join(', ');
+  const rest = names.length - NAMED;
+  return rest > 0 ? `${first} and ${rest.toLocaleString('en-US')} more` : first || none;
+}
+
 /** The number of paths that an error lists. */
 const LISTED = 5;
 

@@ -1,6 +1,6 @@
 import type { Model, ProblemType } from './contracts/model.js';
 import { describe } from './config.js';
-import { ConfigError } from './errors.js';
+import { ConfigError, firstNames } from './errors.js';
 
 /** Returns whether a module belongs to the model's head, which every method trains. */
 export function isInHead({ head }: Pick<Model, 'head'>, path: string): boolean {
@@ -56,7 +56,7 @@ export function problemTypeIn(value: unknown): ProblemType | undefined {
 export function assertLabelNames(labels: readonly string[], outputs: number): void {
   const areNames = Array.isArray(labels) && labels.every((label) => typeof label === 'string' && label !== '');
   if (areNames && labels.length === outputs && new Set(labels).size === outputs) return;
-  const came = areNames ? labels.slice(0, 20).join(', ') || 'none' : describe(labels);
+  const came = areNames ? firstNames(labels) : describe(labels);
   throw new ConfigError(`expected ${outputs} different labels, got ${came}`, 'labels');
 }
 

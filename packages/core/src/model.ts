@@ -13,7 +13,7 @@ export type {
   TiedModule,
 } from './contracts/model.js';
 export { readsImages } from './contracts/model.js';
-export { didYouMean } from './errors.js';
+export { didYouMean, firstNames } from './errors.js';
 export { assertArgument, assertKnownOptions, assertOneOf, closed } from './config.js';
 export {
   aFunction,

@@ -1,6 +1,6 @@
 import './tensorflow.js';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { ShapeError } from './errors.js';
+import { firstNames, ShapeError } from './errors.js';
 
 /** Element types that executors exchange. */
 export type DType = 'float32' | 'int32';
@@ -124,7 +124,7 @@ export function transposed(matrix: HostTensor): HostTensor {
 export function tensorAt<T>(tensors: Readonly<Record<string, T>>, name: string): T {
   const tensor = tensors[name];
   if (tensor !== undefined) return tensor;
-  throw new ShapeError(`there is no tensor '${name}' among ${Object.keys(tensors).join(', ') || 'none'}`, name);
+  throw new ShapeError(`there is no tensor '${name}' among ${firstNames(Object.keys(tensors))}`, name);
 }
 
 /**

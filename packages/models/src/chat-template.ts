@@ -58,12 +58,18 @@ export function endOfTurnId(
   return matches.sort((a, b) => a.at - b.at || b.length - a.length)[0]?.id;
 }
 
-/** Returns the text after the assistant's words. Empty for a broken template, which is reported when it is used. */
+/** The most characters after an answer that are read: what ends a turn comes at once. */
+const AFTER_ANSWER = 1000;
+
+/**
+ * Returns the beginning of the text after the assistant's words. Empty for a broken template, which is reported when it
+ * is used.
+ */
 export function afterAnswer(render: ChatTemplate['render']): string {
   try {
     const text = render(ANSWERED_CHAT, { addGenerationPrompt: false });
     const at = text.lastIndexOf(ANSWER);
-    return at < 0 ? '' : text.slice(at + ANSWER.length);
+    return at < 0 ? '' : text.slice(at + ANSWER.length).slice(0, AFTER_ANSWER);
   } catch (error) {
     if (error instanceof PeftError) return '';
     throw error;

@@ -107,7 +107,7 @@ function trimmer({ post_processor: step }: Definition): (span: Span, token: stri
   const own = steps.find((one) => TRIMMING.includes(field(one, 'type')));
   if (own === undefined || field(own, 'trim_offsets') === false) return (span) => span;
   return ({ start, end }, token, index) => {
-    const [leading = '', trailing = ''] = [/^[Ġ\s]*/u, /[Ġ\s]*$/u].map((blanks) => blanks.exec(token)?.[0]);
+    const [leading = '', trailing = ''] = [/^[Ġ\s]*/u, /(?<![Ġ\s])[Ġ\s]*$/u].map((blanks) => blanks.exec(token)?.[0]);
     const isPrefix = field(own, 'add_prefix_space') !== false && (index === 0 || start === 0) && leading !== '';
     const from = Math.min(start + leading.length - Number(isPrefix), end);
     // Blanks alone cover nothing, also where the first one was added before another character.

@@ -170,7 +170,7 @@ class Scan {
   }
 
   #repeated(part: Ways): Ways {
-    const counts = /^(?:([*+?])|\{(\d+)(,?)(\d*)\})\??/.exec(this.#pattern.slice(this.#at));
+    const counts = /^(?:([*+?])|\{(\d+)(?:(,)(\d*))?\})\??/.exec(this.#pattern.slice(this.#at));
     if (!counts) return part;
     const [found, mark, from = '', comma, to = ''] = counts;
     this.#at += found.length;

@@ -114,6 +114,23 @@ it.each([
   expect(endOfTurnId(render, new Map(special.map((one, id) => [one, id])))).toBe(special.indexOf(token));
 });
 
+it('5,000 special tokens that a long text nearly has are looked for in seconds', async () => {
+  const source = `{{ messages[1].content ~ 'aaaa' * 1000000 ~ '一' }}`;
+  const { render } = await createChatTemplate({ source, file, tokens: {} });
+  const special = Array.from({ length: 5000 }, (_, id) => [`aaaaa${String.fromCodePoint(0x4e01 + id)}`, id] as const);
+  const start = performance.now();
+  expect(endOfTurnId(render, new Map(special))).toBeUndefined();
+  expect(performance.now() - start).toBeLessThan(5000);
+});
+
+it('a text of a million digits that is no number is read in seconds', async () => {
+  const source = `{{ ('1' * 1000000 ~ 'x')|int(7) }} {{ ('1' * 1000000 ~ 'x')|float(0.5) }} {{ '1.'|int }} {{ '.5e1'|float }}`;
+  const { render } = await createChatTemplate({ source, file, tokens: {} });
+  const start = performance.now();
+  expect(render([{ role: 'user', content: 'a' }], { addGenerationPrompt: false })).toBe('7 0.5 1 5.0');
+  expect(performance.now() - start).toBeLessThan(5000);
+});
+
 describe('values are those of Python', () => {
   it.each<[string, string]>([
     [`{{ '\\n x\\n'.strip('\\n') }}|{{ 'xyax'.lstrip('xy') }}|{{ 'ax'.rstrip('x') }}`, ' x|ax|a'],

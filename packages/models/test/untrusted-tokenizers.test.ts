@@ -1,6 +1,7 @@
 import { CheckpointError } from '@peftjs/core/method';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { createTokenizer, type Tokenizer } from '../src/tokenizer.js';
+import { withinTable } from '../src/transformers/tokenizer.js';
 
 const LETTERS = Object.fromEntries(Array.from('<abcdefghijklmnopqrstuvwxyz> ▁', (letter, id) => [letter, id]));
 const model = { type: 'BPE', vocab: LETTERS, merges: [], unk_token: '<' };
@@ -156,4 +157,12 @@ it('finds the longest of many long added tokens', async () => {
   const contents = Array.from({ length: 500 }, (_, id) => [`${id}${run}b`, `${id}${run}`]).flat();
   const { tokenIds } = await opened({ added_tokens: contents.map((content, id) => ({ id, content })) });
   expect(tokenIds(`c17${run}b7${run}${run}`).slice(0, 4)).toEqual([LETTERS.c, 34, 15, LETTERS.a]);
+});
+
+it('of thousands of special tokens beyond the vocabulary, three are named', () => {
+  const warn = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+  const added = Array.from({ length: 3000 }, (_, index) => ({ id: 10 + index, content: `<${index}>`, special: true }));
+  withinTable({ added_tokens: added }, 10);
+  expect(warn.mock.calls.flat().join()).toContain('special tokens "<0>", "<1>", "<2>" and 2,997 more: their text');
+  warn.mockRestore();
 });

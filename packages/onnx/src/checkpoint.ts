@@ -1,6 +1,6 @@
 import { CheckpointError, ConfigError, mapValues, sizeOf, UnsupportedError } from '@peftjs/core/method';
 import type { Site } from '@peftjs/core/method';
-import { readsImages, type Task, type WeightDtype } from '@peftjs/core/model';
+import { firstNames, readsImages, type Task, type WeightDtype } from '@peftjs/core/model';
 import type { Tokenizer } from '@peftjs/models';
 import {
   checkFinite,
@@ -136,7 +136,7 @@ export async function besideGraph(folder: ModelFolder): Promise<SourceFiles> {
 function typeIn({ file, settings }: ConfigFile): ModelType {
   const { model_type: name, architectures = [] } = settings as { model_type?: string; architectures?: string[] };
   const [own = ''] = architectures;
-  const savedBy = `${own.replace(/(?:For\w+|LMHeadModel|Model)$/, '')}Model, ${own}`;
+  const savedBy = `${own.replace(/(?:For\w{1,100}|LMHeadModel|Model)$/, '')}Model, ${own}`;
   const architecture = (): never => {
     throw new UnsupportedError(`${file}: networks of type '${name ?? ''}' are only written as ONNX`, file);
   };
@@ -152,11 +152,11 @@ function outputOf({ outputs }: ModelFile, wanted: string | undefined): Port {
   const named = names.flatMap((name) => outputs.find((port) => port.name === name) ?? [])[0];
   const output = named ?? (wanted === undefined ? outputs[0] : undefined);
   if (output) return output;
-  const known = outputs.map(({ name }) => name).join(', ');
-  throw new ConfigError(
-    `fromOnnx: option 'output' is '${wanted ?? ''}'; the graph has ${known || 'no output'}`,
-    'output',
+  const known = firstNames(
+    outputs.map(({ name }) => name),
+    'no output',
   );
+  throw new ConfigError(`fromOnnx: option 'output' is '${wanted ?? ''}'; the graph has ${known}`, 'output');
 }
 
 /** Puts the table of words first, as its rows bound the tokenizer's IDs. The head of a language model is no target. */

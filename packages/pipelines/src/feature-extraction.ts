@@ -1,5 +1,6 @@
 import type { Model } from '@peftjs/core';
 import { ConfigError, describe, sizeOf, UnsupportedError } from '@peftjs/core/method';
+import { firstNames } from '@peftjs/core/model';
 import { activeParts } from '@peftjs/core/runtime';
 import type { Pooling, PoolingMode, PretrainedModel, Prompts } from '@peftjs/models';
 import { pooled } from '@peftjs/models/architectures';
@@ -115,7 +116,7 @@ function promptOf(
   const named = promptName === undefined ? '' : new Map(Object.entries(prompts)).get(promptName);
   const prompt = asked.prompt ?? named;
   if (prompt === undefined) {
-    const known = Object.keys(prompts).join(', ') || 'none';
+    const known = firstNames(Object.keys(prompts));
     throw new ConfigError(`option 'promptName' is ${describe(promptName)}; '${name}' has ${known}`, 'promptName');
   }
   if (prompt === '' || includePrompt !== false) return prompt;

@@ -8,6 +8,7 @@ import {
   type Site,
 } from '@peftjs/core/method';
 import {
+  firstNames,
   ADAPTER_CONFIG,
   ADAPTER_WEIGHTS,
   aReadStorage,
@@ -238,7 +239,7 @@ function count(labels: number | readonly string[]): number {
 }
 
 function otherLabels(asked: readonly string[], { source }: Found, own: number | readonly string[]): ConfigError {
-  const names = typeof own === 'number' ? '' : ` (${own.join(', ')})`;
+  const names = typeof own === 'number' ? '' : ` (${firstNames(own)})`;
   return new ConfigError(
     `option 'labels' has ${asked.length} names, but the adapter '${source}' has ${count(own)} outputs${names}: give one name for each, or omit it`,
     'labels',

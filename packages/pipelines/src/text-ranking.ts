@@ -1,4 +1,5 @@
 import { ConfigError, DataError, describe } from '@peftjs/core/method';
+import { firstNames } from '@peftjs/core/model';
 import { callOptions } from './call-options.js';
 import { answers, outputMeaning, type CallOptions, type Inference } from './inference.js';
 import { descendingOrder, scoreEntries, scoresOf, type ScoreFunction } from './scores.js';
@@ -60,7 +61,7 @@ export function assertCrossEncoder(inference: Inference): void {
   const { labels } = outputMeaning(inference, undefined);
   if (labels.length <= 2) return;
   throw new ConfigError(
-    `text-ranking: expected a model with one output, or two with relevance second; it has ${labels.length}: ${labels.join(', ')}`,
+    `text-ranking: expected a model with one output, or two with relevance second; it has ${labels.length}: ${firstNames(labels)}`,
     'source',
   );
 }

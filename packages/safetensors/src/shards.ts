@@ -7,7 +7,7 @@ const MAX_SHARDS = 1024;
 
 /** Matches a file next to the index: no folder, drive or URL syntax that could lead outside. */
 const SHARD_NAME = /^[\w-][\w.+-]{0,240}\.safetensors$/;
-const LAST_SEGMENT = /[^/\\]*$/;
+const LAST_SEGMENT = /(?<![^/\\])[^/\\]*$/;
 
 /**
  * Opens a sharded model by its index (`model.safetensors.index.json`), with the shards next to it. Reads all headers

@@ -62,5 +62,5 @@ function cellsOf(content: string): string[] {
 
 /** Removes leading and trailing spaces only: a token may itself be another kind of blank. */
 function withoutBlanks(text: string): string {
-  return text.replace(/^ +| +$/g, '');
+  return text.replace(/^ +|(?<! ) +$/g, '');
 }

@@ -296,5 +296,5 @@ export function numberOf(label: string): number | undefined {
 
 /** Whether a text is a number. */
 export function isNumeric(label: string): boolean {
-  return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(label) && Number.isFinite(Number(label));
+  return /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i.test(label) && Number.isFinite(Number(label));
 }

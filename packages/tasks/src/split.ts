@@ -1,5 +1,5 @@
 import { ConfigError, createRng, DataError, grouped, integerFrom, parseOptions, type Rng } from '@peftjs/core/method';
-import { anInteger, anything, assertArgument } from '@peftjs/core/model';
+import { anInteger, anything, assertArgument, firstNames } from '@peftjs/core/model';
 import { encodedRows } from './batches.js';
 import {
   aDataSet,
@@ -145,7 +145,7 @@ function assertClasses(
   if (left === undefined || others.length > 0) return;
   const lost = classes.filter((_, label) => label !== left && rows.some((row) => row.label === label));
   if (lost.length === 0) return;
-  const gone = lost.map((label) => `every row of ${JSON.stringify(label)}`).join(', ');
+  const gone = `every row of ${firstNames(lost.map((label) => JSON.stringify(label)))}`;
   throw new DataError(
     `${name}: expected two classes to train on, got only ${JSON.stringify(classes[left])}: of ${rows.length} rows, ${what} takes ${gone}; add rows`,
     name,

@@ -1,4 +1,5 @@
 import { DataError } from '@peftjs/core/method';
+import { firstNames } from '@peftjs/core/model';
 import Papa from 'papaparse';
 
 /** A table: the names of its columns, and the cells of its rows. */
@@ -62,8 +63,7 @@ export function excerpt(text: string): string {
 
 /** The first names of a file, for messages. @param none what to say if there are none */
 export function listed(names: readonly string[], none = 'no columns'): string {
-  const first = names.slice(0, 12).map(excerpt).join(', ');
-  return names.length > 12 ? `${first}, … (${names.length})` : first || none;
+  return firstNames(names.map(excerpt), none);
 }
 
 /** The most bytes of a file: its text must fit into one string. */
@@ -241,11 +241,23 @@ function parseObject(content: string, line: number, path: string): object {
   if (content.length > maxLineLength) {
     throw errorAt(path, line, `expected at most ${maxLineLength} characters in a line, got ${content.length}`);
   }
+  let value: unknown;
   try {
-    const value: unknown = JSON.parse(content);
-    if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value;
+    value = JSON.parse(content);
   } catch (cause) {
     throw errorAt(path, line, `expected a JSON object, got ${excerpt(content)}, which is not JSON`, cause);
   }
-  throw errorAt(path, line, `expected a JSON object, got ${excerpt(content)}`);
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+    throw errorAt(path, line, `expected a JSON object, got ${excerpt(content)}`);
+  }
+  if (!isDeeper(value, maxLevels)) return value;
+  throw errorAt(path, line, `expected at most ${maxLevels} levels of lists and objects, got ${excerpt(content)}`);
+}
+
+/** The most levels of lists and objects in a line: what walks them needs a call for each. */
+const maxLevels = 100;
+
+function isDeeper(value: unknown, levels: number): boolean {
+  if (value === null || typeof value !== 'object') return false;
+  return levels === 0 || Object.values(value).some((one) => isDeeper(one, levels - 1));
 }

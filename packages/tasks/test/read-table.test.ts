@@ -205,6 +205,12 @@ describe('errors', () => {
     ['later.jsonl', '{"text":"a","label":1}\n{"text":"b","text_b":"c","label":0}\n', 'later.jsonl:1', 'no text_b'],
     ['keys.jsonl', '{"sentence":"a","label":1}\n', 'keys.jsonl:1', '"sentence"'],
     ['prototype.jsonl', '{"__proto__":{"text":"a"},"label":1}\n', 'prototype.jsonl:1', '"__proto__"'],
+    ...['text', 'label', 'tokens'].map((name): [string, string, string, string] => [
+      'deep.jsonl',
+      `{"text":"a","label":1,"${name}":${'['.repeat(5000)}${']'.repeat(5000)}}`,
+      'deep.jsonl:1',
+      '100 levels',
+    ]),
     ['long.jsonl', `{"text":"${'a'.repeat(1_000_001)}","label":1}`, 'long.jsonl:1', '1000000'],
     ['unknown.txt', 'text\tlabel\na\t0\n', 'unknown.txt', '.tsv, .csv, .jsonl, .conll or .parquet'],
   ])('rejects %s', async (path, text, ...parts) => {

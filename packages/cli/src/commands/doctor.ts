@@ -10,7 +10,7 @@ import { FLOAT32 } from '../run/parity.js';
 import { assertStarts } from '../run/processes.js';
 import { numericVersions } from '../study/trials.js';
 import { withExample } from './flags.js';
-import { gpuText, gpuVerdict, oneLine, reasonWithCure, section, type Verdict } from './gpu-report.js';
+import { gpuText, gpuVerdict, plainReason, reasonWithCure, section, type Verdict } from './gpu-report.js';
 
 /** `peftjs doctor`: prints a verdict, then what this machine can run and what is missing. */
 export function addDoctorCommand(program: Command): void {
@@ -91,7 +91,7 @@ export function verdictOf(backends: readonly BackendReport[], methods: number): 
     return { isReady: true, line: `Ready: ${methods} methods; ${names.join('; ')}. To try it: ${TRY}` };
   }
   const fix = usual?.install ?? 'npm rebuild onnxruntime-node --ignore-scripts=false';
-  const fault = `the default engine does not start (compiled on cpu: ${oneLine(usual?.reason)}); to repair it: ${fix}`;
+  const fault = `the default engine does not start (compiled on cpu: ${plainReason(usual?.reason)}); to repair it: ${fix}`;
   const instead = available.find(({ executor }) => executor === 'eager');
   if (!instead) return { isReady: false, line: `Not ready: ${fault}` };
   return { isReady: true, line: `Ready with --engine eager --backend ${instead.backend} only: ${fault}` };

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { activeAdapter, mergeAndUnload, savePretrained, withAdapter, type Model, type PeftModel } from '@peftjs/core';
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
 import {
+  firstNames,
   ADAPTER_CONFIG,
   assertLabelNames,
   outputMeaning,
@@ -213,7 +214,13 @@ async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void>
     loading,
   });
   const loaded = opened.loadedModel as PeftModel;
-  const peft = labels === undefined ? loaded : labelled(loaded, labels.trim().split(/\s*,\s*/));
+  const peft =
+    labels === undefined
+      ? loaded
+      : labelled(
+          loaded,
+          labels.split(',').map((label) => label.trim()),
+        );
   const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtype, rank });
   process.stderr.write(`wrote ${written} to ${out}\n`);
   if (push === undefined) {
@@ -254,7 +261,7 @@ function labelled(peft: PeftModel, labels: readonly string[]): PeftModel {
   const { labels: own = labels } = activeAdapter(peft);
   if (own.join() === labels.join()) return withAdapter(peft, { labels });
   throw new ConfigError(
-    `the adapter's classes, in the order of its outputs, are ${own.join(',')}, but --labels is ${labels.join(',')}; ` +
+    `the adapter's classes, in the order of its outputs, are ${firstNames(own)}, but --labels is ${firstNames(labels)}; ` +
       'leave --labels out, or rename them in adapter_config.json',
     'labels',
   );

@@ -3,7 +3,7 @@ import { rmdir } from 'node:fs/promises';
 import { join, basename, dirname, parse } from 'node:path';
 import type { Command } from 'commander';
 import { CheckpointError, ConfigError, DataError } from '@peftjs/core/method';
-import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, didYouMean, UNFINISHED_FILE } from '@peftjs/core/model';
+import { ADAPTER_CONFIG, ADAPTER_WEIGHTS, didYouMean, firstNames, UNFINISHED_FILE } from '@peftjs/core/model';
 import { quoted } from '../format.js';
 import { commandName } from '../registry/command-name.js';
 import { checkpointOwners, claimFolder, unfinishedFolder, type Claim } from '../results/folder.js';
@@ -104,11 +104,8 @@ function contentOf(folder: string): string | undefined {
   // A command that was killed may have left only the weights of an adapter.
   if ([ADAPTER_CONFIG, ADAPTER_WEIGHTS].some((file) => files.includes(file))) return ADAPTER;
   if (files.includes('config.json')) return 'a model';
-  const more = files.length > MAX_NAMED ? ', ..' : '';
-  return files.length === 0 ? undefined : `other files (${files.slice(0, MAX_NAMED).join(', ')}${more})`;
+  return files.length === 0 ? undefined : `other files (${firstNames(files)})`;
 }
-
-const MAX_NAMED = 3;
 
 /** The folders of a run, and where they hold files of trials. */
 const RUN_FOLDERS = ['results', 'checkpoints', 'tuning'];

@@ -1,4 +1,4 @@
-import { formatMilliseconds } from '../format.js';
+import { formatMilliseconds, oneLine } from '../format.js';
 import { ENCODERS, type EncoderName, type MethodCheck, type Timing } from '../run/check-engine.js';
 import type { GpuCheck, GpuFindings } from '../run/check-gpus.js';
 import type { Tolerance } from '../run/parity.js';
@@ -98,7 +98,7 @@ function size(distance: number): string {
 }
 
 function timeLine(name: string, step: Timing): string {
-  if ('error' in step) return `  ${name}: not timed: ${oneLine(step.error)}`;
+  if ('error' in step) return `  ${name}: not timed: ${plainReason(step.error)}`;
   return `  ${name}: ${formatMilliseconds(step.medianMs)} (timed: ${step.steps}; the first step: ${formatMilliseconds(step.firstStepMs)})`;
 }
 
@@ -108,11 +108,11 @@ function nameOf({ executor, backend }: GpuCheck): string {
 
 /** Why a backend is not available, and how to install it unless the reason says so. */
 export function reasonWithCure({ reason, install }: Pick<GpuCheck, 'reason' | 'install'>): string {
-  const why = oneLine(reason);
+  const why = plainReason(reason);
   return install === undefined || why.includes(install) ? why : `${why}; to install it: ${install}`;
 }
 
 /** A reason in one line, without the path that Node adds to the name of a missing module. */
-export function oneLine(reason = 'not available'): string {
-  return reason.replace(/ imported from [^;\s]+/, '').replace(/\s*\n\s*/g, ' ');
+export function plainReason(reason = 'not available'): string {
+  return oneLine(reason.replace(/ imported from [^;\s]+/, ''));
 }

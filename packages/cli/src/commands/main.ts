@@ -6,7 +6,7 @@ import { onWarning } from '@peftjs/core';
 import { ConfigError, warnOnce } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { dependencies, findPackage, packageEntry, packageRoot, readManifest } from '../registry/packages.js';
-import { printable, printableLines, quoted } from '../format.js';
+import { oneLine, printable, printableLines, quoted } from '../format.js';
 import { showWarning } from '../run/progress.js';
 import { remedyFor } from '../results/remedies.js';
 import { failureOf, UNEXPECTED } from '../run/runner.js';
@@ -36,7 +36,7 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
   if (error instanceof CommanderError && error.code === 'commander.help') return BAD_INPUT; // no command: the help is printed
   const { code, message } = failureOf(error);
-  const line = message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+  const line = oneLine(message.replace(/^error: /, ''));
   const remedy = remedyFor(error);
   process.stderr.write(`${commandName}: ${printable(line)}${remedy ? `. ${remedy}` : ''}\n`);
   const isExpected = code !== UNEXPECTED && /^(?:PEFT_|commander\.)/.test(code);

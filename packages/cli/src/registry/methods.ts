@@ -1,6 +1,7 @@
 import { pathToFileURL } from 'node:url';
 import { ConfigError, warnOnce, type PeftMethod } from '@peftjs/core/method';
 import { didYouMean } from '@peftjs/core/model';
+import { oneLine } from '../format.js';
 import { dependencies, findPackage, packageEntry, readManifest } from './packages.js';
 
 /** A method that an installed package offers under a command-line name. */
@@ -65,7 +66,7 @@ export async function everyMethod(): Promise<PeftMethod[]> {
   const offers = await availableMethods();
   const methods = offers.map((offer) =>
     loaded(offer).catch((error: unknown) => {
-      const line = (error instanceof Error ? error.message : String(error)).replace(/\s*\n\s*/g, ' ');
+      const line = oneLine(error instanceof Error ? error.message : String(error));
       warnOnce(`the method '${offer.name}' of ${offer.packageName} does not load and is left out: ${line}`);
       return [];
     }),

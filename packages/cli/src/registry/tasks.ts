@@ -5,7 +5,7 @@ import { buffer } from 'node:stream/consumers';
 import { diskStorage, type Storage } from '@peftjs/core';
 import * as v from 'valibot';
 import { ConfigError, DataError } from '@peftjs/core/method';
-import { closed, didYouMean } from '@peftjs/core/model';
+import { closed, didYouMean, firstNames } from '@peftjs/core/model';
 import {
   embeddedTasks,
   glueName,
@@ -319,7 +319,7 @@ export async function assertTasksIn(folder: string, names: readonly string[]): P
   const unknown = names.find((name) => !isPublished(name) && !known.includes(name) && !existsSync(join(folder, name)));
   if (unknown === undefined || known.length === 0) return;
   throw new ConfigError(
-    `--task '${unknown}' is not in --data ${folder}${didYouMean(unknown, known)}; it has ${known.join(', ')}`,
+    `--task '${unknown}' is not in --data ${folder}${didYouMean(unknown, known)}; it has ${firstNames(known)}`,
     'task',
   );
 }

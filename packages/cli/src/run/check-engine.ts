@@ -223,7 +223,7 @@ function loadedDrivers(): string[] {
 
 /** The drivers among the files that a process has mapped into memory, in the format of /proc/self/maps. */
 export function driversIn(maps: string): string[] {
-  const files = maps.split('\n').map((line) => basename(/\s(\/.*)$/.exec(line)?.[1] ?? ''));
+  const files = maps.split('\n').map((line) => basename(line));
   return [...new Set(files.filter((file) => DRIVER.test(file)))].sort();
 }
 

@@ -122,8 +122,8 @@ type DeviceSource = readonly [command: string, args: readonly string[], name: Re
 /** Tried on every platform: a program that is not installed is skipped. */
 const SOURCES: readonly DeviceSource[] = [
   ['nvidia-smi', ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader'], /^(\S.*, .*)$/gm],
-  ['vulkaninfo', ['--summary'], /^\s*deviceName\s*=\s*(.+)$/gm],
-  ['system_profiler', ['SPDisplaysDataType'], /^\s*Chipset Model:\s*(.+)$/gm],
+  ['vulkaninfo', ['--summary'], /^[ \t]*deviceName\s*=\s*(.+)$/gm],
+  ['system_profiler', ['SPDisplaysDataType'], /^[ \t]*Chipset Model:\s*(.+)$/gm],
   ['powershell', ['-NoProfile', '-Command', '(Get-CimInstance Win32_VideoController).Name'], /^(\S.*)$/gm],
 ];
 

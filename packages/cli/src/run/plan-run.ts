@@ -8,11 +8,11 @@ import {
   warnOnce,
   type PeftMethod,
 } from '@peftjs/core/method';
-import { didYouMean } from '@peftjs/core/model';
+import { didYouMean, firstNames } from '@peftjs/core/model';
 import { assertLossReads, LEARNING_RATE } from '@peftjs/core/runtime';
 import { fromPretrained, type PretrainedModel } from '@peftjs/models';
 import { isChatSet, isTextSet, chatML, encodeRows, chooseMaxTokens, rowLength, type DataSet } from '@peftjs/tasks';
-import { formatCount, listed } from '../format.js';
+import { formatCount } from '../format.js';
 import { commandName } from '../registry/command-name.js';
 import { isOnDevice, resolveEngine, weightDtype, type EnginePlan } from '../registry/executors.js';
 import { lossNamed } from '../registry/losses.js';
@@ -339,14 +339,10 @@ function warnOfLostClasses(task: string, { train }: SplitRows, { rows }: StudyPr
   const learnt = classesIn(train);
   const lost = train.classes.filter((_, label) => !learnt.has(label)).map((name) => JSON.stringify(name));
   if (lost.length === 0) return;
-  const names = listed(
-    lost.length > MAX_NAMED ? [...lost.slice(0, MAX_NAMED), `${lost.length - MAX_NAMED} more`] : lost,
+  warnOnce(
+    `${task}: no rows of ${firstNames(lost)} are left to train on; add rows${rows === null ? '' : ', or raise --rows'}`,
   );
-  warnOnce(`${task}: no rows of ${names} are left to train on; add rows${rows === null ? '' : ', or raise --rows'}`);
 }
-
-/** Of more classes, only the number is given. */
-const MAX_NAMED = 10;
 
 /** The indices of the classes, labels or tags that occur in some rows. */
 function classesIn({ rows }: DataSet): Set<number> {

@@ -28,7 +28,7 @@ const SIZES: readonly (readonly [pattern: RegExp, count: (value: number, units: 
 
 /** Parses `60000`, `0.8%`, `r=4`, `auto` or `auto:0.01`. @throws ConfigError for anything else. */
 export function parseBudget(text: string): Budget {
-  const auto = /^auto(?::(\d*\.?\d+))?$/.exec(text);
+  const auto = /^auto(?::(\d+(?:\.\d+)?|\.\d+))?$/.exec(text);
   if (auto) return { kind: 'auto', margin: auto[1] === undefined ? null : Number(auto[1]) };
   for (const [pattern, count] of SIZES) {
     const value = Number(pattern.exec(text)?.[1] ?? 0);

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { integerFrom, warnOnce } from '../config.js';
 import type { TargetConfig } from '../contracts/method.js';
-import { ConfigError, nearestPaths, TargetModuleError } from '../errors.js';
+import { ConfigError, firstNames, nearestPaths, TargetModuleError } from '../errors.js';
 import type { Site, SiteKind } from '../contracts/site.js';
 import { isInHead } from '../head.js';
 
@@ -180,7 +180,7 @@ function fullMatch(pattern: string, before = '', after = ''): RegExp {
     .slice(flags.length)
     .replaceAll('(?P<', '(?<')
     .replace(/\(\?P=(\w+)\)/g, '\\k<$1>')
-    .replace(/\(\?#[^)]*\)/g, '');
+    .replace(/\(\?#(?:[^()]|\((?!\?#))*\)/g, '');
   try {
     return new RegExp(`^${before}(?:${body})${after}$`, flags.includes('i') ? 'i' : '');
   } catch (cause) {
@@ -228,7 +228,7 @@ function nothingMatches(
     adaptable.map(({ path }) => path),
     names,
   );
-  const list = names.map((name) => `'${name}'`).join(', ');
+  const list = firstNames(names.map((name) => `'${name}'`));
   const where = head.length > 0 ? ' outside the head' : '';
   return new TargetModuleError(
     `targetModules ${list} match no ${kinds.join(' or ')} module${where}; the nearest are ${nearest.join(', ')}`,
@@ -256,7 +256,7 @@ export function reportTargets(
 }
 
 function describeMissed(field: string, names: readonly string[], paths: readonly string[]): string {
-  const list = names.map((name) => `'${name}'`).join(', ');
+  const list = firstNames(names.map((name) => `'${name}'`));
   const verb = names.length === 1 ? 'matches' : 'match';
   const areThere = names.every((name) => paths.some((path) => isNamed(path, name)));
   const rest = areThere ? ' that is adapted' : `; the nearest are ${nearestPaths(paths, names).join(', ')}`;

@@ -97,8 +97,9 @@ export async function openGraph(
  * result as invalid.
  */
 function isMisfused(cause: unknown): boolean {
-  return /Invalid model\. Node input '.*' is not a graph input, initializer, or output of a previous node/.test(
-    reasonOf(cause),
+  const reason = reasonOf(cause);
+  return (
+    /Invalid model\. Node input '/.test(reason) && /' is not a graph input, initializer, or output of/.test(reason)
   );
 }
 
@@ -131,7 +132,7 @@ export function copyGraph(dtype: ElementType, rank: number): ModelGraph {
 export function reasonOf(cause: unknown): string {
   const message = cause instanceof Error ? cause.message : String(cause);
   const text = message.split(' was false. ').at(-1) ?? message;
-  return text.replaceAll(/\s+/g, ' ').replace(/[.\s]+$/, '');
+  return text.replaceAll(/\s+/g, ' ').replace(/(?<![.\s])[.\s]+$/, '');
 }
 
 /** A schema for lists of providers. */

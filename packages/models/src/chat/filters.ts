@@ -150,7 +150,7 @@ function parsed(budget: Budget, value: Value): number {
   if (text === undefined) return numberOf(value) ?? NaN;
   budget.codePoints(text.length);
   const number = strip(text).replace(/(?<=\d)_(?=\d)/g, '');
-  return /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i.test(number) ? Number(number) : NaN;
+  return /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i.test(number) ? Number(number) : NaN;
 }
 
 const byDefault: Filter = method(['default_value', 'boolean'], (value, _, given) =>

@@ -52,7 +52,7 @@ function pythonCache(): string {
   const folder = env.HF_HUB_CACHE ?? env.HUGGINGFACE_HUB_CACHE ?? joined(home, 'hub');
   return folder
     .replace(/^~(?=[/\\]|$)/, () => homedir())
-    .replace(/\$(\w+|\{[^}]*\})/g, (all: string, name: string) => env[name.replace(/[{}]/g, '')] ?? all);
+    .replace(/\$(\w+|\{[^{}]*\})/g, (all: string, name: string) => env[name.replace(/[{}]/g, '')] ?? all);
 }
 
 async function readRef(path: string, { fs }: Modules): Promise<string | undefined> {

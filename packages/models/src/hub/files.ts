@@ -1,5 +1,5 @@
 import { warnOnce } from '@peftjs/core/method';
-import { freeMemory } from '@peftjs/core/model';
+import { firstNames, freeMemory } from '@peftjs/core/model';
 import type { ByteSource } from '@peftjs/safetensors';
 import { checkMemory } from '../folder.js';
 import { complete, type HubCache } from './download.js';
@@ -199,9 +199,9 @@ async function whole({ path, size }: RepoFile, { cache, commit }: Opened): Promi
 
 function noSuchFile(path: string, { subject, commit, files, isFromCache = false }: Opened): HubError {
   const label = labelOf({ ...subject, file: path });
-  const known = files.slice(0, 8).map((file) => file.path);
+  const known = firstNames(files.map((file) => file.path));
   return new HubError(
-    `${label}: no such file${isFromCache ? ' in the cache' : ''} at ${commit.slice(0, 12)}; the ${files.length} files are ${known.join(', ')}${files.length > 8 ? ', ..' : ''}`,
+    `${label}: no such file${isFromCache ? ' in the cache' : ''} at ${commit.slice(0, 12)}; its files are ${known}`,
     { path: label },
   );
 }

@@ -114,7 +114,7 @@ function endpointOf(given: string | undefined, environment: Environment): string
   const endpoint = given ?? (environment.HF_ENDPOINT?.trim() || HUB);
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
   if (url && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '' && url.search === '') {
-    return url.href.replace(/\/+$/, '');
+    return url.href.replace(/(?<!\/)\/+$/, '');
   }
   const name = given === undefined ? 'HF_ENDPOINT' : 'hubUrl';
   throw new ConfigError(`${name} must be a URL like ${HUB}, without a password`, name);

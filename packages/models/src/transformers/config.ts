@@ -1,4 +1,4 @@
-import { incompleteSave, type Task } from '@peftjs/core/model';
+import { firstNames, incompleteSave, type Task } from '@peftjs/core/model';
 import { activations, type ActivationName } from '@peftjs/core/nn';
 import type { Architecture } from '../architecture.js';
 import type { ModelFolder } from '../folder.js';
@@ -228,7 +228,7 @@ export function assertAllSettingsRead(
     name.startsWith('_') || BOOKKEEPING.has(name) || ignoredSettings.includes(name);
   const unknown = unreadSettings(config.settings, config.read, '').filter((name) => !isKnown(name));
   if (unknown.length === 0) return;
-  const names = unknown.map((name) => `'${name}'`).join(', ');
+  const names = firstNames(unknown.map((name) => `'${name}'`));
   throw fileError(
     config.file,
     `${network} does not know ${names}, which may change its outputs; delete those without effect from the file`,

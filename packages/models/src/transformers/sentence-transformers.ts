@@ -3,6 +3,7 @@
  * settings.
  */
 import { CheckpointError, UnsupportedError, warnOnce, type HostTensor, type HostTensors } from '@peftjs/core/method';
+import { firstNames } from '@peftjs/core/model';
 import type { Model } from '@peftjs/core';
 import { ONLINE, optionalJson, type ModelFolder } from '../folder.js';
 import { encodeJson, field, fileError, parseJson, shown } from '../json.js';
@@ -79,7 +80,7 @@ export async function readEmbeddingSettings(folder: ModelFolder): Promise<Embedd
     !after.every((kind) => Object.hasOwn(MODULE_READERS, kind))
   ) {
     throw new UnsupportedError(
-      `${file}: expected the modules Transformer, Pooling, then any of ${Object.keys(MODULE_READERS).join(', ')}; got ${kinds.join(', ')}`,
+      `${file}: expected the modules Transformer, Pooling, then any of ${Object.keys(MODULE_READERS).join(', ')}; got ${firstNames(kinds)}`,
       file,
     );
   }
@@ -144,7 +145,7 @@ async function readPooling(
   const modes = [named].flat() as unknown[];
   if (!areModes(modes)) {
     throw new UnsupportedError(
-      `${file}: expected pooling modes of ${POOLING_MODES.join(', ')}; got ${modes.map(String).join(', ') || 'none'}`,
+      `${file}: expected pooling modes of ${POOLING_MODES.join(', ')}; got ${firstNames(modes.map(String))}`,
       file,
     );
   }

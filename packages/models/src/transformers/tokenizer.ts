@@ -1,4 +1,5 @@
 import { CheckpointError, warnOnce } from '@peftjs/core/method';
+import { firstNames } from '@peftjs/core/model';
 import type { Network } from '../architecture.js';
 import { createChatTemplate, endOfTurnId, MAX_TEMPLATE, type ChatTemplate } from '../chat-template.js';
 import { optionalJson, type ModelFolder } from '../folder.js';
@@ -100,8 +101,8 @@ export function withinTable(definition: unknown, rows: number): unknown {
   const isOutside = (token: unknown): boolean => field(token, 'special') === true && Number(field(token, 'id')) >= rows;
   const outside: unknown[] = added.filter(isOutside);
   if (outside.length === 0) return definition;
-  const names = outside.map((token) => shown(field(token, 'content'))).join(', ');
-  warnOnce(`the model has no embedding of the special token ${names}, so its text is read like any other`);
+  const names = firstNames(outside.map((token) => shown(field(token, 'content'))));
+  warnOnce(`the model has no embedding of the special tokens ${names}: their text is read like any other`);
   return { ...(definition as object), added_tokens: added.filter((token) => !isOutside(token)) };
 }
 

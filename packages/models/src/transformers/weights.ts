@@ -9,7 +9,7 @@ import {
   type DeclaredWeight,
   type Network,
 } from '../architecture.js';
-import type { WeightDtype } from '@peftjs/core/model';
+import { firstNames, type WeightDtype } from '@peftjs/core/model';
 import { precisionOf, type Checkpoint, type Precision } from '../checkpoint.js';
 import { withoutWeights, type ModelFolder, type WeightsFile } from '../folder.js';
 import type { ModelType } from './config.js';
@@ -222,11 +222,10 @@ function assertNoUnknownWeights(
     read.has(key) || BUFFER.test(key) || unusedWeights.some((end) => key.endsWith(end));
   const unknown = file.names.filter((key) => isOwn(key) && !isKnown(key));
   if (unknown.length === 0) return;
-  const [first = ''] = unknown;
-  const more = unknown.length > 1 ? ` and ${unknown.length - 1} more` : '';
+  const names = firstNames(unknown.map((key) => `'${key}'`));
   throw new CheckpointError(
-    `${path}: '${first}'${more} is not a weight of ${name} and would change its outputs; expected a checkpoint of only ${name}`,
-    first,
+    `${path}: ${names} is not a weight of ${name} and would change its outputs; expected a checkpoint of only ${name}`,
+    unknown[0],
   );
 }
 

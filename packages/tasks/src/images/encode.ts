@@ -8,7 +8,15 @@ import {
   type HostTensors,
   type Rng,
 } from '@peftjs/core/method';
-import { aFunction, aReadStorage, assertArgument, closed, freeMemory, objectLike } from '@peftjs/core/model';
+import {
+  aFunction,
+  aReadStorage,
+  assertArgument,
+  closed,
+  firstNames,
+  freeMemory,
+  objectLike,
+} from '@peftjs/core/model';
 import * as v from 'valibot';
 import { cut, madeWhenRead, type BatchOptions } from '../batches.js';
 import { aDataSet, fingerprintOf, sha256, type DataSet } from '../data-set.js';
@@ -188,13 +196,13 @@ export function imageRows(
   const classes = like ?? found;
   if (classes.length < 2)
     throw new DataError(
-      `${name}: expected PNG or JPEG images in at least two folders, one for each class, got ${found.join(', ') || 'none'}`,
+      `${name}: expected PNG or JPEG images in at least two folders, one for each class, got ${firstNames(found)}`,
       name,
     );
   if (images.length === 0) throw new DataError(`${name}: expected PNG or JPEG images to evaluate on, got none`, name);
   const odd = found.find((each) => !classes.includes(each));
   if (odd !== undefined)
-    throw new ConfigError(`${name}: '${odd}' is not a class of the training images: ${classes.join(', ')}`, name);
+    throw new ConfigError(`${name}: '${odd}' is not a class of the training images: ${firstNames(classes)}`, name);
   return {
     name,
     kind: 'classification',

@@ -76,14 +76,15 @@ export function digits(value: number): string {
  * Removes what only vega's styling and interaction need, and rounds numbers to 0.01 px: a third of the size remains.
  */
 function trimmed(svg: string): string {
-  return svg
-    .replace(/<path class="(?:fore|back)ground"[^>]*?(?: d="(?:M0,0h0v0h0Z)?"[^>]*| display="none")\/>/g, '')
-    .replace(/<[^>]*>/g, (tag) =>
-      tag
-        .replace(/ (?:class|role|aria-[a-z]+|pointer-events|version|xmlns(?::xlink)?)="[^"]*"| opacity="1"/g, '')
-        .replace(/\d+\.\d{3,}(?:e-\d+)?/g, (number) => digits(Number(number))),
-    );
+  return svg.replace(/<[^<>]*>/g, (tag) => {
+    if (/^<path class="(?:fore|back)ground"/.test(tag) && UNSEEN.test(tag)) return '';
+    return tag
+      .replace(/ (?:class|role|aria-[a-z]+|pointer-events|version|xmlns(?::xlink)?)="[^"]*"| opacity="1"/g, '')
+      .replace(/(?<!\d)\d+\.\d{3,}(?:e-\d+)?/g, (number) => digits(Number(number)));
+  });
 }
+
+const UNSEEN = / d="(?:M0,0h0v0h0Z)?"| display="none"\/>$/;
 
 // Vega has no canvas in Node and takes every character to be 0.8 em wide. These are the widths, in em, of a wide
 // typeface (DejaVu Sans), so that nothing is clipped in narrower ones.
