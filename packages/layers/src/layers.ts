@@ -7,7 +7,7 @@ import {
   type HostTensors,
   type TargetConfig,
 } from '@peftjs/core/method';
-import { firstNames, type AttachOptions, type LoadOptions, type MergeOptions } from '@peftjs/core/model';
+import type { AttachOptions, LoadOptions, MergeOptions } from '@peftjs/core/model';
 import * as tf from '@tensorflow/tfjs';
 import { assertBare, attachmentOf, attachTo, type Attachment } from './attachment.js';
 import { trainByFit } from './fit.js';
@@ -94,7 +94,7 @@ function adaptable(model: tf.LayersModel, head?: string): { view: Model; modules
   if (head !== undefined && !modules.some(({ site }) => site.role === 'head')) {
     const paths = modules.map(({ site }) => site.path);
     throw new ConfigError(
-      `head is '${head}'; the Dense and Conv2D layers of '${model.name}' are ${firstNames(paths)}`,
+      `head is '${head}'; the Dense and Conv2D layers of '${model.name}' are ${paths.join(', ') || 'none'}`,
       'head',
     );
   }
