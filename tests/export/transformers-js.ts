@@ -2,7 +2,7 @@
  * Exported folders are opened by the real @huggingface/transformers, which is too large to be a dependency of every
  * clone:
  *
- *   npm install --ignore-scripts --prefix /tmp/transformers-js @huggingface/transformers@4.3.1
+ *   npm install --ignore-scripts --prefix /tmp/transformers-js @huggingface/transformers@4.3.2
  *   PEFTJS_TRANSFORMERS_JS=/tmp/transformers-js npx vitest run --config vitest.e2e.config.ts
  * tests/export/transformers-js
  */

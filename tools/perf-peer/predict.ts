@@ -5,7 +5,7 @@
  * model's ONNX export, all in every round. Prints the median time of one text after the first call, tokenisation
  * included, and texts per second in batches of 32 of different lengths. Ends with the largest difference of a score.
  *
- *   npm install --ignore-scripts --prefix DIR @huggingface/transformers@4.3.1
+ *   npm install --ignore-scripts --prefix DIR @huggingface/transformers@4.3.2
  */
 import {
   attach,

@@ -237,7 +237,7 @@ function withoutPassword(text: string): string {
 }
 
 /** The packages of the queue, with the versions that work; they are optional peers, since most runs need no queue. */
-const PACKAGES: Readonly<Record<string, string>> = { bullmq: '5', ioredis: '5' };
+const PACKAGES: Readonly<Record<string, string>> = { bullmq: '6', ioredis: '6' };
 
 /** @throws UnsupportedError if a package that the queue needs is not installed, with the command that installs it. */
 export function assertInstalled(packages = PACKAGES): void {
