@@ -57,7 +57,8 @@ async function takeAll(arm: string): Promise<Taken[]> {
   const taken: Taken[] = [];
   for (let left = waiting.length; left > 0; left--) {
     const token = randomUUID();
-    const job = await worker.getNextJob(token, { block: false });
+    const next: Promise<Taken['job'] | undefined> = worker.getNextJob(token, { block: false });
+    const job = await next;
     if (job) taken.push({ job, token });
   }
   return taken.sort((a, b) => a.job.data.trial.seed - b.job.data.trial.seed);

@@ -191,7 +191,9 @@ function openSource(redis: Redis, { name, say }: { name: string; say: (line: str
     for (let tried = 0; tried < names.length; tried++) {
       const queue = names[turn++ % names.length] as string; // round-robin over queues, oldest trial first
       const token = randomUUID();
-      const job = await (await open(queue)).getNextJob(token, { block: false });
+      // BullMQ's own type leaves out that there may be none.
+      const next: Promise<Job<TrialJob> | undefined> = (await open(queue)).getNextJob(token, { block: false });
+      const job = await next;
       if (job) return claimedTrial(job, queue, token);
     }
     return undefined;
