@@ -1,13 +1,14 @@
 import { copyFile } from 'node:fs/promises';
 import { defineConfig, type Options } from 'tsup';
+import { exportedSources } from './tools/packages/folders.js';
 
 /**
- * How the JavaScript of every package is built: ESM only, one chunk per entry, with maps to the sources, which the package holds. `npm run
- * build` then adds the declarations of all packages.
+ * How the JavaScript of the package in the working folder is built: ESM only, one chunk for each source that it exports, and for `entries`
+ * beside these, with maps to the sources, which the package holds. `npm run build` then adds the declarations of all packages.
  */
-export const packageBuild = (entry: string[], more: Options = {}) =>
+export const packageBuild = (entries: readonly string[] = [], more: Options = {}) =>
   defineConfig({
-    entry,
+    entry: [...exportedSources('.'), ...entries],
     format: ['esm'],
     sourcemap: true,
     esbuildOptions(options) {
@@ -21,3 +22,5 @@ export const packageBuild = (entry: string[], more: Options = {}) =>
     },
     ...more,
   });
+
+export default packageBuild();

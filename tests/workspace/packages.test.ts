@@ -4,14 +4,13 @@ import { describe, expect, it } from 'vitest';
 import { forNpm, released } from '../../tools/release/readme.js';
 import { filesBelow, packages, root, textOf } from './repository.js';
 
-const scripts = {
-  build: 'tsup',
-  test: 'vitest run',
-};
-
 describe.each(packages)('$manifest.name', ({ folder, manifest }) => {
-  it('has the same scripts as every package', () => {
-    expect(manifest.scripts).toEqual(scripts);
+  it('has the same scripts as every package, but for a configuration of its own', () => {
+    const isThere = (config: string): boolean => existsSync(join(root, 'packages', folder, config));
+    expect(manifest.scripts).toEqual({
+      build: isThere('tsup.config.ts') ? 'tsup' : 'tsup --config ../../tsup.shared.ts',
+      test: isThere('vitest.config.ts') ? 'vitest run' : 'vitest run --config ../../vitest.shared.ts',
+    });
   });
 
   it('is published with its sources and a README, under Apache-2.0', () => {

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import ts from 'typescript';
 import { PeftError } from '../../packages/core/src/errors.js'; // the source: no package is built yet
-import { manifestIn } from './folders.js';
+import { exportedSources } from './folders.js';
 
 /**
  * Writes the declarations of everything that packages export, with maps to the sources, which a package holds. One
@@ -10,11 +10,7 @@ import { manifestIn } from './folders.js';
  * @throws PeftError if the compiler cannot write them.
  */
 export function writeDeclarations(folders: readonly string[]): void {
-  const entries = folders.flatMap((folder) =>
-    Object.values(manifestIn(folder).exports).flatMap((target) =>
-      typeof target === 'string' ? [] : join(folder, target['@peftjs/source']),
-    ),
-  );
+  const entries = folders.flatMap(exportedSources);
   const file = ts.readConfigFile('tsconfig.json', (path) => ts.sys.readFile(path));
   const { options } = ts.parseJsonConfigFileContent(file.config, ts.sys, '.', {
     noEmit: false,

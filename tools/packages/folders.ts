@@ -12,6 +12,13 @@ export function manifestIn(folder: string): Manifest {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest;
 }
 
+/** The paths, from the working folder, of the sources that a package's entries are built from. */
+export function exportedSources(folder: string): string[] {
+  return Object.values(manifestIn(folder).exports).flatMap((target) =>
+    typeof target === 'string' ? [] : join(folder, target['@peftjs/source']),
+  );
+}
+
 /** The folders of the packages that nx's `--projects=NAME,NAME` chooses; of all packages without it. */
 export function chosenFolders(args: readonly string[]): string[] {
   const names = args.flatMap((arg) =>

@@ -37,7 +37,7 @@ describe('npx nx g @peftjs/tools:method, in a copy of the workspace', () => {
       await run('npx', ['--no', 'nx', 'g', '@peftjs/tools:method', 'probe'], copy);
       expect(await readlink(join(copy, 'node_modules/@peftjs/probe'))).toBe('../../packages/probe');
       await run('npx', ['--no', '--', 'tsc', '-p', 'packages/probe'], copy);
-      const tested = await run('npx', ['--no', 'vitest', 'run', '--root', 'packages/probe', '--reporter=json'], copy);
+      const tested = await run('npm', ['--silent', 'test', '-w', '@peftjs/probe', '--', '--reporter=json'], copy);
       const { numPassedTests, numFailedTests } = JSON.parse(tested) as Record<string, number>;
       expect(numPassedTests).toBeGreaterThan(20);
       expect(numFailedTests).toBe(0);
