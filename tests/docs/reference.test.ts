@@ -34,7 +34,7 @@ describe('a page in llms.txt', () => {
 describe('the API', () => {
   it('has every entry point of every package, user-facing ones first', () => {
     const specifiers = allEntries().map(({ specifier }) => specifier);
-    expect(specifiers.slice(0, 3)).toEqual(['peftjs', '@peftjs/core', '@peftjs/core/method']);
+    expect(specifiers.slice(0, 3)).toEqual(['peftjs', 'peftjs/progress', '@peftjs/core']);
     expect(specifiers).toEqual(expect.arrayContaining(['@peftjs/cli/progress', '@peftjs/safetensors']));
   });
 

@@ -16,7 +16,8 @@ const entries = packages
     Object.keys(manifest.exports)
       .filter((subpath) => subpath !== './package.json')
       .map((subpath) => manifest.name + subpath.slice(1)),
-  );
+  )
+  .filter((name) => name !== 'peftjs/progress'); // for terminals
 
 const folder = temporaryFolder();
 

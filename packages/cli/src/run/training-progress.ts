@@ -159,29 +159,25 @@ export interface TrainingProgress {
 }
 
 /**
- * Makes callbacks for `train` that show its progress: epoch, loss, metric, mean rank, stored parameters and remaining
- * time. On a terminal they redraw one line; elsewhere they write a line for every evaluation, and one every ten
- * seconds. Make new ones for each run.
+ * Makes callbacks for `train` that show its progress on a terminal, in one line that they redraw: epoch, loss, metric,
+ * mean rank, stored parameters and remaining time. Elsewhere they write nothing. Make new ones for each run.
  * @throws ConfigError for an unknown option.
  */
 export function trainingProgress(options: TrainingProgressOptions = {}): TrainingProgress {
   const { name, stream = process.stderr } = parseOptions('trainingProgress', optionEntries, options);
-  const live = isLive(stream);
+  if (!isLive(stream)) return { onStep: () => undefined, onEvaluation: () => undefined };
   const head = part(printable(name), 'bold');
   const log = createLogUpdate(stream, { showCursor: true }); // so nothing needs restoring, however a run ends
-  const intervalMs = live ? FRAME_MS : PLAIN_INTERVAL_MS;
   let steps: Steps = {};
-  let quietUntil: number | undefined;
+  let quietUntil = 0;
   const update = (now: number): void => {
-    quietUntil = now + intervalMs;
-    if (live) log(progressBarLine(head, shareOf(steps), detailsOf(steps, now), terminalOf(stream)));
-    else stream.write(`${line([head, ...countOf(steps), ...detailsOf(steps, now)], PLAIN)}\n`);
+    quietUntil = now + FRAME_MS;
+    log(progressBarLine(head, shareOf(steps), detailsOf(steps, now), terminalOf(stream)));
   };
   return {
     onStep({ ranks, ...event }) {
       const now = performance.now();
       steps = stepped(steps, { ...event, rank: ranks && meanRank(ranks) }, now);
-      quietUntil ??= live ? now : now + intervalMs;
       if (now >= quietUntil || event.step === event.totalSteps) update(now);
     },
     onEvaluation({ metrics, primaryMetric, ranks }) {

@@ -92,6 +92,7 @@ function trainableOf(layers: AdapterLayers): number {
   return sumOf(specs, ({ trainable, initial }) => (trainable ? sizeOf(initial.shape) : 0));
 }
 
-function thousands(count: number): string {
+/** A count with separators: `49,920`. */
+export function thousands(count: number): string {
   return count.toLocaleString('en-US');
 }

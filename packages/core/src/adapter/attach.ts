@@ -14,6 +14,7 @@ import type { Site } from '../contracts/site.js';
 import { aCalibration, aCalledMethod, aModel, anInteger, aText } from '../kinds.js';
 import { allSites, type Model } from '../contracts/model.js';
 import { hostTensor, hostZeros, mapValues, transposed, type HostTensor, type HostTensors } from '../tensors.js';
+import { printedModel } from '../printed.js';
 import { createRng, type Rng } from '../rng.js';
 import { baseParameters } from './accounting.js';
 import { assertWithinModules, assertWithinBase } from '../ranks/budget.js';
@@ -72,7 +73,7 @@ export function attach<M extends ConfiguredMethod>(
   options: AttachOptions = {},
 ): PeftModel<M['config']> {
   const adapter = newAdapter(model, configured as ConfiguredMethod<M['config']>, options);
-  return peftModel(model, options.seed ?? 0, adapter);
+  return printedModel(peftModel(model, options.seed ?? 0, adapter));
 }
 
 /** Creates an untrained adapter from a user's configuration. @throws the errors of `attach`. */

@@ -20,6 +20,7 @@ import type { Model } from '../contracts/model.js';
 import { outputMeaning } from '../head.js';
 import type { Site } from '../contracts/site.js';
 import { hostZeros, type HostTensor, type HostTensors } from '../tensors.js';
+import { printedModel } from '../printed.js';
 import { rankLayer } from '../ranks/rank-layer.js';
 import { deltaOf, frozenModule } from '../adapter/attach.js';
 import { LORA, loraFile, readsLora } from './lora-file.js';
@@ -75,7 +76,8 @@ export function convertToLora(peft: PeftModel, options: ConvertOptions): PeftMod
     .filter((layer) => !isApproximated(layer))
     .map((layer) => [layer.site.path, mergedModule(peft.model, layer, valuesOf(layer, adapter.values))] as const);
   const parts = { name: adapter.name, method, savedFrom: adapter, whole: Object.fromEntries(whole) };
-  return peftModel(peft.model, peft.seed, loraAdapter(peft.model, peft.seed, modules, parts));
+  const adapted = loraAdapter(peft.model, peft.seed, modules, parts);
+  return printedModel(peftModel(peft.model, peft.seed, adapted));
 }
 
 /** Checks that a LoRA can replace an adapter. @throws UnsupportedError when its method cannot be merged. */

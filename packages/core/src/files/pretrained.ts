@@ -42,6 +42,7 @@ import { assertArgument, parseOptions, warnOnce } from '../config.js';
 import { aMethodList, aModel, anInteger, aText, aTextList } from '../kinds.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import { tensorsAt, type HostTensors } from '../tensors.js';
+import { printedModel } from '../printed.js';
 import { adapterCard } from './model-card.js';
 
 /** PEFT's name of an adapter folder's configuration file. */
@@ -135,7 +136,8 @@ export async function loadPretrained(
 ): Promise<PeftModel> {
   assertArgument('model', model, aModel);
   const { seed } = parseOptions('loadPretrained', { ...loadEntries, seed: v.optional(anInteger, 0) }, options);
-  return peftModel(model, seed, restoreAdapter(model, seed, await readAdapter(model, folder, options)));
+  const adapter = restoreAdapter(model, seed, await readAdapter(model, folder, options));
+  return printedModel(peftModel(model, seed, adapter));
 }
 
 /**

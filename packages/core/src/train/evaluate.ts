@@ -9,6 +9,7 @@ import type { Batch, EvaluationData, InputBatch, Model } from '../contracts/mode
 import { aBatchList, aTextList, anything, someEvaluationData } from '../kinds.js';
 import { lossWeight, type Loss } from '../losses/loss.js';
 import { surpriseOfRows } from '../losses/surprise.js';
+import { printedOutputs } from '../printed.js';
 import { rowsKey } from '../runtime/context.js';
 import { axesOfLabels, modelInputs, dynamicSpecs, sizesOf } from '../runtime/inputs.js';
 import { identityOf } from '../runtime/leases.js';
@@ -69,9 +70,10 @@ export async function predict(
   const named = adapterNames ? namedAdapters(model, batches, adapterNames) : [];
   const isMixed = adapterNames !== undefined && 'adapters' in model && model.enabled;
   const parts = isMixed ? mixedParts(model, named) : activeParts(model);
-  return onRuntime(parts, executor, (runtime, values) =>
+  const outputs = await onRuntime(parts, executor, (runtime, values) =>
     outputsWith(runtime, parts.layers, values, { batches }, { holdsFrozen: true, ...(isMixed && { adapterNames }) }),
   );
+  return printedOutputs(outputs);
 }
 
 /**

@@ -8,7 +8,7 @@ import { drawNoise } from '../runtime/context.js';
 import { nextTask } from '../runtime/program.js';
 import { hostScalar, mapValues, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
-import type { TrainOptions, TrainResult } from './options.js';
+import type { StepEvent, TrainOptions, TrainResult } from './options.js';
 import {
   assertSameRun,
   learningRatesAt,
@@ -37,6 +37,7 @@ import { referenced, sharedReference } from './reference.js';
 import { trainToSize } from './sizing.js';
 import { trainedTensors } from './step.js';
 import type { StepReport } from './steps.js';
+import { printedResult } from './summary.js';
 
 /**
  * Trains an adapter and its head; changes `peft` in place, so that its adapter ends as the selected checkpoint. An
@@ -51,10 +52,23 @@ import type { StepReport } from './steps.js';
  * is then unchanged.
  */
 export async function train(peft: PeftModel, data: TrainingData, options: TrainOptions): Promise<TrainResult> {
-  const { method, config } = activeAdapter(peft);
+  const adapter = activeAdapter(peft);
   assertArgument('data', data, someTrainingData);
-  const stages = method.sizing?.(config);
-  return stages ? trainToSize(peft, data, options, stages, trainAfter) : trainAfter(0, peft, data, options);
+  trainSettings(peft, options, data.kind); // checks onStep before another function takes its place
+  const started = performance.now();
+  const steps: StepEvent[] = []; // the first and the last
+  const watched: TrainOptions = {
+    ...options,
+    onStep(event) {
+      steps[Math.min(1, steps.length)] = event;
+      return options.onStep?.(event);
+    },
+  };
+  const stages = adapter.method.sizing?.(adapter.config);
+  const result = await (stages
+    ? trainToSize(peft, data, watched, stages, trainAfter)
+    : trainAfter(0, peft, data, watched));
+  return printedResult(result, { peft, adapter, steps, seconds: (performance.now() - started) / 1000 });
 }
 
 /** Trains after `stepsBefore` steps of earlier runs. Dropout continues from there, so that it never repeats theirs. */
