@@ -38,8 +38,6 @@ await savePretrained(peft, 'word-finder');
 
 const embed = await pipeline('feature-extraction', 'word-finder', { executor });
 const words = ['anvil', 'heron', 'hinge', 'marzipan', 'thistle'];
-const embeddings = await embed(['a bird with long legs that wades', ...words]);
-const [query = [], ...documents] = embeddings.tolist() as number[][];
-const [hits = []] = semanticSearch([query], documents);
+const [hits = []] = semanticSearch(await embed('a bird with long legs that wades'), await embed(words));
 console.log(hits.map(({ corpusId, score }) => `${words[corpusId]} ${score.toFixed(2)}`).join(', '));
 await embed.dispose();

@@ -16,6 +16,7 @@ import { fromPretrained, saveMerged } from '@peftjs/models';
 import { embedderForAdapter } from '@peftjs/models/architectures';
 import { pipeline, type Pipelines } from '@peftjs/pipelines';
 import { writeSafetensors } from '@peftjs/safetensors';
+import { semanticSearch } from '@peftjs/tasks';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { counting, expected, inMemory, methods } from './tiny.js';
 
@@ -91,6 +92,12 @@ describe('embeddings', () => {
       return (own[0] as number[]).map((_, at) => own.reduce((sum, row) => sum + (row[at] as number), 0) / own.length);
     });
     expectClose(data, known.flat());
+  });
+
+  it('can be searched', async () => {
+    const [hits = []] = semanticSearch(await plain(texts[2] ?? ''), await plain(texts));
+    expect(hits[0]).toEqual({ corpusId: 2, score: expect.closeTo(1, 5) as number });
+    expect(hits).toHaveLength(texts.length);
   });
 
   it('have length 1 on request', async () => {

@@ -46,10 +46,16 @@ export interface TaggedRow {
   readonly tags: readonly number[];
 }
 
-/** Texts that are embedded separately. */
+/** Two texts that are embedded separately. */
 export interface TextsRow {
-  /** An anchor and its positive; in triplets also negatives, the same number in every row of a data set. */
-  readonly texts: readonly string[];
+  /** An anchor and its positive. */
+  readonly texts: readonly [anchor: string, positive: string];
+}
+
+/** A pair and wrong answers, each embedded separately. */
+export interface TripletRow {
+  /** An anchor, its positive, and negatives: the same number in every row of a data set. */
+  readonly texts: readonly [anchor: string, positive: string, negative: string, ...negatives: string[]];
 }
 
 /** Two texts and their similarity. */
@@ -65,7 +71,7 @@ export interface RowsByKind {
   readonly 'multi-label': MultiLabelRow;
   readonly 'token-classification': TaggedRow;
   readonly pairs: TextsRow;
-  readonly triplets: TextsRow;
+  readonly triplets: TripletRow;
   readonly 'scored-pairs': ScoredRow;
 }
 
@@ -90,24 +96,35 @@ export const aDataSet = objectLike<DataSet>('a data set, e.g. of createDataSet: 
   rows: 'list',
 });
 
+/** A row whose texts are not counted yet. */
+type Uncounted<R> = R extends { readonly texts: readonly string[] }
+  ? Omit<R, 'texts'> & { readonly texts: readonly string[] }
+  : R;
+
+/** A row that `createDataSet` takes: its texts may be any list. */
+export type GivenRow<K extends TaskKind> = RowsByKind[K] | Uncounted<RowsByKind[K]>;
+
 /**
  * Creates a data set and computes the fingerprint of its content.
  * @throws DataError when rows of texts have too few of them, or not all the same number.
  */
-export async function createDataSet<K extends TaskKind>(content: Omit<DataSet<K>, 'fingerprint'>): Promise<DataSet<K>> {
+export async function createDataSet<K extends TaskKind>(
+  content: Omit<DataSet<K>, 'fingerprint' | 'rows'> & { readonly rows: readonly GivenRow<K>[] },
+): Promise<DataSet<K>> {
   assertArgument('content', content, aDataSet);
-  const { name, kind, classes, rows } = content;
-  assertEqualColumns(name, kind, rows);
-  return { ...content, fingerprint: await fingerprintOf([kind, classes, rows.length], rows.map(entryOf)) };
+  const { name, kind, classes } = content;
+  const rows = counted(name, kind, content.rows);
+  return { ...content, rows, fingerprint: await fingerprintOf([kind, classes, rows.length], rows.map(entryOf)) };
 }
 
-/** @throws DataError for a row of texts that is not as long as the first, or as its kind needs. */
-function assertEqualColumns(name: string, kind: TaskKind, rows: readonly RowsByKind[TaskKind][]): void {
+/** Returns the rows. @throws DataError for a row of texts that is not as long as the first, or as its kind needs. */
+function counted<K extends TaskKind>(name: string, kind: K, given: readonly GivenRow<K>[]): DataSet<K>['rows'] {
+  const rows = given as DataSet<K>['rows'];
   const counts = rows.map((row) => ('texts' in row ? row.texts.length : undefined));
   const [first = 0] = counts;
   const expected = kind === 'triplets' ? Math.max(3, first) : 2;
   const odd = counts.findIndex((count) => count !== undefined && count !== expected);
-  if (odd < 0) return;
+  if (odd < 0) return rows;
   const what = kind === 'triplets' ? 'an anchor, its positive and the same number of negatives in every row' : 'two';
   throw new DataError(`${name}: expected ${expected} texts in row ${odd + 1} (${what}), got ${counts[odd]}`, name);
 }

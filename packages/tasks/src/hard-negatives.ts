@@ -2,7 +2,7 @@ import { ConfigError, createRng, DataError, integerFrom, parseOptions, warnOnce,
 import { anInteger, assertArgument, aTextList } from '@peftjs/core/model';
 import * as v from 'valibot';
 import { aDataSet, createDataSet, type DataSet } from './data-set.js';
-import { dot, isNumber, nearest, unit, type SearchHit } from './nearest.js';
+import { dot, isNumber, nearest, unit, vectorsOf, type SearchHit, type TextEmbeddings } from './nearest.js';
 
 /*
  * Negatives from a model's own search, like `mine_hard_negatives` of sentence-transformers: for each anchor the nearest
@@ -17,9 +17,7 @@ import { dot, isNumber, nearest, unit, type SearchHit } from './nearest.js';
  */
 
 /** Embeds texts: a pipeline for 'feature-extraction', or a function that returns the same. */
-export type Embed = (
-  texts: readonly string[],
-) => Promise<{ readonly data: Float32Array; readonly dims: readonly number[] }>;
+export type Embed = (texts: readonly string[]) => Promise<TextEmbeddings>;
 
 /** Options of {@link mineHardNegatives}: those of sentence-transformers, in camel case. */
 export interface HardNegativesOptions {
@@ -149,15 +147,16 @@ function rulesOf(given: Omit<Rules, 'rangeMax'> & { readonly rangeMax?: number |
 }
 
 async function unitVectors(embed: Embed, texts: readonly string[]): Promise<Float64Array[]> {
-  const { data, dims } = await embed(texts);
-  const [rows, width = 0] = dims;
+  const found = await embed(texts);
+  const { dims } = found;
+  const [rows] = dims;
   if (dims.length !== 2 || rows !== texts.length) {
     throw new ConfigError(
       `mineHardNegatives: expected embeddings [${texts.length}, width], got [${dims.join(', ')}]`,
       'embed',
     );
   }
-  return texts.map((_, row) => unit(data.subarray(row * width, (row + 1) * width)));
+  return vectorsOf(found).map(unit);
 }
 
 /** Returns the negatives among an anchor's nearest texts; fewer than wanted if there are not enough. */

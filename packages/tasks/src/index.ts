@@ -11,6 +11,7 @@ export {
   type TaggedRow,
   type TaskKind,
   type TextsRow,
+  type TripletRow,
 } from './data-set.js';
 export type { ColumnOptions } from './columns.js';
 export { describeRows, type ClassCount, type DescribedRows, type RowsDescription } from './describe.js';

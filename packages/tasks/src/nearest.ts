@@ -1,5 +1,5 @@
 import { integerFrom, parseOptions, ShapeError } from '@peftjs/core/method';
-import { aList, assertArgument } from '@peftjs/core/model';
+import { assertArgument, objectLike } from '@peftjs/core/model';
 import * as v from 'valibot';
 
 /** A found vector. */
@@ -19,23 +19,53 @@ export interface SemanticSearchOptions {
 /** A vector of any type. */
 type Vector = ArrayLike<number>;
 
+/** Embeddings of texts as numbers and their shape, `[texts, width]`: what a pipeline for 'feature-extraction' returns. */
+export interface TextEmbeddings {
+  /** The numbers in row-major order. */
+  readonly data: Float32Array;
+  /** The shape. */
+  readonly dims: readonly number[];
+}
+
+const someVectors = objectLike<readonly Vector[] | TextEmbeddings>(
+  "embeddings: a list of vectors, or what a pipeline for 'feature-extraction' returns",
+  {},
+  (given) => Array.isArray(given) || ('data' in given && 'dims' in given),
+);
+
 /**
  * Finds the nearest vectors of a corpus for each query by their cosines, best first: an exact search in memory, like
  * `semantic_search` of sentence-transformers. Ties keep the order of the corpus.
- * @throws ShapeError when the vectors do not all have the same length.
+ * @throws ShapeError when the vectors do not all have the same length, and for embeddings of tokens.
+ * @example const [hits] = semanticSearch(await embed('a wading bird'), await embed(['heron', 'anvil']));
  */
 export function semanticSearch(
-  queryEmbeddings: readonly Vector[],
-  corpusEmbeddings: readonly Vector[],
+  queryEmbeddings: readonly Vector[] | TextEmbeddings,
+  corpusEmbeddings: readonly Vector[] | TextEmbeddings,
   options: SemanticSearchOptions = {},
 ): SearchHit[][] {
-  assertArgument('queryEmbeddings', queryEmbeddings, aList);
-  assertArgument('corpusEmbeddings', corpusEmbeddings, aList);
+  assertArgument('queryEmbeddings', queryEmbeddings, someVectors);
+  assertArgument('corpusEmbeddings', corpusEmbeddings, someVectors);
   const { topK } = parseOptions('semanticSearch', { topK: v.optional(integerFrom(1), 10) }, options);
-  assertOneWidth([...queryEmbeddings, ...corpusEmbeddings]);
-  const corpus = corpusEmbeddings.map(unit);
+  const [queries, documents] = [vectorsOf(queryEmbeddings), vectorsOf(corpusEmbeddings)];
+  assertOneWidth([...queries, ...documents]);
+  const corpus = documents.map(unit);
   const candidates = [...corpus.keys()];
-  return queryEmbeddings.map((query) => nearest(unit(query), candidates, corpus, topK));
+  return queries.map((query) => nearest(unit(query), candidates, corpus, topK));
+}
+
+/** Returns a vector for each text. @throws ShapeError for embeddings with other axes than texts and numbers. */
+export function vectorsOf(given: readonly Vector[] | TextEmbeddings): readonly Vector[] {
+  if (!('dims' in given)) return given;
+  const { data, dims } = given;
+  const [count = 0, width = 0] = dims;
+  if (dims.length !== 2) {
+    throw new ShapeError(
+      `expected embeddings [texts, width], got [${dims.join(', ')}]: leave out pooling: 'none'`,
+      'embeddings',
+    );
+  }
+  return Array.from({ length: count }, (_, row) => data.subarray(row * width, (row + 1) * width));
 }
 
 function assertOneWidth(vectors: readonly Vector[]): void {

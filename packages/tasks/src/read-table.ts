@@ -4,7 +4,7 @@ import { aReadStorage, assertArgument, aText, objectLike } from '@peftjs/core/mo
 import * as v from 'valibot';
 import { assertDifferent, columnEntries, type ColumnOptions, layoutOf, readColumns } from './columns.js';
 import { parseConll } from './conll.js';
-import { aDataSet, createDataSet, type DataSet, type RowsByKind, type TaskKind, taskKinds } from './data-set.js';
+import { aDataSet, createDataSet, type DataSet, type GivenRow, type TaskKind, taskKinds } from './data-set.js';
 import { rowsOf, withoutUnlabelled } from './rows.js';
 import { checkSize, decodeText, excerpt, parseCsv, parseJsonLines, parseTsv, type Table } from './table.js';
 
@@ -157,11 +157,11 @@ function formatOf({ path, readers = [], like, kind = like?.kind }: ReadTableOpti
 
 /** Checks that both files have the same number of texts per row. */
 function checkTexts(
-  expected: RowsByKind[TaskKind] | undefined,
-  found: RowsByKind[TaskKind] | undefined,
+  expected: GivenRow<TaskKind> | undefined,
+  found: GivenRow<TaskKind> | undefined,
   path: string,
 ): void {
-  const isPair = (row: RowsByKind[TaskKind] | undefined): boolean =>
+  const isPair = (row: GivenRow<TaskKind> | undefined): boolean =>
     row !== undefined && 'text' in row && row.pair !== undefined;
   if (isPair(expected) === isPair(found)) return;
   const [two, one] = ['two, "text_a", "text_b"', 'one, "text"'];

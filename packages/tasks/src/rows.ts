@@ -1,6 +1,6 @@
 import { ConfigError, DataError, warnOnce } from '@peftjs/core/method';
 import { type ColumnOptions, type Layout } from './columns.js';
-import type { DataSet, MultiLabelRow, Row, RowsByKind, ScoredRow, TaggedRow, TaskKind } from './data-set.js';
+import type { DataSet, GivenRow, MultiLabelRow, Row, RowsByKind, TaggedRow, TaskKind } from './data-set.js';
 import { errorAt, excerpt, listed, readEach, type Table, type TableRecord } from './table.js';
 
 /** A row whose labels are still texts. */
@@ -64,7 +64,10 @@ function assertLabelled(record: TableRecord<unknown>, reading: Reading): void {
  * Reads the rows of a table and the meaning of their labels.
  * @throws DataError for the rows that do not match the columns, or for labels from which nothing can be learnt.
  */
-export function rowsOf(table: Table<unknown>, reading: Reading): Scheme & Pick<DataSet<TaskKind>, 'rows'> {
+export function rowsOf(
+  table: Table<unknown>,
+  reading: Reading,
+): Scheme & { readonly rows: readonly GivenRow<TaskKind>[] } {
   const { path } = reading;
   const kind = kindOf(table, reading);
   const { records } = table;
@@ -175,7 +178,7 @@ function listOf(record: TableRecord<unknown>, column: string, path: string): str
   throw errorAt(path, record.line, `expected ${column} to be a list of texts or numbers, got ${shown(value)}`);
 }
 
-function scoredRow(record: TableRecord<unknown>, reading: Reading): ScoredRow {
+function scoredRow(record: TableRecord<unknown>, reading: Reading): GivenRow<'scored-pairs'> {
   const { layout, scoreScale = 1, path } = reading;
   assertLabelled(record, reading);
   const texts = textsOf(record, layout, path);

@@ -43,7 +43,7 @@ describe('describeRows', () => {
   it('gives range and mean of numbers, rows without any label, and words of tags', async () => {
     const numbers = [1, 2, 6].map((label) => ({ text: `${label}`, label }));
     expect(describeRows(await setOf('regression', [], numbers)).numbers).toEqual({ minimum: 1, mean: 3, maximum: 6 });
-    const scored = [{ texts: ['a', 'b'], score: 0.5 }];
+    const scored = [{ texts: ['a', 'b'], score: 0.5 } as const];
     expect(describeRows(await setOf('scored-pairs', [], scored)).numbers).toMatchObject({ minimum: 0.5, maximum: 0.5 });
     const labels = [
       { text: 'a', labels: [0, 1] },
@@ -63,7 +63,7 @@ describe('describeRows', () => {
   });
 
   it('counts rows of pairs and conversations', async () => {
-    const pairs = [{ texts: ['a', 'b'] }, { texts: ['a', 'b'] }];
+    const pairs = [{ texts: ['a', 'b'] }, { texts: ['a', 'b'] }] as const;
     expect(describeRows(await setOf('pairs', [], pairs))).toEqual({
       name: 'mine',
       kind: 'pairs',

@@ -168,6 +168,17 @@ describe('a search', () => {
     expect(semanticSearch([[1, 0]], corpus)[0]?.map(({ corpusId }) => corpusId)).toEqual([3, 1, 4, 0, 2]);
   });
 
+  it('takes embeddings as a pipeline returns them, but not those of tokens', () => {
+    const queries = { data: Float32Array.of(5, 0, 0, 1), dims: [2, 2] };
+    const documents = { data: Float32Array.from(corpus.flat()), dims: [corpus.length, 2] };
+    const ids = semanticSearch(queries, documents).map((hits) => hits.map(({ corpusId }) => corpusId));
+    expect(ids).toEqual(semanticSearch([[5, 0], [0, 1]], corpus).map((hits) => hits.map(({ corpusId }) => corpusId))); // oxfmt-ignore
+    const tokens = { data: new Float32Array(4), dims: [1, 2, 2] };
+    expect(() => semanticSearch(tokens, documents)).toThrow(
+      "expected embeddings [texts, width], got [1, 2, 2]: leave out pooling: 'none'",
+    );
+  });
+
   it('needs vectors of one length', () => {
     expect(() => semanticSearch([[1, 0]], [[1, 0, 0]])).toThrow('expected vectors of one length, got 2 and 3');
   });

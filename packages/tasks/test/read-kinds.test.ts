@@ -1,7 +1,8 @@
+import { memoryStorage } from '@peftjs/core';
 import { ConfigError, DataError } from '@peftjs/core/method';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
-import { readTable, type DataSet, type ReadTableOptions } from '@peftjs/tasks';
+import { describe, expect, expectTypeOf, it } from 'vitest';
+import { readTable, readTask, type DataSet, type ReadTableOptions } from '@peftjs/tasks';
 import { bytesOf, expectDataError } from './files.js';
 
 type Options = Omit<ReadTableOptions, 'path'>;
@@ -218,6 +219,22 @@ describe('texts to embed', () => {
     ['answers.jsonl', jsonl({ question: 'q', answer: 'p', id: 7 })],
   ])('are pairs in %s', async (path, text) => {
     expect(await read(path, text)).toMatchObject({ kind: 'pairs', classes: [], rows: [{ texts: ['q', 'p'] }] });
+  });
+
+  it('have types that count the texts of each kind', async () => {
+    const storage = memoryStorage();
+    await storage.write('a.tsv', bytesOf('anchor\tpositive\tnegative\nq\tp\tn\n'));
+    const files = { train: 'a.tsv', dev: 'a.tsv', storage };
+    const triplets = await readTask({ ...files, kind: 'triplets' });
+    for (const { texts } of triplets.dev.rows) {
+      expectTypeOf(texts[2]).toEqualTypeOf<string>();
+      expectTypeOf(texts[3]).toEqualTypeOf<string | undefined>();
+    }
+    const pairs = await readTask({ ...files, kind: 'pairs' });
+    expect(pairs.dev.rows.map(({ texts: [anchor, positive] }) => anchor.length + positive.length)).toEqual([2]);
+    const either = await readTask(files);
+    const anchors = either.dev.rows.map((row) => ('texts' in row ? row.texts[1].trim() : ''));
+    expect(anchors).toEqual(['p']);
   });
 
   it('are triplets with a negative', async () => {
