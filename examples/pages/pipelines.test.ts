@@ -1,11 +1,10 @@
-// Code blocks of the page on pipelines and of the package's README.
+// Code blocks of the page on pipelines.
 import { cp, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { attach, savePretrained } from '@peftjs/core';
-import { compiled } from '@peftjs/engine';
 import { lora } from '@peftjs/lora';
 import { fromPretrained, type PretrainedOptions } from '@peftjs/models';
-import { pipeline } from '@peftjs/pipelines';
+import { pipeline } from 'peftjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { characterDecoder, sonnet } from '../../tests/models/characters.js';
 import { root } from '../../tests/workspace/repository.js';
@@ -13,8 +12,6 @@ import { useFolder } from './surroundings.js';
 
 useFolder();
 
-const executor = compiled({ threads: 1 });
-const methods = [lora];
 const text = 'Angela Merkel met Barack Obama in Berlin.';
 const texts = ['the soup was cold', 'the soup was hot'];
 
@@ -42,7 +39,7 @@ beforeAll(async () => {
 describe('labels', () => {
   it('come from an adapter in three lines', async () => {
     // #region classify
-    const classify = await pipeline('text-classification', 'my-adapter', { methods: [lora], executor: compiled() });
+    const classify = await pipeline('text-classification', 'my-adapter');
     await classify('the soup was cold'); // [{ label: 'bad', score: 0.98 }]
     await classify(['the soup was cold', 'the soup was hot'], { topK: 2 }); // [[{ label, score }, ..], ..]
     await classify.dispose();
@@ -53,7 +50,7 @@ describe('labels', () => {
   it('come in several shapes', async () => {
     const [premise, hypothesis] = texts as [string, string];
     // #region shapes
-    const classify = await pipeline('text-classification', 'my-adapter', { methods, executor });
+    const classify = await pipeline('text-classification', 'my-adapter');
     await classify(text); // the best label, [{ label, score }]
     await classify(text, { topK: null }); // all labels, the best first
     await classify(texts); // one label for each text
@@ -66,7 +63,7 @@ describe('labels', () => {
 
   it('come by a threshold', async () => {
     // #region threshold
-    const tagTopics = await pipeline('text-classification', 'my-topics', { methods, executor });
+    const tagTopics = await pipeline('text-classification', 'my-topics');
     await tagTopics(texts, { threshold: 0.5 }); // [[{ label: 'food', score: 0.9 }, { label: 'price', score: 0.6 }], []]
     // #endregion threshold
     expect((await tagTopics(texts, { threshold: 0 })).map((list) => list.length)).toEqual([2, 2]);
@@ -77,7 +74,7 @@ it('entities have start and end offsets', async () => {
   const shown: string[] = [];
   const show = (_: string, word: string): unknown => shown.push(word);
   // #region tag
-  const tag = await pipeline('token-classification', 'my-tagger', { methods, executor });
+  const tag = await pipeline('token-classification', 'my-tagger');
   const entities = await tag('Angela Merkel met Barack Obama in Berlin.', { aggregationStrategy: 'simple' });
   for (const { entity_group, start, end } of entities) show(entity_group, text.slice(start, end));
   // #endregion tag
@@ -87,7 +84,7 @@ it('entities have start and end offsets', async () => {
 
 it('embeddings come pooled or token by token', async () => {
   // #region embed
-  const embed = await pipeline('feature-extraction', 'my-embedder', { methods, executor });
+  const embed = await pipeline('feature-extraction', 'my-embedder');
   const { data, dims } = await embed(texts); // Float32Array, [texts, width]
   const tokens = await embed(texts, { pooling: 'none' }); // [texts, tokens, width]; shorter texts are padded with zeros
   const vectors = (await embed(texts, { pooling: 'mean', normalize: true })).tolist(); // nested lists
@@ -98,7 +95,7 @@ it('embeddings come pooled or token by token', async () => {
 it('embeddings come with a prompt before the text', async () => {
   const prompts = { prompts: { query: 'query: ' }, default_prompt_name: null };
   await writeFile('my-embedder/config_sentence_transformers.json', JSON.stringify(prompts));
-  const embed = await pipeline('feature-extraction', 'my-embedder', { methods, executor });
+  const embed = await pipeline('feature-extraction', 'my-embedder');
   const plain = await embed('where is it?');
   // #region prompts
   await embed('where is it?', { promptName: 'query' }); // one of the model's named prompts
@@ -119,7 +116,7 @@ it('continues texts and conversations', async () => {
   {
     const pipeline = open;
     // #region write
-    const write = await pipeline('text-generation', 'my-writer', { methods, executor });
+    const write = await pipeline('text-generation', 'my-writer');
     await write('Once upon a time', { maxNewTokens: 40 }); // [{ generated_text: 'Once upon a time ..' }]
     await write('Once upon a time', { returnFullText: false, onText: (piece) => void pieces.push(piece) }); // streams the text
     const [{ generated_text }] = await write([{ role: 'user', content: 'Who was it?' }]); // the conversation
@@ -131,7 +128,7 @@ it('continues texts and conversations', async () => {
 
 it('ranks documents', async () => {
   // #region rank
-  const rank = await pipeline('text-ranking', 'my-reranker', { methods, executor });
+  const rank = await pipeline('text-ranking', 'my-reranker');
   await rank('Who cooks?', ['The cook is Ann.', 'It rained.', 'Ann cooks.'], { topK: 2 }); // [{ index: 2, score: 0.9 }, ..]
   // #endregion rank
   expect((await rank('Who cooks?', ['It rained.', 'Ann cooks.'])).length).toBe(2);
@@ -140,8 +137,6 @@ it('ranks documents', async () => {
 it('several adapters share a model', async () => {
   // #region several
   const route = await pipeline('text-classification', 'base-model', {
-    methods,
-    executor,
     adapters: { support: 'adapters/support', sales: 'adapters/sales' },
   });
   await route(text); // uses the first adapter

@@ -1,3 +1,4 @@
+import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { onWarning } from '../config.js';
 import { activeAdapter, replaceAdapter, withAdapter } from '../adapter/peft-model.js';
@@ -215,13 +216,38 @@ describe('train', () => {
     expect(Object.keys(last.layers[path]?.params ?? {})).toEqual(['weight']);
   });
 
-  it('stops at a loss that is not finite, and names the step and the largest gradients', async () => {
+  it('stops at a loss that is not finite before any update, and names the first modules whose outputs are not', async () => {
     const peft = toy(wholeModules());
     const key = 'encoder.layer.1.attention.query.weight';
     const broken = hostTensor(new Float32Array(64).fill(NaN), [8, 8]);
     replaceAdapter(peft, { values: { ...activeAdapter(peft).values, [key]: broken } });
     await expect(run(peft)).rejects.toThrow(TrainingError);
-    await expect(run(peft)).rejects.toThrow(/step 1: the loss is NaN; the largest gradients are of .*\(NaN\)/);
+    await expect(run(peft)).rejects.toThrow(
+      /^step 1, before any update: the loss is NaN, so the forward pass is at fault; the first outputs that are not finite are those of encoder\.layer\.1\.attention\.query, [^;]+: check the weights and adapter there$/,
+    );
+  });
+
+  it('advises a lower learning rate once it has had an effect', async () => {
+    const runaway = run(toy(wholeModules()), { learningRate: 1e38, warmupRatio: 0, clipNorm: null });
+    await expect(runaway).rejects.toThrow(
+      /^step [2-9]: the loss is NaN; the largest gradients are of .*\(NaN\)\. Lower the learning rate or clip the gradients$/,
+    );
+  });
+
+  it('names gradients that are not finite before any update', async () => {
+    const unchanged = ({ weight }: Readonly<Record<string, tf.Tensor>>) =>
+      tf.norm(tf.sub(weight as tf.Tensor, weight as tf.Tensor)) as tf.Scalar; // its gradient at 0 is NaN
+    const method = defineMethod({
+      ...wholeModules(),
+      adapt: (sites, config, init) =>
+        mapValues(wholeModules().adapt(sites, config, init), (layer) => ({ ...layer, loss: unchanged })),
+    });
+    const peft = attach(toyModel(), method({ targetModules: ['query'] }), { seed: 1 });
+    const names = [0, 1].map((layer) => `encoder.layer.${layer}.attention.query.weight`).join(', ');
+    const refusal = await run(peft).then(() => '', String);
+    expect(refusal.replace(/loss is \d\.\d+/, 'loss is x')).toBe(
+      `TrainingError: step 1, before any update: the loss is x, so the gradient is at fault; 2 of 6 gradients are not finite, first of ${names}; only those of the adapter: check whole and the model for a root, norm, quotient or logarithm at 0`,
+    );
   });
 
   it('rejects a module that the loss does not depend on', async () => {

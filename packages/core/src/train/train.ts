@@ -1,6 +1,6 @@
 import { activeAdapter, allLayers, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
 import { assertArgument, warnOnce } from '../config.js';
-import { ConfigError, didYouMean, TrainingError } from '../errors.js';
+import { ConfigError, didYouMean } from '../errors.js';
 import type { Batch, TrainingData } from '../contracts/model.js';
 import { someTrainingData } from '../kinds.js';
 import { assertLossReads } from '../losses/loss.js';
@@ -8,6 +8,7 @@ import { drawNoise } from '../runtime/context.js';
 import { nextTask } from '../runtime/program.js';
 import { hostScalar, mapValues, type HostTensors } from '../tensors.js';
 import { assertLabels } from './labels.js';
+import { assertFinite } from './not-finite.js';
 import type { StepEvent, TrainOptions, TrainResult } from './options.js';
 import {
   assertSameRun,
@@ -36,7 +37,6 @@ import {
 import { referenced, sharedReference } from './reference.js';
 import { trainToSize } from './sizing.js';
 import { trainedTensors } from './step.js';
-import type { StepReport } from './steps.js';
 import { printedResult } from './summary.js';
 
 /**
@@ -47,7 +47,8 @@ import { printedResult } from './summary.js';
  * @throws DataError for a label that no output of the model represents, before the first step of its epoch.
  * @throws CheckpointError when a setting, the method, the model or the kind of data differs from the snapshot's run; it
  * names the differences.
- * @throws TrainingError when the loss is not finite; it names the step and the largest gradients.
+ * @throws TrainingError when the loss or a gradient is not finite; it names the step and, where nothing has been updated
+ * yet, what is at fault, else the largest gradients.
  * @throws the reason of `signal`, after `onSnapshot` got the current state, and whatever a callback throws; the model
  * is then unchanged.
  */
@@ -225,13 +226,14 @@ async function oneStep(run: Run, batches: readonly Batch[], epoch: number, { onS
   const fed = run.controller?.scalars(step, learningRates) ?? {};
   const compiledBefore = steps.compileMs();
   const started = performance.now();
-  const report = await steps.take(partsOf(run, await run.read(batches)), {
+  const read = await run.read(batches);
+  const report = await steps.take(partsOf(run, read), {
     scalars: hostScalars(fed),
     optimizer: hostScalars(settings.optimizer.scalars?.(step - run.progress.optimizerStart) ?? {}),
     rates: hostScalars(Object.fromEntries(groups.map((group) => [group, learningRates[group] as number]))),
   });
   const milliseconds = performance.now() - started - (steps.compileMs() - compiledBefore);
-  assertFinite(report, step);
+  await assertFinite(run, report, read);
   await runController(run);
   await warnOfUninformedChoice(run);
   const isCounted = steps.adapter.method.capabilities.adaptsRank && step % COUNT_EVERY === 1;
@@ -261,20 +263,6 @@ function partsOf(run: Run, batches: readonly Batch[]) {
     batch,
     noise: drawNoise(steps.adapter.layers, index === 0 ? own : own.fork(String(index)), networkDropout),
   }));
-}
-
-function assertFinite({ loss, objective, gradientNorms }: StepReport, step: number): void {
-  const broken = Object.entries(gradientNorms).filter(([, norm]) => !Number.isFinite(norm));
-  if (Number.isFinite(objective) && broken.length === 0) return;
-  const what = Number.isFinite(loss) ? `objective is ${objective}` : `loss is ${loss}`;
-  const largest = Object.entries(gradientNorms)
-    .sort(([, a], [, b]) => (Number.isNaN(b) ? 1 : 0) - (Number.isNaN(a) ? 1 : 0) || b - a)
-    .slice(0, 3)
-    .map(([name, norm]) => `${name} (${norm.toPrecision(3)})`);
-  throw new TrainingError(
-    `step ${step}: the ${what}; the largest gradients are of ${largest.join(', ')}. Lower the learning rate or clip the gradients`,
-    String(step),
-  );
 }
 
 function hostScalars(scalars: Readonly<Record<string, number>>): HostTensors {
