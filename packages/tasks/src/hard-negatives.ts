@@ -125,7 +125,7 @@ function positivesOf({ name, kind, rows }: DataSet): ReadonlyMap<string, Readonl
   }
   const positives = new Map<string, Set<string>>();
   for (const { texts } of rows as DataSet<'pairs'>['rows']) {
-    const [anchor = '', positive = ''] = texts;
+    const [anchor, positive] = texts;
     positives.set(anchor, (positives.get(anchor) ?? new Set()).add(positive));
   }
   return positives;
