@@ -27,6 +27,7 @@ const contents: readonly Contents[] = [
       'guides/choose',
       'guides/where-it-runs',
       'guides/serve',
+      'guides/confidence',
       'guides/retrieval',
       'guides/rerank',
       'guides/tag-entities',

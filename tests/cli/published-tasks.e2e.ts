@@ -65,8 +65,14 @@ describe('peft-bench on a folder with the GLUE suite', () => {
   it('reads tasks from their published files, with their metrics, including the mismatched set of MNLI', async () => {
     const { code, results, stderr } = await run('official', '--task', 'cola,mnli');
     expect(code, stderr).toBe(0);
-    expect(Object.keys(results.get('cola')?.metrics ?? {})).toEqual(['matthewsCorrelation']);
-    expect(Object.keys(results.get('mnli')?.metrics ?? {})).toEqual(['accuracy', 'accuracy.mismatched']);
+    expect(Object.keys(results.get('cola')?.metrics ?? {})).toEqual([
+      'matthewsCorrelation',
+      'expectedCalibrationError',
+    ]);
+    expect(Object.keys(results.get('mnli')?.metrics ?? {})).toEqual([
+      ...['accuracy', 'expectedCalibrationError'],
+      ...['accuracy.mismatched', 'expectedCalibrationError.mismatched'],
+    ]);
   });
 
   it('only uses the tasks that a study file names', async () => {

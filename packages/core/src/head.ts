@@ -18,16 +18,32 @@ export function outputsOf({ outputs, sites }: Pick<Model, 'outputs' | 'sites'>):
 }
 
 /** The meaning of a head's outputs. */
-export type OutputMeaning = Pick<Model, 'labels' | 'problemType'>;
+export interface OutputMeaning extends Pick<Model, 'labels' | 'problemType'> {
+  /**
+   * What the logits of a classifier are divided by before the softmax, so that its scores are probabilities: see
+   * `fitTemperature`. Default 1.
+   */
+  readonly temperature?: number;
+}
 
 /** Picks the fields that give the outputs' meaning, where they are known. */
 export function outputMeaning({
   labels,
   problemType,
+  temperature,
 }: {
   readonly [K in keyof OutputMeaning]: OutputMeaning[K] | undefined;
 }): OutputMeaning {
-  return { ...(labels && { labels }), ...(problemType && { problemType }) };
+  return { ...(labels && { labels }), ...(problemType && { problemType }), ...(temperature && { temperature }) };
+}
+
+/** Returns whether a model gives each row one of several classes, or would with this problem type. */
+export function hasOneClass(
+  model: Pick<Model, 'task' | 'problemType' | 'outputs' | 'sites'>,
+  problemType = problemTypeOf(model),
+): boolean {
+  const { task = 'sequence-classification' } = model;
+  return task === 'sequence-classification' && problemType === 'single_label_classification';
 }
 
 /**

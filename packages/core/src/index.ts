@@ -29,6 +29,7 @@ export type { TrainOptions } from './train/options.js';
 export { jsonLines } from './train/json-lines.js';
 export { calibrate } from './train/calibrate.js';
 export { evaluate, predict } from './train/evaluate.js';
+export { fitTemperature } from './train/temperature.js';
 export { withInputs } from './train/with-inputs.js';
 export { withReference } from './train/reference.js';
 export { constant, cosine, linear } from './train/schedules.js';

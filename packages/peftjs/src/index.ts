@@ -14,6 +14,7 @@ export {
   disableAdapter,
   diskStorage,
   evaluate,
+  fitTemperature,
   fullPrecision,
   hotswapAdapter,
   jsonLines,

@@ -66,6 +66,8 @@ export interface OutputMeaning {
   readonly labels: readonly string[];
   /** Whether the outputs are one class, several classes or a regression. */
   readonly problemType: ProblemType;
+  /** What logits are divided by before the softmax. Default 1. */
+  readonly temperature?: number | undefined;
 }
 
 /** The name of the frozen model among adapters. */
@@ -159,6 +161,7 @@ export function outputMeaning(
   return {
     labels: named ?? Array.from({ length: outputs }, (_, index) => `LABEL_${index}`),
     problemType: asked?.problemType ?? own?.problemType ?? problemTypeOf(model),
+    temperature: own?.temperature,
   };
 }
 

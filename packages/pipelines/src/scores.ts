@@ -10,11 +10,11 @@ export const scoreEntries = {
   functionToApply: v.optional(v.picklist(['softmax', 'sigmoid', 'none'] satisfies ScoreFunction[])),
 };
 
-/** Returns the scores of one text's outputs. */
-export function scoresOf(outputs: ArrayLike<number>, scoring: ScoreFunction): number[] {
+/** Returns the scores of one text's outputs. A softmax is of the outputs divided by the temperature. */
+export function scoresOf(outputs: ArrayLike<number>, scoring: ScoreFunction, temperature = 1): number[] {
   const values = Array.from(outputs);
   if (scoring === 'none') return values;
-  return scoring === 'sigmoid' ? values.map(sigmoid) : softmax(values);
+  return scoring === 'sigmoid' ? values.map(sigmoid) : softmax(values.map((value) => value / temperature));
 }
 
 function sigmoid(x: number): number {

@@ -66,8 +66,8 @@ export async function classify(inference: Inference, input: unknown, options: un
   const isOfTexts = inference.images === undefined;
   const usual = isOfTexts ? 1 : MOST_OF_IMAGES;
   const most = topK === undefined ? (threshold === undefined ? usual : null) : topK;
-  const results = found.map(({ outputs, meaning: { labels, problemType } }) => {
-    const scores = scoresOf(outputs, functionToApply ?? DEFAULT_SCORING[problemType]);
+  const results = found.map(({ outputs, meaning: { labels, problemType, temperature } }) => {
+    const scores = scoresOf(outputs, functionToApply ?? DEFAULT_SCORING[problemType], temperature);
     return descendingOrder(scores)
       .slice(0, most ?? labels.length)
       .map((index) => ({ label: labels[index] as string, score: scores[index] as number }))

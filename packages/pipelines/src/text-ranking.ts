@@ -47,8 +47,8 @@ export async function rank(
   }
   const pairs = documents.map((textPair: unknown) => ({ text: query, textPair }));
   const { found } = await answers(inference, pairs, adapter);
-  const scores = found.map(({ outputs }) => {
-    const own = scoresOf(outputs, functionToApply ?? (outputs.length === 1 ? 'sigmoid' : 'softmax'));
+  const scores = found.map(({ outputs, meaning: { temperature } }) => {
+    const own = scoresOf(outputs, functionToApply ?? (outputs.length === 1 ? 'sigmoid' : 'softmax'), temperature);
     return own.at(-1) as number;
   });
   return descendingOrder(scores)

@@ -1,6 +1,6 @@
 import type { Batch, EvaluationData } from '@peftjs/core';
 import { assertArgument, type RowValue } from '@peftjs/core/model';
-import { parseOptions, ShapeError } from '@peftjs/core/method';
+import { mapValues, parseOptions, ShapeError } from '@peftjs/core/method';
 import { batchEntries, type BatchOptions, batchesByLength, encodedRows, paddedLengths } from './batches.js';
 import type { LabelKind, TaskKind } from './data-set.js';
 import { type Judged, nearestTexts, textCosines } from './embedding-evaluation.js';
@@ -49,7 +49,10 @@ export function evaluationData(data: EncodedData, options: EvaluationOptions): E
   return {
     ...computed,
     primaryMetric: metrics.primary,
-    score: (outputs) => scored(predictionsOf(outputs), actual),
+    score: (outputs) => ({
+      ...scored(predictionsOf(outputs), actual),
+      ...mapValues(metrics.ofOutputs ?? {}, (metric) => metric(outputs, actual as readonly never[])),
+    }),
     predictions: (outputs) => ({ predicted: predictionsOf(outputs), actual }),
     scoreRows: (of, rows) =>
       scored(

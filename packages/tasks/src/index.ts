@@ -107,6 +107,7 @@ export {
   type RowMetric,
   type WeightedMetric,
 } from './metrics/values.js';
+export { expectedCalibrationError } from './metrics/calibration.js';
 export { entityF1, entityScores, type EntityScore, type EntityScores, type TagSequences } from './metrics/entities.js';
 export { f1OfLabels, macroF1OfLabels, microF1, type LabelRows } from './metrics/labels.js';
 export {

@@ -1,6 +1,7 @@
 import { ConfigError } from '@peftjs/core/method';
 import { assertOneOf, didYouMean, objectLike, type RowPredictions, type RowValue } from '@peftjs/core/model';
 import type { DataSet, TaskKind } from './data-set.js';
+import { expectedCalibrationError } from './metrics/calibration.js';
 import { entityF1, entityScores, tokenAccuracy, type TagSequences } from './metrics/entities.js';
 import { type LabelRows, macroF1OfLabels, microF1 } from './metrics/labels.js';
 import { meanReciprocalRank, ndcgAt, ofQueries, recallAt } from './metrics/retrieval.js';
@@ -76,6 +77,8 @@ export interface MetricSet<P = number> {
   readonly primary: string;
   /** The metrics by name. */
   readonly metrics: Readonly<Record<string, Metric<P>>>;
+  /** Metrics of the outputs themselves, `[rows][classes]`, by name. They select no checkpoint. Default: none. */
+  readonly ofOutputs?: Readonly<Record<string, (outputs: readonly Float32Array[], actual: readonly P[]) => number>>;
 }
 
 /** A schema for sets of metrics. */
@@ -127,7 +130,11 @@ export function metricsFor<K extends TaskKind>(
 /** Returns metrics by name, with the primary one first. */
 export function metricSet(primary: string, ...others: readonly string[]): MetricSet {
   const names = [primary, ...others];
-  return { primary, metrics: Object.fromEntries(names.map((name) => [name, known[name] as Metric])) };
+  return {
+    primary,
+    metrics: Object.fromEntries(names.map((name) => [name, known[name] as Metric])),
+    ...(primary in ofClasses && { ofOutputs: { expectedCalibrationError } }),
+  };
 }
 
 /**
@@ -139,14 +146,14 @@ export function metricsWithPrimary(
   primary: string,
   { kind, classes }: Pick<DataSet<TaskKind>, 'kind' | 'classes'>,
 ): MetricSet<never> {
-  const { metrics } = metricsFor(kind, classes) as MetricSet<never>;
+  const { metrics, ...own } = metricsFor(kind, classes) as MetricSet<never>;
   const others = kind === 'classification' ? ofClasses : {};
   const fitting: Metrics<never> = { ...metrics, ...others };
   const names = Object.keys(fitting).filter(
     (name) => name !== 'meanSquaredError' && (name !== 'f1' || classes.length === 2),
   );
   if (names.includes(primary))
-    return { primary, metrics: { [primary]: fitting[primary] as Metric<never>, ...metrics } };
+    return { ...own, primary, metrics: { [primary]: fitting[primary] as Metric<never>, ...metrics } };
   const found = `${JSON.stringify(primary)}${didYouMean(primary, names)}`;
   throw new ConfigError(`expected the metric of these data to be one of ${names.join(', ')}, got ${found}`, 'metric');
 }

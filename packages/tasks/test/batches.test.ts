@@ -202,7 +202,11 @@ describe('evaluationData', () => {
       [-3, -2],
     ].map((logits) => Float32Array.from(logits));
     expect(primaryMetric).toBe('accuracy');
-    expect(score(outputs)).toEqual({ accuracy: 0.75, macroF1: (2 / 3 + 4 / 5) / 2 });
+    expect(score(outputs)).toEqual({
+      accuracy: 0.75,
+      macroF1: (2 / 3 + 4 / 5) / 2,
+      expectedCalibrationError: expect.closeTo(0.75 - 1 / (1 + Math.exp(-1)), 7) as number,
+    });
   });
 
   it('returns the prediction of every row, and can score some of them again', () => {
@@ -212,7 +216,8 @@ describe('evaluationData', () => {
     expect(rows).toEqual({ predicted: [0, 0, 1], actual: [0, 1, 0] });
     expect(data.scoreRows?.(rows, [0, 0, 2])['accuracy']).toBe(2 / 3);
     expect(metricNamed(data.primaryMetric)?.(rows.predicted as never, rows.actual as never)).toBe(1 / 3);
-    expect(metricNamed('perplexity')).toBeUndefined();
+    expect(data.scoreRows?.(rows, [0])).toEqual({ accuracy: 1, macroF1: 1 }); // the others need outputs
+    for (const name of ['perplexity', 'expectedCalibrationError']) expect(metricNamed(name)).toBeUndefined();
   });
 
   it('counts a row without finite logits as wrong', () => {

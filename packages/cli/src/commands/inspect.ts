@@ -17,7 +17,7 @@ import { limitIn } from '@peftjs/models/architectures';
 import { bytesSource, openSafetensors, type ByteSource, type SafetensorsFile } from '@peftjs/safetensors';
 import { loading } from '../registry/loading.js';
 import { findPackage } from '../registry/packages.js';
-import { formatCount, formatMetric, printableLines, textTable } from '../format.js';
+import { formatCount, formatMetric, formatSmall, printableLines, textTable } from '../format.js';
 import { sizingText } from '../results/sizing-table.js';
 import { readResult, readSizing } from '../results/files.js';
 import { unfinishedFolder } from '../results/folder.js';
@@ -68,7 +68,7 @@ async function inspectAdapter(folder: Folder): Promise<void> {
   const parameters = (names: readonly string[]): number =>
     names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
   say(
-    `${titleOf(String(config.peft_type), file.metadata[ADAPTER_METHOD])} for ${typeof base === 'string' ? base : 'an unnamed model'}, ${formatCount(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}\n`,
+    `${titleOf(String(config.peft_type), file.metadata[ADAPTER_METHOD])} for ${typeof base === 'string' ? base : 'an unnamed model'}, ${formatCount(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}${temperatureLine(config.temperature)}\n`,
   );
   const modules = [...grouped(file.names, moduleOf)].sort(([a], [b]) => (a < b ? -1 : 1));
   const rows = modules.map(([module, names]) => [module, rankOf(file, names), formatCount(parameters(names))]);
@@ -207,6 +207,10 @@ function classLine(labels: readonly string[] | undefined): string {
   if (labels === undefined) return '';
   const quoted = labels.map((label, index) => `${index} ${JSON.stringify(label).replace(/\p{C}/gu, '?')}`);
   return `classes: ${quoted.join(', ')}\n`;
+}
+
+function temperatureLine(temperature: unknown): string {
+  return typeof temperature === 'number' ? `temperature of the scores: ${formatSmall(temperature)}\n` : '';
 }
 
 /** What follows a module's path in a name: a tensor of the module, or of a part that the adapter adds to it. */

@@ -13,6 +13,7 @@ import { checkpointOwners, removeCheckpoints, trainingFolders, unfinishedFolder 
 import { FEW_ROWS, type DoneTrial } from '../results/schema.js';
 import { writeSizing } from '../results/files.js';
 import { assertAsPlanned } from '../run/as-planned.js';
+import { assertCalibratable, calibrated } from '../run/confidence.js';
 import { trialCheckpoints, type TrialCheckpoints } from '../run/recorder.js';
 import { withProgress } from '../run/progress.js';
 import { runTrial, type RunTrialOptions } from '../run/trial.js';
@@ -45,6 +46,7 @@ import { INTERRUPTED, untilSignal } from '../run/processes.js';
 interface TrainFlags extends StudyFlags, OutFlags, CheckpointFlags {
   readonly seed: number;
   readonly loss?: LossName;
+  readonly calibrate?: boolean;
 }
 
 /** `peftjs train`: runs one trial and saves its adapter in PEFT format. */
@@ -57,6 +59,10 @@ export function addTrainCommand(program: Command): void {
   command.optionsGroup('Training:');
   command.addOption(choice('--loss <name>', 'loss to minimise (default: the one that suits the rows)', lossNames));
   command.option('--seed <n>', `seed of the initial values and the order of rows, up to ${MAX_SEEDS}`, seedIn, 1);
+  command.option(
+    '--calibrate',
+    'fit the temperature of the scores on the selection rows, so that they are probabilities',
+  );
   listPresets(withExample(command, 'train --train reviews.csv --method sora --budget 50000 --out my-adapter'));
   command.option(...CHECKPOINT_EVERY).optionsGroup(MOST_USED);
   withOutFlags(command, 'folder for the adapter').action(async (flags: TrainFlags) => {
@@ -170,6 +176,7 @@ async function trainAndSave(
   const lines = await withProgress(1, async (progress) => {
     progress.emit({ type: 'trial-start', id, label: { arm, task, seed, budget } });
     const prepared = await trialPreparer()(trial);
+    if (flags.calibrate) assertCalibratable(prepared);
     assertAsPlanned(trial, prepared);
     const { result, peft } = await runTrial(trial, prepared, {
       ...options,
@@ -183,6 +190,7 @@ async function trainAndSave(
         progress.emit({ type: 'step', id, ...step });
       },
     });
+    const scores = flags.calibrate ? await calibrated(trial, prepared, peft, result.metrics) : [];
     await savePretrained(peft, flags.out);
     await writeSizing(flags.out, result.sizing);
     await removeCheckpoints(unfinishedFolder(flags.out));
@@ -191,6 +199,7 @@ async function trainAndSave(
       ...(result.sizing ? ['', sizingText(result.sizing)] : []),
       scoreLine(prepared.rows.dev, mostFrequent),
       describeParameters(peft),
+      ...scores,
       ...closingLines({
         result,
         head: countParameters(peft).saved,

@@ -218,7 +218,8 @@ export function mergeAndUnload(peft: PeftModel, options: MergeOptions = {}): Mod
     [...(headOf ? savedParts(headOf) : []), ...layersOf(peft, names)],
     safeMerge,
   );
-  return withMerged(peft.model, folded, { pretrainedHead: true, ...(headOf && outputMeaning(headOf)) });
+  const { temperature: _, ...meaning } = headOf ? outputMeaning(headOf) : {};
+  return withMerged(peft.model, folded, { pretrainedHead: true, ...meaning });
 }
 
 /**

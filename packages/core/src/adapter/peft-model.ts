@@ -85,7 +85,8 @@ export function activeAdapter<C extends TargetConfig>(peft: Pick<PeftModel<C>, '
 }
 
 /**
- * Replaces parts of an adapter of `peft`, the first active one by default, in place. The adapter keeps its name.
+ * Replaces parts of an adapter of `peft`, the first active one by default, in place. The adapter keeps its name, but not
+ * its temperature, which was fitted to its outputs.
  * @throws ConfigError when there is none.
  */
 export function replaceAdapter<C extends TargetConfig>(
@@ -93,7 +94,7 @@ export function replaceAdapter<C extends TargetConfig>(
   parts: Partial<Omit<Adapter<C>, 'name'>>,
   adapterName?: string,
 ): void {
-  const adapter = adapterNamed(peft, adapterName);
+  const { temperature: _, ...adapter } = adapterNamed(peft, adapterName);
   peft.adapters.set(adapter.name, { ...adapter, ...parts, name: adapter.name });
 }
 

@@ -318,8 +318,8 @@ export interface EvaluationData {
   /** Returns the predictions and true labels of all rows. Left out where rows are not judged one by one. */
   predictions?(outputs: readonly Float32Array[]): RowPredictions;
   /**
-   * Computes the metrics of these rows, given by their places in `of`; a row counts as often as it is listed. Needed to
-   * resample rows. Left out together with `predictions`.
+   * Computes the metrics of these rows, given by their places in `of`, except those that need outputs; a row counts as
+   * often as it is listed. Needed to resample rows. Left out together with `predictions`.
    */
   scoreRows?(of: RowPredictions, rows: readonly number[]): Record<string, number>;
   /** The metric that selects a checkpoint. Higher is better unless `lowerIsBetter`. */

@@ -1,6 +1,7 @@
 import { describe, warnOnce } from '../config.js';
 import { CheckpointError } from '../errors.js';
 import {
+  hasOneClass,
   isInHead,
   labelFields,
   labelsIn,
@@ -36,7 +37,7 @@ export type ConfigFields = AdapterFile['config'];
  */
 export function configFields(
   model: Model,
-  { saved, config, labels, problemType }: Adapter,
+  { saved, config, labels, problemType, temperature }: Adapter,
   file: ConfigFields,
 ): ConfigFields {
   const { isMerged = false, name, revision = null } = model;
@@ -54,6 +55,7 @@ export function configFields(
     task_type: readsImages(model) ? null : TASK_TYPES[model.task ?? 'sequence-classification'],
     ...(labels && labelFields(labels)), // PEFT has no such fields and ignores them with a warning
     ...(problemType && { problem_type: problemType }),
+    ...(temperature && { temperature }),
     ...tokenFields(config),
     ...file,
     ...('exclude_modules' in file && { exclude_modules: excludedModules(config, file) }),
@@ -70,15 +72,29 @@ export function tokenFields({ trainableTokenIndices, ensureWeightTying }: Target
 
 /**
  * Returns the meaning of the outputs in a configuration; empty where PEFT wrote it, or the model has no classes.
- * @throws CheckpointError unless labels are different names for all outputs, and for an unknown problem type.
+ * @throws CheckpointError unless labels are different names for all outputs, for an unknown problem type, and for a
+ * temperature that is no positive number or not of a classifier with one class per row.
  */
-export function storedMeaning({ id2label, problem_type: problemType }: ConfigFields, model: Model): OutputMeaning {
+export function storedMeaning(
+  { id2label, problem_type: type, temperature }: ConfigFields,
+  model: Model,
+): OutputMeaning {
   const { task = 'sequence-classification' } = model;
   if (task === 'causal-lm' || task === 'feature-extraction') return {};
+  const problemType = isLeftOut(type) ? undefined : storedProblemType(type);
   return outputMeaning({
     labels: isLeftOut(id2label) ? undefined : storedLabels(id2label, model),
-    problemType: isLeftOut(problemType) ? undefined : storedProblemType(problemType),
+    problemType,
+    temperature: isLeftOut(temperature) ? undefined : storedTemperature(temperature, hasOneClass(model, problemType)),
   });
+}
+
+function storedTemperature(value: unknown, isOfClasses: boolean): number {
+  if (isOfClasses && typeof value === 'number' && value > 0 && value < Infinity) return value;
+  throw new CheckpointError(
+    `temperature is ${describe(value)}; expected a number above 0, with a classifier of one class per row`,
+    'temperature',
+  );
 }
 
 function isLeftOut(field: unknown): boolean {

@@ -5,6 +5,7 @@ import { aText, namedTensors } from '../kinds.js';
 import {
   adapterNamed,
   initialValues,
+  replaceAdapter,
   tensorKey,
   tensorNames,
   valuesIn,
@@ -67,7 +68,7 @@ export function setPeftModelStateDict(peft: PeftModel, tensors: HostTensors, opt
   const given = Object.entries(read).filter((entry) => !isConstant(entry));
   const kept = valuesIn(adapter.saved, adapter.values);
   const values = checkedValues(adapter, { ...kept, ...Object.fromEntries(given), ...saved }, 'the state dict');
-  peft.adapters.set(adapter.name, { ...adapter, values });
+  replaceAdapter(peft, { values }, adapter.name);
 }
 
 /**
@@ -110,7 +111,7 @@ export async function hotswapAdapter(
       path in incoming.saved ? valuesIn({ [path]: layer }, incoming.values) : initialValues({ [path]: layer }),
     ),
   ) as HostTensors;
-  const { labels: _, problemType: __, ...kept } = current;
+  const { labels: _, problemType: __, temperature: ___, ...kept } = current;
   peft.adapters.set(current.name, { ...kept, values, ...outputMeaning(incoming) });
 }
 

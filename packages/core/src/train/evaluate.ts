@@ -103,8 +103,9 @@ export function primaryMetricOf(
 }
 
 /**
- * Returns what `evaluate` scores: the outputs of every row, or their summaries (`EvaluationData.summarise`), in the
- * order of `predict`. Use it to get metrics and predictions from one pass.
+ * Returns what `evaluate` scores: the outputs of every row, divided by the temperature if the first active adapter has
+ * one, or their summaries (`EvaluationData.summarise`), in the order of `predict`. Use it to get metrics and predictions
+ * from one pass.
  * @throws DataError for a label that no output of the model represents, before anything is computed.
  */
 export async function evaluationOutputs(
@@ -115,7 +116,12 @@ export async function evaluationOutputs(
   assertArgument('data', data, someEvaluationData);
   const parts = activeParts(model);
   assertLabels(parts.model, data.batches);
-  return onRuntime(parts, executor, (runtime, values) => outputsWith(runtime, parts.layers, values, data));
+  const outputs = await onRuntime(parts, executor, (runtime, values) =>
+    outputsWith(runtime, parts.layers, values, data),
+  );
+  const [first] = 'adapters' in model && model.enabled ? model.active : [];
+  const temperature = first === undefined ? undefined : adapterNamed(model as PeftModel, first).temperature;
+  return temperature === undefined ? outputs : outputs.map((row) => row.map((logit) => logit / temperature));
 }
 
 /**
