@@ -38,7 +38,7 @@ it('scores become probabilities, of which a threshold keeps the larger ones', as
   const text = sentences[1]?.text ?? '';
   {
     // #region threshold
-    const classify = await pipeline('text-classification', 'my-adapter', { model });
+    const classify = await pipeline('text-classification', 'my-adapter');
     const [answer] = await classify(text, { threshold: 0.9 });
     const label = answer?.label ?? 'unsure'; // no label has a score of 0.9: ask a person
     await classify.dispose();

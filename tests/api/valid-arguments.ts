@@ -135,6 +135,7 @@ export const valid: Readonly<Record<string, Valid>> = {
   jsonLines: call(() => [noop]),
   calibrate: call(() => [model, lora({ initLoraWeights: 'eva' }), data], { executor }),
   evaluate: call(() => [one(), judged], { executor }),
+  fitTemperature: call(() => [one(), judged], { executor }),
   predict: call(() => [one(), judged.batches], { executor }),
   ...withOptions(['constant', 'cosine', 'linear', 'adafactor', 'adamW', 'lion', 'sgd', 'crossEntropy']),
   ...withOptions(['binaryCrossEntropy', 'contrastive', 'triplet', 'multipleNegativesRanking']),
