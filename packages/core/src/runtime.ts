@@ -65,7 +65,6 @@ export type { EarlyStopping, EvaluationEvent, Interval, Selection, StepEvent, Tr
 export type { StageResult } from './train/stages.js';
 export { inEpochs } from './train/with-inputs.js';
 export type { Sizing, SizingStage } from './train/size-stages.js';
-export type { TemperatureOptions } from './train/temperature.js';
 export type { CalibrateOptions } from './train/calibrate.js';
 export { evaluationOutputs, type EvaluateOptions, type PredictOptions } from './train/evaluate.js';
 export { readSnapshot, writeSnapshot, type Checkpoint, type TrainingSnapshot } from './train/snapshot.js';

@@ -190,7 +190,7 @@ async function trainAndSave(
         progress.emit({ type: 'step', id, ...step });
       },
     });
-    const scores = flags.calibrate ? await calibrated(trial, prepared, peft, result.metrics) : [];
+    const scores = flags.calibrate ? [await calibrated(trial, prepared, peft, result.metrics)] : [];
     await savePretrained(peft, flags.out);
     await writeSizing(flags.out, result.sizing);
     await removeCheckpoints(unfinishedFolder(flags.out));

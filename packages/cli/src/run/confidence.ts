@@ -20,23 +20,21 @@ export function assertCalibratable({ task: { kind } }: Pick<PreparedTrial, 'task
 
 /**
  * Gives a trained adapter the temperature that fits the selection rows.
- * @returns lines that compare the error of its scores on the reported rows, or say why there is no temperature
+ * @returns a line that compares the error of its scores on the reported rows, or says why there is no temperature
  */
 export async function calibrated(
   { engine }: Trial,
   { selection, dev, rows }: PreparedTrial,
   peft: PeftModel,
   { [METRIC]: before = NaN }: DoneTrial['metrics'],
-): Promise<string[]> {
+): Promise<string> {
   const executor = await openExecutor(engine);
   try {
     const temperature = await fitTemperature(peft, selection, { executor });
     const { [METRIC]: after = NaN } = await evaluate(peft, dev, { executor });
-    return [
-      `calibrated on the ${rows.selection} selection rows: temperature ${formatSmall(temperature)}, ${METRIC} ${formatMetric(before)} before and ${formatMetric(after)} after, on the ${rows.dev} reported rows`,
-    ];
+    return `calibrated on the ${rows.selection} selection rows: temperature ${formatSmall(temperature)}, ${METRIC} ${formatMetric(before)} before and ${formatMetric(after)} after, on the ${rows.dev} reported rows`;
   } catch (error) {
-    if (error instanceof DataError) return [`not calibrated: ${error.message}`];
+    if (error instanceof DataError) return `not calibrated: ${error.message}`;
     throw error;
   } finally {
     await releaseRuntimes(executor);

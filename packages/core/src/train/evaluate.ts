@@ -32,8 +32,8 @@ export interface PredictOptions {
   readonly adapterNames?: readonly string[];
 }
 
-/** The executor is checked where it is used. */
-const evaluateEntries = { executor: anything } satisfies Record<keyof EvaluateOptions, unknown>;
+/** The options of `evaluate`. The executor is checked where it is used. */
+export const evaluateEntries = { executor: anything } satisfies Record<keyof EvaluateOptions, unknown>;
 
 const predictEntries = {
   ...evaluateEntries,

@@ -10,21 +10,12 @@
  */
 import { activeAdapter, aPeftModel, replaceAdapter, type PeftModel } from '../adapter/peft-model.js';
 import { assertArgument, parseOptions } from '../config.js';
-import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData } from '../contracts/model.js';
 import { ConfigError, DataError } from '../errors.js';
 import { hasOneClass } from '../head.js';
-import { anything, someEvaluationData } from '../kinds.js';
-import { predict } from './evaluate.js';
+import { someEvaluationData } from '../kinds.js';
+import { evaluateEntries, predict, type EvaluateOptions } from './evaluate.js';
 import { assertLabels } from './labels.js';
-
-/** Options of `fitTemperature`. */
-export interface TemperatureOptions {
-  /** Computes the logits. */
-  readonly executor: Executor;
-}
-
-const entries = { executor: anything } satisfies Record<keyof TemperatureOptions, unknown>; // checked where it is used
 
 /**
  * Fits the temperature that makes the scores of a classifier probabilities, on rows that it was not trained on, and
@@ -35,14 +26,10 @@ const entries = { executor: anything } satisfies Record<keyof TemperatureOptions
  * @throws ConfigError unless the model gives each row one of several classes.
  * @throws DataError when no temperature is best: all rows are classified right, or the logits are no better than none.
  */
-export async function fitTemperature(
-  peft: PeftModel,
-  data: EvaluationData,
-  options: TemperatureOptions,
-): Promise<number> {
+export async function fitTemperature(peft: PeftModel, data: EvaluationData, options: EvaluateOptions): Promise<number> {
   assertArgument('peft', peft, aPeftModel);
   assertArgument('data', data, someEvaluationData);
-  parseOptions('fitTemperature', entries, options);
+  parseOptions('fitTemperature', evaluateEntries, options);
   const { model } = peft;
   if (!hasOneClass(model, activeAdapter(peft).problemType) || !data.predictions) {
     throw new ConfigError('fitTemperature: expected a classifier and data with one of several classes per row', 'data');
