@@ -58,6 +58,11 @@ const NOBODY_LISTENS = /^(?!.*open-sesame).*--queue redis:\/\/127\.0\.0\.1:1 can
 const cases: [string, string, RegExp][] = [
   ['an unknown command', 'runn', /runn/],
   ['no output folder', 'run', /--out/],
+  [
+    'a missing option and a column that the file lacks',
+    'train --train <columns.tsv> --text-column sentense --out <out>',
+    /missing: --method <name>; see peft-bench train --help; and .*columns\.tsv:1: expected a column "sentense" \(did you mean 'sentence'\?\), got "sentence", "label"$/,
+  ],
   ['a text that looks like a flag', 'predict <adapter> -so-so', /'-so-so'; put -- before a text that begins with -$/],
   ['such a text after --, and no model', 'predict <empty-model> -- -so-so', /empty-model has neither adapter_config/],
   [

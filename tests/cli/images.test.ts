@@ -33,7 +33,7 @@ const train = (...flags: readonly string[]) =>
 describe('a folder of images', () => {
   it('trains an adapter, which predicts the labels of images', async () => {
     const { code, stderr } = await train('--model', path('vit'), '--images', path('photos'), '--out', path('adapter'));
-    expect(stderr).toContain(`predict ${path('adapter')} photo.jpg`);
+    expect(stderr).toContain(`predict ${path('adapter')} ${path('photos/dev/dark/0.png')}`);
     expect(code).toBe(0);
     const shown = await peftBench([
       'predict',

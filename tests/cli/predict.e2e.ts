@@ -89,6 +89,41 @@ describe('predict --chat', () => {
     const [own] = await json(...chat);
     expect(own).toEqual({ text: 'after 1', generated: await written('after 1: ') });
   });
+
+  it('is the default for an adapter that was trained on conversations, and for no other', async () => {
+    const growing =
+      "{% for m in messages %}{{ m.role[0] ~ ':' ~ m.content }}{% endfor %}{% if add_generation_prompt %}a:{% endif %}";
+    const template = JSON.stringify({ model_max_length: 48, chat_template: growing });
+    await writeFile(path('decoder/tokenizer_config.json'), template);
+    const said = (role: string, content: string) => ({ role, content });
+    const row = {
+      talk: (at: number) => ({ messages: [said('user', `after ${at}`), said('assistant', `comes ${at + 1}`)] }),
+      plain: (at: number) => ({ prompt: `after ${at}: `, completion: `comes ${at + 1}` }),
+    };
+    const settings = ['--preset', 'smoke', '--model', path('decoder'), '--method', 'full', '--epochs', '3'];
+    const made = async (name: keyof typeof row): Promise<string> => {
+      const rows = Array.from({ length: 16 }, (_, at) => JSON.stringify(row[name](at)));
+      await writeFile(path(`${name}.jsonl`), rows.join('\n'));
+      const files = ['--train', path(`${name}.jsonl`), '--dev', path(`${name}.jsonl`)];
+      const { code, stderr } = await peftBench(['train', ...settings, ...files, '--out', path(name)]);
+      expect(code, stderr).toBe(0);
+      return path(name);
+    };
+    const answer = async (...args: string[]): Promise<unknown> =>
+      (await json(...args, 'after 1', '--max-new-tokens', '4'))[0]?.['generated'];
+    const [talk, plain] = [await made('talk'), await made('plain')];
+    expect(await answer(talk)).toBe(await answer(talk, '--chat'));
+    expect(await answer(talk)).not.toBe(await answer(talk, '--raw'));
+    expect(await answer(plain)).toBe(await answer(plain, '--raw'));
+    const shown = async (adapter: string): Promise<string> => (await peftBench(['inspect', adapter])).stdout;
+    expect(await shown(talk)).toContain('\ntrained on conversations: predict answers texts as messages');
+    expect(await shown(plain)).not.toContain('conversations');
+    const { code, stderr } = await peftBench(['predict', talk, 'after 1', '--raw', '--chat']);
+    expect({ code, stderr }).toEqual({
+      code: 2,
+      stderr: expect.stringMatching(/--raw.* cannot be used with .*--chat/) as string,
+    });
+  });
 });
 
 describe('predict with an adapter', () => {
@@ -111,8 +146,9 @@ describe('predict with an adapter', () => {
     expect(read[600]?.['labels']).toEqual(best && close([best]));
   });
 
-  it('reads two texts in a line as a pair', async () => {
+  it('reads two texts in a line, or two arguments, as a pair', async () => {
     const [pair] = await json(path('adapter'), '--pairs', 'a cat\ta dog');
+    expect(await json(path('adapter'), '--pairs', 'a cat', 'a dog')).toEqual([pair]);
     expect(pair).toMatchObject({ text: 'a cat', textPair: 'a dog', labels: [{ label: expect.any(String) as string }] });
   });
 

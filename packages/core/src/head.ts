@@ -18,7 +18,7 @@ export function outputsOf({ outputs, sites }: Pick<Model, 'outputs' | 'sites'>):
 }
 
 /** The meaning of a head's outputs. */
-export interface OutputMeaning extends Pick<Model, 'labels' | 'problemType'> {
+export interface OutputMeaning extends Pick<Model, 'labels' | 'problemType' | 'isChat'> {
   /**
    * What the logits of a classifier are divided by before the softmax, so that its scores are probabilities: see
    * `fitTemperature`. Default 1.
@@ -31,10 +31,16 @@ export function outputMeaning({
   labels,
   problemType,
   temperature,
+  isChat,
 }: {
   readonly [K in keyof OutputMeaning]: OutputMeaning[K] | undefined;
 }): OutputMeaning {
-  return { ...(labels && { labels }), ...(problemType && { problemType }), ...(temperature && { temperature }) };
+  return {
+    ...(labels && { labels }),
+    ...(problemType && { problemType }),
+    ...(temperature && { temperature }),
+    ...(isChat && { isChat }),
+  };
 }
 
 /** Returns whether a model gives each row one of several classes, or would with this problem type. */

@@ -80,7 +80,7 @@ export {
   type SaveOptions,
 } from './files/pretrained.js';
 export { ADAPTER_METHOD } from './files/adapter-tensors.js';
-export { taskIn } from './files/adapter-config.js';
+export { isChatConfig, taskIn } from './files/adapter-config.js';
 export { assertConvertible, type ConvertOptions } from './files/convert.js';
 export type { StateDictOptions } from './files/state-dict.js';
 export type { CombinationType } from './adapter/combination.js';

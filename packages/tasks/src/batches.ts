@@ -89,6 +89,7 @@ function trainingOn(
   const separate = withoutRepeats(data);
   return {
     kind: data.kind,
+    ...('isChat' in data && { isChat: true }),
     batchesPerEpoch: Math.ceil(rows.length / batchSize),
     epoch(index) {
       const rng = createRng(seed).fork(`epoch ${index}`);

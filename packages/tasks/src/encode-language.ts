@@ -131,15 +131,17 @@ function encoding(name: string, set: LanguageSet, tokenizer: CausalTokenizer, op
 
 /** @throws DataError when no row is left. */
 function describedRows<R extends CausalRow | EncodedPreferenceRow>(
-  { name }: LanguageSet,
+  set: LanguageSet,
   rows: readonly R[],
   kept: readonly R[],
   maxTokens: number,
 ) {
+  const { name } = set;
   if (kept.length === 0) {
     throw new DataError(`${name}: expected tokens to learn, got none within ${maxTokens} tokens of a row`, name);
   }
-  return { name, rows: kept, maxTokens, truncated: countTruncated(kept), dropped: rows.length - kept.length };
+  const counts = { truncated: countTruncated(kept), dropped: rows.length - kept.length };
+  return { name, rows: kept, maxTokens, ...counts, ...(isChatSet(set) && { isChat: true }) };
 }
 
 function shortened(row: CausalRow, maxTokens: number): CausalRow {
@@ -262,6 +264,8 @@ interface LanguageData<K extends LanguageTask['kind'], R> extends Pick<LanguageS
   readonly kind: K;
   /** The rows. */
   readonly rows: readonly R[];
+  /** Set if the rows are conversations. */
+  readonly isChat?: boolean;
   /** The most tokens in a text. */
   readonly maxTokens: number;
   /** The number of these rows that were truncated. */

@@ -139,11 +139,11 @@ const GGUF_ADAPTER = 'adapter.gguf';
 const GGUF_MODEL = 'model.gguf';
 
 /** What to do with what has been written. */
-const NEXT: Readonly<Record<Format, (out: string, task: string) => string>> = {
+const NEXT: Readonly<Record<Format, (out: string, task: string, isChat: boolean) => string>> = {
   peft: (out, task) =>
     `${commandName} predict ${quoted(out)} ${task === 'image-classification' ? 'photo.jpg' : '"a text"'}, or PeftModel.from_pretrained(model, '${out}') in PEFT`,
-  merged: (out, task) =>
-    `${commandName} predict ${quoted(out)} "a text", or pipeline('${task}', '${out}') in transformers`,
+  merged: (out, task, isChat) =>
+    `${commandName} predict ${quoted(out)} ${isChat ? '--chat ' : ''}"a text", or pipeline('${task}', '${out}') in transformers`,
   gguf: (out) => `"ADAPTER ${join(out, GGUF_ADAPTER)}" in a Modelfile of Ollama, or --lora of llama.cpp`,
   'gguf-merged': (out) => `"FROM ${join(out, GGUF_MODEL)}" in a Modelfile of Ollama, or --model of llama.cpp`,
   onnx: (out, task) =>
@@ -224,7 +224,8 @@ async function exportAdapter(adapter: string, flags: ExportFlags): Promise<void>
   const written = await WRITERS[format]({ model: peft.model as PretrainedModel, peft, out, dtype, rank });
   process.stderr.write(`wrote ${written} to ${out}\n`);
   if (push === undefined) {
-    process.stderr.write(`next: ${NEXT[format](out, pipelineFor(peft))}\n`);
+    const { isChat = false } = activeAdapter(peft);
+    process.stderr.write(`next: ${NEXT[format](out, pipelineFor(peft), isChat)}\n`);
     return;
   }
   const { url, commit } = await pushToHub(out, push, { ...(isPrivate && { private: true }) });

@@ -1,5 +1,6 @@
 import { basename, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { PeftError } from '@peftjs/core';
 import { ConfigError, mapValues } from '@peftjs/core/method';
 import { didYouMean, WEIGHT_DTYPES } from '@peftjs/core/model';
 import { taskKinds } from '@peftjs/tasks';
@@ -15,6 +16,7 @@ import {
   columnOptions,
   documentEnds,
   embeddedNames,
+  loadTask,
   publishedName,
   publishedTasksIn,
   taskName,
@@ -285,6 +287,18 @@ async function tasksOf(
   const meant = usual.filter((task) => published.includes(task));
   if (meant.length > 0) return meant;
   return published.length > 0 ? published : [publishedName(basename(resolve(data.folder)))];
+}
+
+/** Says what is wrong with the user's training file, or how to read it; undefined if nothing is. */
+export async function problemInFiles(flags: StudyFlags): Promise<string | undefined> {
+  if (flags.train === undefined) return undefined;
+  try {
+    await loadTask(taskName(flags.train), dataSource(flags));
+    return undefined;
+  } catch (error) {
+    if (error instanceof PeftError) return error.message;
+    throw error;
+  }
 }
 
 function dataSource(flags: StudyFlags): DataSource {

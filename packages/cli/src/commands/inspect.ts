@@ -8,6 +8,7 @@ import {
   ADAPTER_CONFIG,
   ADAPTER_METHOD,
   ADAPTER_WEIGHTS,
+  isChatConfig,
   labelsIn,
   readAdapterConfig,
   type Task,
@@ -68,7 +69,7 @@ async function inspectAdapter(folder: Folder): Promise<void> {
   const parameters = (names: readonly string[]): number =>
     names.reduce((sum, name) => sum + sizeOf(file.spec(name).shape), 0);
   say(
-    `${titleOf(String(config.peft_type), file.metadata[ADAPTER_METHOD])} for ${typeof base === 'string' ? base : 'an unnamed model'}, ${formatCount(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}${temperatureLine(config.temperature)}\n`,
+    `${titleOf(String(config.peft_type), file.metadata[ADAPTER_METHOD])} for ${typeof base === 'string' ? base : 'an unnamed model'}, ${formatCount(parameters(file.names))} parameters\n${classLine(labelsIn(config.id2label))}${temperatureLine(config.temperature)}${isChatConfig(config) ? CHAT_LINE : ''}\n`,
   );
   const modules = [...grouped(file.names, moduleOf)].sort(([a], [b]) => (a < b ? -1 : 1));
   const rows = modules.map(([module, names]) => [module, rankOf(file, names), formatCount(parameters(names))]);
@@ -77,6 +78,8 @@ async function inspectAdapter(folder: Folder): Promise<void> {
   const sizing = await readSizing(folder.path, folder.storage);
   if (sizing) say(`\n${sizingText(sizing)}`);
 }
+
+const CHAT_LINE = 'trained on conversations: predict answers texts as messages (without the chat template: --raw)\n';
 
 /** Names an adapter by its type, and by the method that made it if that is another one. */
 function titleOf(type: string, method: string | undefined): string {

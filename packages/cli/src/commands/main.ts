@@ -12,6 +12,7 @@ import { remedyFor } from '../results/remedies.js';
 import { failureOf, UNEXPECTED } from '../run/runner.js';
 import { addDoctorCommand } from './doctor.js';
 import { addExportCommand } from './export.js';
+import { problemInFiles } from './flags.js';
 import { addInspectCommand } from './inspect.js';
 import { addPredictCommand } from './predict.js';
 import { addTrainCommand } from './train.js';
@@ -143,7 +144,7 @@ async function commandsOf(packageName: string): Promise<[name: string, add: AddC
 }
 
 /**
- * Reports arguments that belong to nothing, then everything that a command lacks, each on one line. Unknown options are
+ * Reports arguments that belong to nothing, then everything that a command lacks, with a problem in the user's files, each on one line. Unknown options are
  * refused before that, so `--ouput x` is reported as unknown, not as a missing `--out`. The help does not change.
  */
 function checkLast(command: Command): void {
@@ -152,7 +153,7 @@ function checkLast(command: Command): void {
   const options = command.options.filter(({ mandatory }) => mandatory);
   for (const { argument } of args) argument.required = false;
   for (const option of options) option.mandatory = false;
-  command.hook('preAction', (_, called) => {
+  command.hook('preAction', async (_, called) => {
     refuseExcess(called);
     const given = (option: string): boolean => called.getOptionValue(option) !== undefined;
     const missing = [
@@ -163,7 +164,9 @@ function checkLast(command: Command): void {
       ...(given('dev') && !given('train') ? ['--train <file>'] : []),
     ];
     if (missing.length === 0) return;
-    called.error(`error: missing: ${missing.join(', ')}; see ${commandName} ${called.name()} --help`, {
+    const problem = await problemInFiles(called.opts());
+    const also = problem === undefined ? '' : `; and ${problem}`;
+    called.error(`error: missing: ${missing.join(', ')}; see ${commandName} ${called.name()} --help${also}`, {
       code: 'commander.missingMandatoryOptionValue',
     });
   });

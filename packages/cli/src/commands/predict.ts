@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { ConfigError, UnsupportedError, warnOnce } from '@peftjs/core/method';
 import {
   pipeline,
@@ -17,7 +17,7 @@ import { loading } from '../registry/loading.js';
 import { jsonLines, table, type Answer, type Answered, type AnswerWriter } from './answers.js';
 import { choice, count, numberFor, withExample } from './flags.js';
 import { PREDICT_TASKS, subjectOf, type PredictTask, type Subject } from './subject.js';
-import { checkTextSource, textBatches, type GivenText, type TextSource } from './texts.js';
+import { checkTextSource, pairedTexts, textBatches, type GivenText } from './texts.js';
 
 /** The flags of `peftjs predict`. */
 interface PredictFlags {
@@ -28,6 +28,7 @@ interface PredictFlags {
   readonly topK?: number;
   readonly threshold?: number;
   readonly chat?: boolean;
+  readonly raw?: boolean;
   readonly maxNewTokens?: number;
   readonly json?: boolean;
 }
@@ -39,7 +40,7 @@ export function addPredictCommand(program: Command): void {
     .argument('<adapter>', 'an adapter or a model: a folder, an .onnx file or a hub id (organisation/name)')
     .argument('[text...]', 'texts (default: those in --file, or on stdin); put -- before one that begins with -')
     .option('--file <file>', 'file with one text per line')
-    .option('--pairs', 'read two texts per line, separated by a tab')
+    .option('--pairs', 'read two texts together: two arguments, or two texts per line, separated by a tab')
     .option('--model <model>', 'base model, if not the one that the adapter names')
     .addOption(choice('--task <name>', 'task of a model whose config.json does not show it', PREDICT_TASKS))
     .option('--top-k <n>', 'labels per text, best first (default: 1)', count)
@@ -48,7 +49,11 @@ export function addPredictCommand(program: Command): void {
       'print every label with at least this score (default for multi-label adapters: 0.5)',
       numberFor('a number', Number.isFinite),
     )
-    .option('--chat', 'treat each text as a message and answer it, with the chat template of the model')
+    .option(
+      '--chat',
+      'treat each text as a message and answer it, with the chat template of the model (default for adapters trained on conversations)',
+    )
+    .addOption(new Option('--raw', 'continue each text as it is, without a chat template').conflicts('chat'))
     .option('--max-new-tokens <n>', 'most tokens to generate per text (default: 256)', count)
     .option('--json', 'print one line of JSON per text')
     .action(predict);
@@ -58,7 +63,7 @@ export function addPredictCommand(program: Command): void {
 const PORTION = 256;
 
 async function predict(source: string, texts: readonly string[], flags: PredictFlags): Promise<void> {
-  const given: TextSource = { texts, file: flags.file, pairs: flags.pairs };
+  const given = { texts: flags.pairs ? pairedTexts(texts) : texts, file: flags.file, pairs: flags.pairs };
   checkTextSource(given);
   const subject = await subjectOf(source, flags);
   checkFlags(flags, subject);
@@ -89,6 +94,7 @@ const TASK_FLAGS = {
   topK: ['--top-k', 'text-classification', 'image-classification'],
   threshold: ['--threshold', 'text-classification', 'image-classification'],
   chat: ['--chat', 'text-generation'],
+  raw: ['--raw', 'text-generation'],
   maxNewTokens: ['--max-new-tokens', 'text-generation'],
 } as const satisfies Partial<Record<keyof PredictFlags, readonly [flag: string, ...tasks: PredictTask[]]>>;
 
@@ -104,7 +110,7 @@ function checkFlags(flags: PredictFlags, { source, task }: Subject): void {
 async function openPredictor<T extends PredictTask>(
   task: T,
   answers: (typeof ANSWERS)[T],
-  { source, isMultiLabel }: Subject,
+  { source, isMultiLabel, isChat }: Subject,
   flags: PredictFlags,
 ) {
   const engine = { ...engineFromFlags({}), threads: availableParallelism() };
@@ -114,7 +120,8 @@ async function openPredictor<T extends PredictTask>(
     ...loading,
     ...(flags.model !== undefined && { model: flags.model }),
   });
-  return { answer: answers(model, { ...flags, isMultiLabel }), dispose: model.dispose };
+  const { chat = isChat && !flags.raw } = flags;
+  return { answer: answers(model, { ...flags, chat, isMultiLabel }), dispose: model.dispose };
 }
 
 const plain = (texts: readonly GivenText[]): string[] => texts.map(({ text }) => text);

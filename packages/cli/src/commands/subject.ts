@@ -1,5 +1,5 @@
 import { CheckpointError, ConfigError } from '@peftjs/core/method';
-import { problemTypeIn, readAdapterConfig, taskIn, type Task } from '@peftjs/core/model';
+import { isChatConfig, problemTypeIn, readAdapterConfig, taskIn, type Task } from '@peftjs/core/model';
 import { isHubId, openFolder } from '@peftjs/models';
 import { findPackage } from '../registry/packages.js';
 import { aroundGraph, isAdapter, settingsIn } from './inspect.js';
@@ -25,6 +25,8 @@ export interface Subject {
   readonly task: PredictTask;
   /** Whether a text can have several labels at once. */
   readonly isMultiLabel: boolean;
+  /** Whether it was trained on conversations. */
+  readonly isChat: boolean;
 }
 
 /** The options that decide a task. */
@@ -41,7 +43,8 @@ interface Given {
  * adapter with another one.
  */
 export async function subjectOf(source: string, { task: wanted, model }: Given): Promise<Subject> {
-  if (source.endsWith('.gguf')) return { source, task: wanted ?? 'text-generation', isMultiLabel: false };
+  if (source.endsWith('.gguf'))
+    return { source, task: wanted ?? 'text-generation', isMultiLabel: false, isChat: false };
   const folder = await openFolder(source);
   const isOne = await isAdapter(folder);
   const isThere = await folder.storage.exists(folder.path);
@@ -52,8 +55,8 @@ export async function subjectOf(source: string, { task: wanted, model }: Given):
     ? await readAdapterConfig(folder.path, folder.storage)
     : await settingsIn(aroundGraph(folder), 'config.json');
   const task = wanted ?? (isOne ? await adapterPipeline(config, source, model) : headOf(config)?.pipeline);
-  if (task)
-    return { source, task, isMultiLabel: problemTypeIn(config['problem_type']) === 'multi_label_classification' };
+  const isMultiLabel = problemTypeIn(config['problem_type']) === 'multi_label_classification';
+  if (task) return { source, task, isMultiLabel, isChat: isChatConfig(config) };
   const { path, storage } = aroundGraph(folder);
   const lacks = isThere && !(await storage.exists(`${path}/config.json`));
   const found = lacks

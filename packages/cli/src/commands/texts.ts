@@ -19,6 +19,12 @@ export interface TextSource {
   readonly pairs?: boolean | undefined;
 }
 
+/** Joins the texts of pairs that are arguments of their own, as lines have them; leaves other texts as they are. */
+export function pairedTexts(texts: readonly string[]): readonly string[] {
+  if (texts.length % 2 === 1 || texts.some((text) => text.includes('\t'))) return texts;
+  return texts.flatMap((text, at) => (at % 2 === 0 ? [`${text}\t${texts[at + 1]}`] : []));
+}
+
 /** The most bytes of a line: longer input is not text. */
 const MAX_LINE = 1_000_000;
 

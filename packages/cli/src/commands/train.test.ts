@@ -10,7 +10,7 @@ interface Case {
   readonly met?: boolean;
   readonly head?: number;
   readonly epochs?: number;
-  readonly hasPairs?: boolean;
+  readonly isExportable?: boolean;
   readonly rows?: number;
   readonly out?: string;
   readonly train?: string;
@@ -22,7 +22,7 @@ const lines = ({
   met = true,
   head = 1026,
   epochs,
-  hasPairs = false,
+  isExportable = false,
   rows = 60,
   out = 'mine',
   train,
@@ -35,19 +35,23 @@ const lines = ({
       protocol: { epochs: 2, data: { rows: { dev: rows } } },
     },
     head,
-    hasPairs,
+    example: '"some text"',
+    isExportable,
     flags: { out, train, ...(epochs !== undefined && { epochs }) },
   } as unknown as Ended);
 
-const USE = 'saved to mine; to use it: npx peft-bench predict mine "some text"';
+const USE = [
+  'saved to mine; to use it: npx peft-bench predict mine "some text"',
+  'for your own program, in JavaScript or Python: see mine/README.md; to start one with a server: npm create peftjs',
+];
 
 describe('the last lines of train', () => {
   it('say what is stored, for which budget, and how to use it', () => {
     expect(lines()).toEqual([
       'stored params: 49,920 in the adapter, for a budget of 50,000, and 1,026 in the head',
-      USE,
+      ...USE,
     ]);
-    expect(lines({ requested: null, head: 0 })).toEqual(['stored params: 49,920 in the adapter', USE]);
+    expect(lines({ requested: null, head: 0 })).toEqual(['stored params: 49,920 in the adapter', ...USE]);
     expect(lines({ met: false })[0]).toContain('for a budget of 50,000 (not met)');
   });
 
@@ -55,23 +59,23 @@ describe('the last lines of train', () => {
     const said = 'the score rests on only 49 rows: do not rely on it';
     expect(lines({ rows: 49 })[1]).toBe(said);
     expect(lines({ rows: 49, train: 'mine.tsv' })[1]).toBe(`${said}, or evaluate on more rows with --dev`);
-    expect(lines({ rows: 50 })).toHaveLength(2);
+    expect(lines({ rows: 50 })).toHaveLength(3);
   });
 
   it('quote a folder that a shell would split', () => {
-    expect(lines({ out: 'my adapter' }).at(-1)).toContain('predict "my adapter" "some text"');
-    expect(lines({ out: 'C:\\new-2\\mine.1' }).at(-1)).toContain('predict C:\\new-2\\mine.1 "some text"');
+    expect(lines({ out: 'my adapter' }).at(-2)).toContain('predict "my adapter" "some text"');
+    expect(lines({ out: 'C:\\new-2\\mine.1' }).at(-2)).toContain('predict C:\\new-2\\mine.1 "some text"');
   });
 
-  it('say how to predict for pairs', () => {
-    expect(lines({ hasPairs: true }).at(-1)).toBe(
-      'saved to mine; to use it: npx peft-bench predict mine --pairs --file FILE, with two texts per line, separated by a tab',
+  it('say how to export it, where that is possible, into a folder beside it', () => {
+    expect(lines({ isExportable: true, out: 'my adapter/' }).at(-2)).toBe(
+      'for transformers.js: npx peft-bench export "my adapter/" --format onnx --out "my adapter-onnx"',
     );
   });
 
   it('say that the training was short, with epochs that give a hundred steps, unless the user chose them', () => {
     expect(lines({ steps: 6 })[1]).toBe('trained for only 6 steps (--epochs 2); if the score is low, try --epochs 34');
-    expect(lines({ steps: 6, epochs: 2 })).toHaveLength(2);
+    expect(lines({ steps: 6, epochs: 2 })).toHaveLength(3);
   });
 });
 

@@ -1,5 +1,6 @@
+import { join } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
-import { countParameters, describeParameters, savePretrained, type PeftModel } from '@peftjs/core';
+import { activeAdapter, countParameters, describeParameters, savePretrained, type PeftModel } from '@peftjs/core';
 import { ConfigError, TrainingError } from '@peftjs/core/method';
 import { commandName } from '../registry/command-name.js';
 import { lossNames, type LossName } from '../registry/losses.js';
@@ -20,6 +21,7 @@ import { runTrial, type RunTrialOptions } from '../run/trial.js';
 import { budgetsOf, MAX_SEEDS, type Study } from '../study/study.js';
 import { planTrials, type Trial } from '../study/trials.js';
 import { reportData, scoreLine, type DataReport } from './data-lines.js';
+import { exampleArguments } from './example.js';
 import {
   choice,
   count,
@@ -203,8 +205,8 @@ async function trainAndSave(
       ...closingLines({
         result,
         head: countParameters(peft).saved,
-        hasPairs: 'pair' in (prepared.task.train.rows[0] ?? {}),
-        hasImages: 'imagesIn' in prepared.task,
+        example: exampleArguments(prepared.task),
+        isExportable: activeAdapter(peft).method.capabilities.mergeable || !('imagesIn' in prepared.task),
         flags,
       }),
     ];
@@ -228,10 +230,10 @@ interface Ended {
   readonly result: Pick<DoneTrial, 'parameters' | 'budget' | 'history' | 'protocol'>;
   /** The number of parameters of the head that were trained. */
   readonly head: number;
-  /** Whether each row has two texts that are read together. */
-  readonly hasPairs: boolean;
-  /** Whether the rows are images. */
-  readonly hasImages?: boolean;
+  /** Arguments of `predict` that try it. */
+  readonly example: string;
+  /** Whether `export` writes it as ONNX. */
+  readonly isExportable: boolean;
   /** The flags of the command. */
   readonly flags: Pick<TrainFlags, 'out' | 'epochs' | 'train'>;
 }
@@ -239,11 +241,8 @@ interface Ended {
 /** Fewer steps than this rarely change a model much. */
 const FEW_STEPS = 100;
 
-/** What `predict` takes for pairs. */
-const PAIRS = '--pairs --file FILE, with two texts per line, separated by a tab';
-
-/** Returns lines on what was stored, on very short training or evaluation, and on how to use the adapter. */
-export function closingLines({ result, head, hasPairs, hasImages, flags }: Ended): string[] {
+/** Returns lines on what was stored, on very short training or evaluation, and commands that use the adapter. */
+export function closingLines({ result, head, example, isExportable, flags }: Ended): string[] {
   const { out, epochs: asked } = flags;
   const { parameters, budget, history, protocol } = result;
   const { requested, met } = budget;
@@ -260,6 +259,12 @@ export function closingLines({ result, head, hasPairs, hasImages, flags }: Ended
       ? [`trained for only ${steps} steps (--epochs ${epochs}); if the score is low, try --epochs ${enough}`]
       : []),
     ...(rows < FEW_ROWS ? [`the score rests on only ${counted(rows, 'row')}: do not rely on it${more}`] : []),
-    `saved to ${out}; to use it: npx ${commandName} predict ${quoted(out)} ${hasPairs ? PAIRS : hasImages ? 'photo.jpg' : '"some text"'}`,
+    `saved to ${out}; to use it: npx ${commandName} predict ${quoted(out)} ${example}`,
+    ...(isExportable
+      ? [
+          `for transformers.js: npx ${commandName} export ${quoted(out)} --format onnx --out ${quoted(`${out.replace(/[\\/]+$/, '')}-onnx`)}`,
+        ]
+      : []),
+    `for your own program, in JavaScript or Python: see ${join(out, 'README.md')}; to start one with a server: npm create peftjs`,
   ];
 }

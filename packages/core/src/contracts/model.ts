@@ -58,6 +58,8 @@ export interface Model {
    * classification.
    */
   readonly problemType?: ProblemType;
+  /** Whether a language model was trained on conversations: it answers messages, rather than continues texts. */
+  readonly isChat?: boolean;
   /**
    * For each input, the names of the axes whose size differs from batch to batch, e.g.
    * `{ inputIds: ['batch', 'tokens'] }`: one program serves all their sizes. Default: 'batch' for a first axis of the
@@ -256,6 +258,8 @@ export type DataKind =
 export interface TrainingData {
   /** The kind of labels. */
   readonly kind: DataKind;
+  /** Whether the rows are conversations, which an adapter trained on them remembers. Default false. */
+  readonly isChat?: boolean;
   /** Returns the batches of an epoch (0, 1, ..), in order. Every epoch has the same number of batches. */
   epoch(index: number): readonly Batch[];
   /** The number of batches in each epoch. */

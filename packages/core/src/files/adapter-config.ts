@@ -28,6 +28,14 @@ const MAX_CONFIG_BYTES = 4 << 20;
 const MAX_DEPTH = 10;
 const MAX_ITEMS = 10_000;
 
+/** The field that marks an adapter which was trained on conversations. PEFT ignores it with a warning. */
+const CHAT_FIELD = 'peftjs_chat';
+
+/** Returns whether a configuration is of an adapter that was trained on conversations. */
+export function isChatConfig(config: ConfigFields): boolean {
+  return config[CHAT_FIELD] === true;
+}
+
 /** The fields of adapter_config.json. */
 export type ConfigFields = AdapterFile['config'];
 
@@ -37,7 +45,7 @@ export type ConfigFields = AdapterFile['config'];
  */
 export function configFields(
   model: Model,
-  { saved, config, labels, problemType, temperature }: Adapter,
+  { saved, config, labels, problemType, temperature, isChat }: Adapter,
   file: ConfigFields,
 ): ConfigFields {
   const { isMerged = false, name, revision = null } = model;
@@ -56,6 +64,7 @@ export function configFields(
     ...(labels && labelFields(labels)), // PEFT has no such fields and ignores them with a warning
     ...(problemType && { problem_type: problemType }),
     ...(temperature && { temperature }),
+    ...(isChat && { [CHAT_FIELD]: true }),
     ...tokenFields(config),
     ...file,
     ...('exclude_modules' in file && { exclude_modules: excludedModules(config, file) }),
@@ -75,11 +84,10 @@ export function tokenFields({ trainableTokenIndices, ensureWeightTying }: Target
  * @throws CheckpointError unless labels are different names for all outputs, for an unknown problem type, and for a
  * temperature that is no positive number or not of a classifier with one class per row.
  */
-export function storedMeaning(
-  { id2label, problem_type: type, temperature }: ConfigFields,
-  model: Model,
-): OutputMeaning {
+export function storedMeaning(config: ConfigFields, model: Model): OutputMeaning {
+  const { id2label, problem_type: type, temperature } = config;
   const { task = 'sequence-classification' } = model;
+  if (task === 'causal-lm' && isChatConfig(config)) return { isChat: true };
   if (task === 'causal-lm' || task === 'feature-extraction') return {};
   const problemType = isLeftOut(type) ? undefined : storedProblemType(type);
   return outputMeaning({

@@ -111,7 +111,7 @@ export async function hotswapAdapter(
       path in incoming.saved ? valuesIn({ [path]: layer }, incoming.values) : initialValues({ [path]: layer }),
     ),
   ) as HostTensors;
-  const { labels: _, problemType: __, temperature: ___, ...kept } = current;
+  const { labels: _, problemType: __, temperature: ___, isChat: ____, ...kept } = current;
   peft.adapters.set(current.name, { ...kept, values, ...outputMeaning(incoming) });
 }
 

@@ -86,7 +86,8 @@ export async function trainAfter(
     await runEpochs(run, options);
     const last = await checkpoint(run);
     const selected = selectedCheckpoint(run) ?? last;
-    replaceAdapter(peft, { layers: selected.layers, values: selected.values }, run.steps.adapter.name);
+    const { layers, values } = selected;
+    replaceAdapter(peft, { layers, values, ...(given.isChat && { isChat: true }) }, run.steps.adapter.name);
     const { step, storedSum } = run.progress;
     const outcome = {
       totalSteps: run.plan.totalSteps,

@@ -32,10 +32,11 @@ export function inEpochs(
   epochsOf: (data: TrainingData) => Pick<TrainingData, 'epoch'> & Partial<Pick<TrainingData, 'batchesPerEpoch'>>,
   changeHeldOut: (batch: Batch) => Batch = (batch) => batch,
 ): TrainingData {
-  const { kind, batchesPerEpoch } = data;
+  const { kind, batchesPerEpoch, isChat } = data;
   const holdOut = data.holdOut?.bind(data);
   return {
     kind,
+    ...(isChat && { isChat }),
     batchesPerEpoch,
     ...epochsOf(data),
     ...(holdOut && {
