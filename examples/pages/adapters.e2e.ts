@@ -1,5 +1,5 @@
 // Code blocks of the start page, the page on several adapters and the methods' READMEs.
-import { access } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { head } from '@peftjs/baselines';
 import {
   activeAdapter,
@@ -171,4 +171,19 @@ it('an error with a code', async () => {
   }
   // #endregion errors
   expect(said).toHaveBeenCalledWith(expect.stringContaining('not-there'), expect.any(String));
+});
+
+it('a model card with what only the program knows', async () => {
+  const peft = attach(model, lora({ r: 2 }));
+  // #region card
+  const card = {
+    data: 'reviews',
+    training: { 'training rows': 540, seed: 1 },
+    metrics: { accuracy: 0.93 },
+    heldOutRows: 60,
+    license: 'apache-2.0',
+  };
+  await savePretrained(peft, 'my-adapter', { card });
+  // #endregion card
+  expect(await readFile('my-adapter/README.md', 'utf8')).toContain('On 60 held-out rows of `reviews`:');
 });

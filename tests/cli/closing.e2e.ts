@@ -1,4 +1,4 @@
-// What `train` prints last, typed into a shell as it is printed: one training of each kind.
+// What `train` prints last and the lines of its model card, run as they are written: one training of each kind.
 import { execFile } from 'node:child_process';
 import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -39,6 +39,7 @@ const TEMPLATE =
 
 beforeAll(async () => {
   await symlink(fileURLToPath(new URL('../../node_modules', import.meta.url)), at('node_modules'));
+  await symlink(bertFolder, at('bert-tiny')); // where the card looks for it
   for (const [name, content] of Object.entries(FILES)) await writeFile(at(name), content);
   await writeDecoder(at('decoder'), 'gpt2');
   await writeFile(
@@ -55,8 +56,15 @@ beforeAll(async () => {
 
 /** Types a command into a shell. */
 async function typed(command: string): Promise<string> {
-  const { stdout } = await promisify(execFile)('sh', ['-c', command], { cwd: folder });
+  const env = { ...process.env, NODE_OPTIONS: '--conditions=@peftjs/source' };
+  const { stdout } = await promisify(execFile)('sh', ['-c', command], { cwd: folder, env });
   return stdout;
+}
+
+/** The lines of a language in the model card of an adapter. */
+async function linesOf(language: string, adapter: string): Promise<string> {
+  const card = await readFile(at(`${adapter}/README.md`), 'utf8');
+  return card.split('```' + language + '\n')[1]?.split('```')[0] ?? expect.fail(`no ${language} in ${card}`);
 }
 
 const BERT = ['--model', bertFolder, '--method', 'lora', '--budget', 'r=4'];
@@ -80,8 +88,12 @@ it.each<[string, readonly string[], RegExp]>([
   const { code, stderr } = await peftBench(['train', ...flags, ...settings, '--out', `my ${name}`], { cwd: folder });
   expect(code, stderr).toBe(0);
   const [predict = '', exporting = ''] = stderr.match(/npx peft-bench .*/g) ?? [];
-  expect(await typed(predict)).toMatch(answer);
   expect(exporting).toMatch(/ export /);
-  await typed(exporting);
+  await copyFile(at('photos/dark/0.png'), at('photo.jpg'));
+  await writeFile(at(`${name}.mjs`), await linesOf('js', `my ${name}`));
+  const [said, ran] = await Promise.all([typed(predict), typed(`npx tsx ${name}.mjs`), typed(exporting)]);
+  expect(said).toMatch(answer);
+  expect(JSON.parse(ran)).toEqual(expect.anything());
+  if (name === 'classes') expect(await typed(await linesOf('sh', `my ${name}`))).toMatch(/^(cat|dog)s .* some text\n$/);
   expect(await readFile(at(`my ${name}-onnx/onnx/model.onnx`))).not.toHaveLength(0);
 });

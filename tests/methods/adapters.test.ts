@@ -206,8 +206,9 @@ it('an adapter of a merged model names no base, because the name is that of the 
   restore();
   expect(await readAdapterConfig('adapter', storage)).toMatchObject({ base_model_name_or_path: null, revision: null });
   const card = new TextDecoder().decode(await storage.read('adapter/README.md'));
-  expect(card).toContain('# An adapter for a merged copy of a/b');
+  expect(card).toContain('# An adapter for a merged copy of `a/b`');
   expect(card).not.toContain('base_model');
+  expect(card).toContain('{ model: "merged-b" }');
   expect(warnings).toEqual([
     "this adapter belongs to a merged copy of 'a/b', so its file names no base model: save the copy with saveMerged, and pass that folder as the model when you load the adapter",
   ]);

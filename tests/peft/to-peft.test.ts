@@ -1,15 +1,18 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { adalora } from '@peftjs/adalora';
 import { attach, loadPretrained, memoryStorage, savePretrained, train, type PeftModel } from '@peftjs/core';
 import { ADAPTER_CONFIG, ADAPTER_WEIGHTS } from '@peftjs/core/model';
 import { relativeDistance } from '@peftjs/conformance';
+import { lora } from '@peftjs/lora';
+import { fromPretrained } from '@peftjs/models';
 import { describe, expect, it } from 'vitest';
 import { folderOfTest } from '../../tools/vitest/temporary-folder.js';
 import { drawnAdapters, newAdapters, savedAs, writeAdapters } from './adapters.js';
+import { bertFolder } from '../models/bert-tiny.js';
 import { executor, fixtures, logitsOf, methods, model, readJson, tensorsOf, TOLERANCE, trainingData } from './bert.js';
 
 const drawn = drawnAdapters();
@@ -64,6 +67,19 @@ describe(`in real PEFT (${reason})`, () => {
       const report = JSON.parse(await readFile(join(folder, 'opened.json'), 'utf8')) as { distance: number };
       expect(report.distance).toBeLessThan(TOLERANCE);
     }
+  });
+});
+
+describe(`the model card (${reason})`, () => {
+  it.skipIf(python === '')('has lines of Python that run', async () => {
+    const folder = folderOfTest();
+    await symlink(bertFolder, join(folder, 'bert-tiny'));
+    const classifier = await fromPretrained(bertFolder, { labels: ['angry', 'calm', 'glad'] });
+    await savePretrained(attach(classifier, lora({ r: 2 })), join(folder, 'mine'));
+    const card = await readFile(join(folder, 'mine/README.md'), 'utf8');
+    const [, lines = ''] = /```python\n(.*?)```/s.exec(card) ?? [];
+    const { status, stdout, stderr } = spawnSync(python, ['-c', lines], { cwd: folder, encoding: 'utf8' });
+    expect({ status, stdout }, stderr).toEqual({ status: 0, stdout: expect.stringContaining('tensor([[') as string });
   });
 });
 

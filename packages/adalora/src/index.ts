@@ -23,6 +23,7 @@ export const adalora: CallableMethod<AdaloraConfig> = defineMethod<AdaloraConfig
   controller: adaloraController,
   resumedLayers,
   peftTypes: ['ADALORA', 'LORA'],
+  readByPeft: ['ADALORA'],
   toFile: adaloraFile,
   fromFile: readAdaloraFile,
 });

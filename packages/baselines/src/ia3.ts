@@ -78,6 +78,7 @@ export const ia3: CallableMethod<Ia3Config> = defineMethod<Ia3Config>({
     );
   },
   peftTypes: ['IA3'],
+  readByPeft: ['IA3'],
   toFile: ia3File,
   fromFile: readIa3File,
 });

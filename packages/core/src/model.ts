@@ -89,4 +89,4 @@ export { isDead, isDeadTag, ownIdentity, ownTag, type ProcessIdentity } from './
 export { freeMemory } from './free-memory.js';
 export { nodeModule } from './node.js';
 export { aReadStorage, aStorage, incompleteSave, UNFINISHED_FILE, writeFolders } from './storage.js';
-export { cardHeader } from './files/model-card.js';
+export { cardHeader, shownName } from './files/model-card.js';

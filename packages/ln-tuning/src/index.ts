@@ -50,6 +50,7 @@ export const lnTuning: CallableMethod<LnTuningConfig> = defineMethod<LnTuningCon
   adapt: (sites, _config, { frozen }) =>
     layersByPath(sites.map((site) => fullLayer(site, frozen(site.path), 'default'))),
   ...format,
+  readByPeft: ['LN_TUNING'],
   fromFile(file) {
     assertNorms(file);
     return format.fromFile(file);

@@ -14,6 +14,7 @@ export const loha: CallableMethod<LohaConfig> = defineMethod<LohaConfig>({
   name: 'loha',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
   defaultLearningRate: 4e-3,
+  readByPeft: ['LOHA'],
   parseConfig: (input) => parseOptions('loha', lohaOptions, input),
   fitBudget: (sites, budget, config) => withRanksForBudget(sites, budget, config, lohaCost),
   scaledTo: (config, scaling) => ({ ...config, ...alphasFor(config, (r) => scaling * r) }),

@@ -15,6 +15,7 @@ export const lokr: CallableMethod<LokrConfig> = defineMethod<LokrConfig>({
   name: 'lokr',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
   defaultLearningRate: 4e-3,
+  readByPeft: ['LOKR'],
   parseConfig: (input) => parseOptions('lokr', lokrOptions, input),
   fitBudget,
   scaledTo: (config, scaling) => ({ ...config, ...alphasFor(config, (r) => scaling * r) }),

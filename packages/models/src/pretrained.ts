@@ -50,8 +50,6 @@ export interface PretrainedModel extends Model, Prompts {
   readonly pooling?: Pooling;
   /** The folder of the source that it was read from. Default: the source itself. */
   readonly subfolder?: string;
-  /** The commit of the hub that it was read from: its other files and weights are read from there, too. */
-  readonly commit?: string;
   /** The exported graph that it was read from, if it was: `saveOnnxGraph` of @peftjs/onnx writes it back. */
   readonly graph?: object;
   /**

@@ -25,6 +25,7 @@ export const oft: CallableMethod<OftConfig> = defineMethod<OftConfig>({
   fitBudget,
   adapt,
   peftTypes: ['OFT'],
+  readByPeft: ['OFT'],
   toFile: oftFile,
   fromFile: readOftFile,
 });

@@ -24,6 +24,7 @@ export const vera: CallableMethod<VeraConfig> = defineMethod<VeraConfig>({
   name: 'vera',
   capabilities: { mergeable: true, identityAtInit: true, adaptsRank: false, kinds: ['linear'] },
   defaultLearningRate: 1e-2,
+  readByPeft: ['VERA'],
   parseConfig: (input) => parseOptions('vera', veraOptions, input),
   fitBudget: fittedToBudget,
   adapt(sites, config) {

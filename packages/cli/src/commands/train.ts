@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
 import { activeAdapter, countParameters, describeParameters, savePretrained, type PeftModel } from '@peftjs/core';
 import { ConfigError, TrainingError } from '@peftjs/core/method';
+import type { SaveOptions } from '@peftjs/core/model';
 import { commandName } from '../registry/command-name.js';
 import { lossNames, type LossName } from '../registry/losses.js';
 import { resolveMethod } from '../registry/methods.js';
@@ -193,7 +194,7 @@ async function trainAndSave(
       },
     });
     const scores = flags.calibrate ? [await calibrated(trial, prepared, peft, result.metrics)] : [];
-    await savePretrained(peft, flags.out);
+    await savePretrained(peft, flags.out, { card: cardFacts(result) });
     await writeSizing(flags.out, result.sizing);
     await removeCheckpoints(unfinishedFolder(flags.out));
     progress.emit({ type: 'trial-done', id, metrics: result.metrics, seconds: result.time.totalSeconds });
@@ -212,6 +213,20 @@ async function trainAndSave(
     ];
   });
   process.stderr.write(`${lines.join('\n')}\n`);
+}
+
+/** What the model card says of a training. */
+function cardFacts({ task, seed, learningRate, protocol, metrics }: DoneTrial): SaveOptions['card'] & object {
+  const { epochs, batchSize, data } = protocol;
+  const { train, dev } = data.rows;
+  const training = {
+    'training rows': train ?? 0,
+    seed,
+    epochs,
+    'batch size': batchSize,
+    'learning rate': learningRate,
+  };
+  return { data: task, training, metrics, ...(dev !== undefined && { heldOutRows: dev }) };
 }
 
 /** @throws ConfigError for a model of which nothing is trained. */

@@ -104,6 +104,8 @@ export interface PeftMethod<C extends TargetConfig = TargetConfig> {
   resumedLayers?(adapter: AdapterContents<C>): AdapterLayers;
   /** The `peft_type`s on disk that this method reads. */
   readonly peftTypes: readonly string[];
+  /** Those that Hugging Face PEFT reads, too, besides LORA. Default: none. */
+  readonly readByPeft?: readonly string[];
   /** Converts the adapter to its file format. `pruned: false` keeps what only further training needs. */
   toFile(adapter: AdapterContents<C>, options: { pruned: boolean }): AdapterFile;
   /** Reads configuration and values from a file's content. @throws CheckpointError naming the tensor. */

@@ -12,6 +12,8 @@ export interface Model {
   readonly name: string;
   /** The branch, tag or commit of the hub that the user asked for. Default: none, that is main. */
   readonly revision?: string;
+  /** The commit of the hub that it was read from: its other files and weights are read from there, too. */
+  readonly commit?: string;
   /** A hash of the architecture and of every weight. */
   readonly fingerprint: string;
   /** The modules a method may adapt, in the order of the forward pass. */

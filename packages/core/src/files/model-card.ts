@@ -1,5 +1,3 @@
-import type { Adapter } from '../adapter/peft-model.js';
-import { baseParameters, storedParameters } from '../adapter/accounting.js';
 import { readsImages, type Model, type Task } from '../contracts/model.js';
 
 /** What the front matter of a model card says besides the model. */
@@ -8,6 +6,12 @@ interface CardFields {
   readonly library: 'peft' | 'transformers' | 'transformers.js';
   /** Tags besides 'peftjs'. Default: none. */
   readonly tags?: readonly string[];
+  /** The licence, by its name on the hub. */
+  readonly license?: string | undefined;
+  /** Metrics of a model of this name on held-out rows of the data. */
+  readonly results?:
+    | { readonly name: string; readonly data: string; readonly metrics: Readonly<Record<string, number>> }
+    | undefined;
 }
 
 /** A base model's name as the hub accepts it. */
@@ -21,42 +25,53 @@ const PIPELINE_TAGS: Readonly<Record<Task, readonly [ofTexts: string, ofImages?:
   'feature-extraction': ['feature-extraction', 'image-feature-extraction'],
 };
 
+/** Returns the last part of a path; empty for the folder itself. */
+export function lastPart(path: string): string {
+  return path.split(/[\\/]/).findLast((part) => !/^\.*$/.test(part)) ?? '';
+}
+
+/** Returns the name of a base model without its place on this machine: a hub id or package, or the folder's name. */
+export function shownName(name: string): string {
+  if (HUB_ID.test(name) || name.startsWith('@')) return name;
+  return lastPart(name.replace(/(?:[\\/]onnx)?[\\/][^\\/]+\.onnx$/, ''));
+}
+
+/** Returns a text as code of one line. */
+export function code(text: string): string {
+  return `\`${text.replace(/[`\p{Cc}]/gu, "'")}\``;
+}
+
+/** Returns the hub's name of a model's task. */
+export function pipelineTag(model: Pick<Model, 'task' | 'axes'>): string {
+  const [ofTexts, ofImages = ofTexts] = PIPELINE_TAGS[model.task ?? 'sequence-classification'];
+  return readsImages(model) ? ofImages : ofTexts;
+}
+
 /** Returns the front matter of a model card, for the hub, and the empty line after it. No base is named without a name. */
 export function cardHeader(
   model: Pick<Model, 'task' | 'axes'> & Partial<Pick<Model, 'name'>>,
-  { library, tags = [] }: CardFields,
+  { library, tags = [], license, results }: CardFields,
 ): string {
-  const { name = '', task = 'sequence-classification' } = model;
-  const [ofTexts, ofImages = ofTexts] = PIPELINE_TAGS[task];
+  const { name = '' } = model;
+  const task = pipelineTag(model);
   return [
     '---',
     ...(HUB_ID.test(name) ? [`base_model: ${JSON.stringify(name)}`] : []),
     `library_name: ${library}`,
-    `pipeline_tag: ${readsImages(model) ? ofImages : ofTexts}`,
+    ...(license === undefined ? [] : [`license: ${JSON.stringify(license)}`]),
+    `pipeline_tag: ${task}`,
     'tags:',
     ...['peftjs', ...tags].map((tag) => `- ${JSON.stringify(tag)}`),
+    ...(results ? [`model-index: ${modelIndex(task, results)}`] : []),
     '---',
     '',
     '',
   ].join('\n');
 }
 
-/** Returns the README.md of an adapter folder, with front matter for the hub. */
-export function adapterCard(model: Model, adapter: Adapter, peftType: string): string {
-  const { method, layers, saved, values, labels } = adapter;
-  const { name, isMerged = false, ...nameless } = model;
-  const stored = storedParameters(layers, values);
-  const whole = Object.keys(saved).map((path) => `\`${path}\``);
-  const header = cardHeader(isMerged ? nameless : model, { library: 'peft', tags: [method.name] });
-  return `${header}# An adapter for ${isMerged ? 'a merged copy of ' : ''}${name}
-
-Made with peftjs by the method \`${method.name}\`, saved as \`${peftType}\`: ${stored.toLocaleString('en-US')} parameters
-on ${Object.keys(layers).length} modules (${((100 * stored) / baseParameters(model)).toFixed(3)} % of the base), and the modules ${whole.join(', ') || 'none'} trained in full.
-${labels ? classList(labels) : ''}`;
-}
-
-/** Lists the classes. The names may come from an untrusted file: quoting makes each of them one line of code. */
-function classList(labels: readonly string[]): string {
-  const items = labels.map((label, index) => `${index}. \`${JSON.stringify(label).replaceAll('`', "'")}\``);
-  return `\n## Classes\n\n${items.join('\n')}\n`;
+/** The hub's form of results, as JSON, which YAML includes. */
+function modelIndex(task: string, { name, data, metrics }: NonNullable<CardFields['results']>): string {
+  const dataset = { name: data, type: data.replace(/[^\w.-]+/g, '-') };
+  const values = Object.entries(metrics).map(([type, value]) => ({ type, value }));
+  return JSON.stringify([{ name, results: [{ task: { type: task }, dataset, metrics: values }] }]);
 }

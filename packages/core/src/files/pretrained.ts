@@ -13,7 +13,7 @@ import {
 import type { AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
 import { allSites, type Model } from '../contracts/model.js';
 import { diskStorage } from '../disk/disk-storage.js';
-import { aReadStorage, aStorage, writeFolders, type FolderFiles, type Storage } from '../storage.js';
+import { aReadStorage, aStorage, writeFolders, type FolderFiles, type Storage, type StoredFile } from '../storage.js';
 import {
   configFields,
   decodeConfig,
@@ -38,12 +38,12 @@ import { assertKnownVariant, readsLora } from './lora-file.js';
 import { isInHead, isPretrained, outputMeaning, type OutputMeaning } from '../head.js';
 import { TOKEN_ROWS } from '../adapter/token-rows.js';
 import * as v from 'valibot';
-import { assertArgument, parseOptions, warnOnce } from '../config.js';
+import { assertArgument, closed, finite, parseOptions, warnOnce } from '../config.js';
 import { aMethodList, aModel, anInteger, aText, aTextList } from '../kinds.js';
 import { CheckpointError, UnsupportedError } from '../errors.js';
 import { tensorsAt, type HostTensors } from '../tensors.js';
 import { printedModel } from '../printed.js';
-import { adapterCard } from './model-card.js';
+import { adapterCard, isEdited, type CardFacts } from './adapter-card.js';
 
 /** PEFT's name of an adapter folder's configuration file. */
 export const ADAPTER_CONFIG = 'adapter_config.json';
@@ -61,17 +61,28 @@ export interface SaveOptions {
   readonly pruned?: boolean;
   /** Names of the adapters to write. Default: all. */
   readonly selectedAdapters?: readonly string[];
+  /** What the model cards say besides what the model knows, e.g. rows, seed and metrics. Default: nothing. */
+  readonly card?: CardFacts;
 }
 
 const saveEntries = {
   storage: v.optional(aStorage),
   pruned: v.optional(v.boolean(), true),
   selectedAdapters: v.optional(aTextList),
+  card: v.optional(
+    closed({
+      data: v.optional(v.string()),
+      training: v.optional(v.record(v.string(), v.union([v.string(), v.number()]))),
+      metrics: v.optional(v.record(v.string(), finite)),
+      heldOutRows: v.optional(v.number()),
+      license: v.optional(v.string()),
+    }),
+  ),
 } satisfies Record<keyof SaveOptions, unknown>;
 
 /**
  * Writes adapters in PEFT's format: adapter_config.json, adapter_model.safetensors and a model card; for embeddings also
- * how texts are pooled, as sentence-transformers reads it. The adapter 'default' goes into the folder itself, every other
+ * how texts are pooled, as sentence-transformers reads it. A model card that someone has edited is kept. The adapter 'default' goes into the folder itself, every other
  * one into a subfolder of its name. A save that fails or is killed leaves the old files of a folder or the new ones, and
  * several saves at once leave those of one; in a storage without `writeFolders`, opening a folder whose save was
  * interrupted reports that.
@@ -82,25 +93,45 @@ export async function savePretrained(peft: PeftModel, folder: string, options: S
   assertArgument('peft', peft, aPeftModel);
   assertArgument('folder', folder, aText);
   const parsed = parseOptions('savePretrained', saveEntries, options);
-  const { storage = diskStorage(), pruned, selectedAdapters = [...peft.adapters.keys()] } = parsed;
+  const { storage = diskStorage(), pruned, selectedAdapters = [...peft.adapters.keys()], card = {} } = parsed;
   const folders = selectedAdapters.map((name) => {
     const adapter = adapterNamed(peft, name);
-    return adapterFiles(peft.model, adapter, name === DEFAULT_ADAPTER ? folder : `${folder}/${name}`, pruned);
+    const own = name === DEFAULT_ADAPTER ? folder : `${folder}/${name}`;
+    return adapterFiles(peft.model, adapter, own, { pruned, card });
   });
-  await writeFolders(storage, folders);
+  const kept = await Promise.all(folders.map((files) => withoutEdited(files, storage)));
+  await writeFolders(storage, kept);
 }
 
-function adapterFiles(model: Model, adapter: Adapter, folder: string, pruned: boolean): FolderFiles {
+/** The name of a model card. */
+const CARD = 'README.md';
+
+/** Leaves out a model card where the folder has one that was edited. */
+async function withoutEdited({ config, others }: FolderFiles, storage: Storage): Promise<FolderFiles> {
+  const edited = async ({ path }: StoredFile): Promise<boolean> =>
+    path.endsWith(`/${CARD}`) &&
+    (await storage.exists(path)) &&
+    isEdited(new TextDecoder().decode(await storage.read(path)));
+  const areKept = await Promise.all(others.map(edited));
+  return { config, others: others.filter((_, index) => !areKept[index]) };
+}
+
+function adapterFiles(
+  model: Model,
+  adapter: Adapter,
+  folder: string,
+  { pruned, card: facts }: Required<Pick<SaveOptions, 'pruned' | 'card'>>,
+): FolderFiles {
   const file = adapter.method.toFile(adapter, { pruned });
   const fields = configFields(model, adapter, file.config);
   const tensors = withPrefix({ ...file.tensors, ...savedModuleTensors(model, adapter) });
-  const card = adapterCard(model, adapter, String(fields.peft_type));
+  const card = adapterCard({ model, adapter, peftType: String(fields.peft_type), folder }, facts);
   const beside = Array.from(model.besideAdapters ?? [], ([name, bytes]) => ({ path: `${folder}/${name}`, bytes }));
   return {
     config: { path: `${folder}/${ADAPTER_CONFIG}`, bytes: encodeConfig(fields) },
     others: [
       { path: `${folder}/${ADAPTER_WEIGHTS}`, bytes: encodeTensors(tensors, adapter.method.name) },
-      { path: `${folder}/README.md`, bytes: new TextEncoder().encode(card) },
+      { path: `${folder}/${CARD}`, bytes: new TextEncoder().encode(card) },
       ...beside,
     ],
   };

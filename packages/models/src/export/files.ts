@@ -11,6 +11,7 @@ import {
   aStorage,
   aText,
   cardHeader,
+  shownName,
   writeFolders,
 } from '@peftjs/core/model';
 import * as v from 'valibot';
@@ -145,7 +146,7 @@ export async function writeExport(
 
 /** Returns the model card, which the hub shows and indexes. */
 function cardOf(model: Model, library: Export['library']): Uint8Array {
-  const text = `${cardHeader(model, { library })}# ${model.name}, adapted
+  const text = `${cardHeader(model, { library })}# ${shownName(model.name)}, adapted
 
 Made with peftjs, for ${library}.
 `;
