@@ -54,6 +54,17 @@ describe('renderProgress', () => {
     expect(renderProgress(halfway, plain)[0]).not.toContain('stage');
   });
 
+  it('shows how far an evaluation is and its own remaining time, then the steps again', () => {
+    const rows = (at: number) => step('a', 60, { evaluating: { rows: at, totalRows: 1000 } });
+    const begun = advance(halfway, rows(100), 20_000);
+    expect(renderProgress(begun, plain)[0]).toContain('10 %  evaluating 100 of 1,000 rows  epoch 2/2');
+    const further = advance(begun, rows(300), 24_000); // 50 rows a second
+    expect(renderProgress(further, plain)[0]).toMatch(/30 % {2}evaluating 300 of 1,000 rows .* 0:14 left$/);
+    const again = advance(further, rows(100), 30_000);
+    expect(renderProgress(again, plain)[0]).not.toContain('left');
+    expect(renderProgress(advance(again, step('a', 61), 31_000), plain)[0]).toMatch(/61 % {2}epoch 2\/2 .* left$/);
+  });
+
   it('keeps the metric of the last evaluation between evaluations', () => {
     const later = advance(halfway, step('a', 60), 16_000);
     expect(renderProgress(later, plain)[0]).toContain('accuracy 0.912');

@@ -14,6 +14,7 @@ import {
   PLAIN,
   PLAIN_INTERVAL_MS,
   progressBarLine,
+  shareNow,
   shareOf,
   stepped,
   terminalOf,
@@ -148,7 +149,7 @@ export function renderProgress(state: ProgressState, terminal: Terminal): string
   const trials = [...state.running.values()].map((trial) => ({ trial, name: nameOf(trial.label) }));
   const width = Math.max(0, ...trials.map(({ name }) => stringWidth(name)));
   const lines = trials.map(({ trial, name }) =>
-    progressBarLine(part(padded(name, width), 'bold'), shareOf(trial), detailsOf(trial, state.now), terminal),
+    progressBarLine(part(padded(name, width), 'bold'), shareNow(trial), detailsOf(trial, state.now), terminal),
   );
   return [...lines, planLine(state, terminal)];
 }

@@ -7,6 +7,7 @@ import {
   readSnapshot,
   writeSnapshot,
   type EvaluationEvent,
+  type EvaluationProgress,
   type StepEvent,
   type TrainingSnapshot,
 } from '@peftjs/core/runtime';
@@ -23,6 +24,8 @@ export interface TrialRecorder {
   readonly onStep: (event: StepEvent, stage?: TrialProgress['stage']) => void;
   /** Records an evaluation. */
   readonly onEvaluation: (event: Pick<EvaluationEvent, 'metrics' | 'ranks' | 'storedParameters'>) => void;
+  /** Reports how far an evaluation is. */
+  readonly onEvaluating: (evaluating: EvaluationProgress) => void;
   /**
    * When the trial began, and now; or that time plus its duration so far if this is later, since the system clock may
    * have been set back.
@@ -67,6 +70,7 @@ export function trialRecorder(
   let record = recorded(null);
   let metric: TrialProgress['metric'];
   let resumedFrom: number | undefined;
+  let latest: TrialProgress | undefined;
   const spent = (): number => record.milliseconds + performance.now() - clock;
   const epochs = epochsOf(trial);
   return {
@@ -76,13 +80,16 @@ export function trialRecorder(
       record.rows.push({ step, epoch, loss, objective, learningRate, stored: storedParameters, ...counted });
       record.stepMilliseconds.push(milliseconds);
       record.peakRssBytes = Math.max(record.peakRssBytes, process.memoryUsage.rss());
-      const progress = { step, totalSteps, epoch, epochs, loss, storedParameters };
-      onProgress({
-        ...progress,
+      latest = {
+        ...{ step, totalSteps, epoch, epochs, loss, storedParameters },
         ...(stage && { stage }),
         ...(metric && { metric }),
         ...(resumedFrom && { resumedFrom }),
-      });
+      };
+      onProgress(latest);
+    },
+    onEvaluating(evaluating) {
+      if (latest) onProgress({ ...latest, ...(metric && { metric }), evaluating });
     },
     onEvaluation({ metrics, ranks, storedParameters }) {
       const name = selection.primaryMetric;
@@ -131,6 +138,8 @@ export const trialProgressSchema = v.object({
   stage: v.exactOptional(v.object({ stage: count, stages: count })),
   /** The loss of the step. */
   loss: anyNumber,
+  /** How far the evaluation in progress is, in rows. */
+  evaluating: v.exactOptional(v.object({ rows: count, totalRows: count })),
   /** The number of parameters that would be stored now. */
   storedParameters: amount,
   /** The latest value of the primary metric. */

@@ -51,6 +51,16 @@ describe('trainingProgress', () => {
     expect(text()).toBe('');
   });
 
+  it('shows how far an evaluation is, and for how long it goes on, until the next step', () => {
+    const { stream, text } = kept(true, 200);
+    const { onStep, onEvaluating } = trainingProgress({ stream });
+    onStep(step(5));
+    const shown = / \d+ % {2}evaluating [\d,]+ of 1,000,000,000 rows {2}epoch 1\/2 .* left/;
+    for (let rows = 1; !shown.test(stripVTControlCharacters(text())); rows++) onEvaluating({ rows, totalRows: 1e9 });
+    onStep(step(10));
+    expect(stripVTControlCharacters(text()).trim().split('\n').at(-1)).not.toContain('evaluating');
+  });
+
   it('leaves out a rank or metric that does not exist', () => {
     const { stream, text } = kept(true);
     const { onStep } = trainingProgress({ stream });

@@ -1,10 +1,10 @@
 import { styleText } from 'node:util';
 import { parseOptions } from '@peftjs/core/method';
-import type { EvaluationEvent, StepEvent } from '@peftjs/core/runtime';
+import type { EvaluationEvent, EvaluationProgress, StepEvent } from '@peftjs/core/runtime';
 import { createLogUpdate } from 'log-update';
 import stringWidth from 'string-width';
 import * as v from 'valibot';
-import { fitted, formatClock, formatMetric, formatShortCount, printable } from '../format.js';
+import { fitted, formatClock, formatCount, formatMetric, formatShortCount, printable } from '../format.js';
 import type { TrialProgress } from './recorder.js';
 
 /** The properties of the terminal that a display writes to. */
@@ -96,12 +96,22 @@ export interface Steps {
   readonly first?: { readonly step: number; readonly at: number };
   /** The last step reported, with the latest metric and rank: not every step has them. */
   readonly last?: Step;
+  /** The first report of the evaluation in progress. */
+  readonly evaluation?: { readonly rows: number; readonly at: number };
 }
 
-/** The steps after another one at the time `now`. */
-export function stepped({ first, last }: Steps, step: Step, now: number): Required<Pick<Steps, 'first' | 'last'>> {
+/** The steps after another one, or after a part of an evaluation, at the time `now`. */
+export function stepped({ first, last, evaluation, ...rest }: Steps, step: Step, now: number): Steps {
   const [metric, rank] = [step.metric ?? last?.metric, step.rank ?? last?.rank];
-  return { first: first ?? { step: step.step, at: now }, last: { ...step, ...(metric && { metric }), rank } };
+  const { rows } = step.evaluating ?? {};
+  const isNew = rows !== undefined && !(last?.evaluating && last.evaluating.rows < rows);
+  const begun = isNew ? { rows, at: now } : evaluation;
+  return {
+    ...rest,
+    first: first ?? { step: step.step, at: now },
+    last: { ...step, ...(metric && { metric }), rank },
+    ...(rows !== undefined && begun && { evaluation: begun }),
+  };
 }
 
 /** The finished share of a training. */
@@ -109,8 +119,23 @@ export function shareOf({ last }: Steps): number {
   return last ? Math.min(1, last.step / Math.max(1, last.totalSteps)) : 0;
 }
 
-/** Estimates the remaining seconds from the pace of the steps; undefined until two steps are known. */
-function secondsLeft({ first, last }: Steps, now: number): number | undefined {
+/** The finished share of what a training does now: its steps, or the rows of an evaluation. */
+export function shareNow(steps: Steps): number {
+  const { evaluating } = steps.last ?? {};
+  return evaluating ? evaluating.rows / Math.max(1, evaluating.totalRows) : shareOf(steps);
+}
+
+/**
+ * Estimates the remaining seconds of the evaluation in progress, else of the training, from the pace so far; undefined
+ * until two reports are known.
+ */
+function secondsLeft({ first, last, evaluation }: Steps, now: number): number | undefined {
+  if (last?.evaluating && evaluation) {
+    const { rows, totalRows } = last.evaluating;
+    return rows > evaluation.rows
+      ? ((totalRows - rows) * (now - evaluation.at)) / (rows - evaluation.rows) / 1000
+      : undefined;
+  }
   if (!first || !last || last.step <= first.step) return undefined;
   const pace = (now - first.at) / (last.step - first.step);
   return Math.max(0, (last.totalSteps - last.step) * pace) / 1000;
@@ -124,10 +149,13 @@ export function countOf({ last }: Steps): Part[] {
 /** The parts of a line that show the state of a training at the time `now`. */
 export function detailsOf(steps: Steps, now: number): Part[] {
   if (!steps.last) return [part(beforeSteps(steps), 'dim', 1)];
-  const { stage, epoch, epochs, loss, metric, rank, storedParameters } = steps.last;
+  const { stage, epoch, epochs, loss, metric, rank, storedParameters, evaluating } = steps.last;
   const left = secondsLeft(steps, now);
   return [
     ...(stage ? [part(`stage ${stage.stage + 1}/${stage.stages}`, undefined, 5)] : []),
+    ...(evaluating
+      ? [part(`evaluating ${formatCount(evaluating.rows)} of ${formatCount(evaluating.totalRows)} rows`)]
+      : []),
     part(`epoch ${Math.min(epochs, Math.floor(epoch) + 1)}/${epochs}`, undefined, 6),
     part(`loss ${formatMetric(loss)}`, undefined, 3),
     ...(metric ? [part(`${printable(metric.name)} ${formatMetric(metric.value)}`, 'cyan', 2)] : []),
@@ -156,6 +184,8 @@ export interface TrainingProgress {
   readonly onStep: (event: StepEvent) => void;
   /** Shows an evaluation. */
   readonly onEvaluation: (event: EvaluationEvent) => void;
+  /** Shows how far an evaluation is. Also an `onProgress` of `evaluate`. */
+  readonly onEvaluating: (progress: EvaluationProgress) => void;
 }
 
 /**
@@ -165,31 +195,40 @@ export interface TrainingProgress {
  */
 export function trainingProgress(options: TrainingProgressOptions = {}): TrainingProgress {
   const { name, stream = process.stderr } = parseOptions('trainingProgress', optionEntries, options);
-  if (!isLive(stream)) return { onStep: () => undefined, onEvaluation: () => undefined };
+  if (!isLive(stream)) return { onStep: nothing, onEvaluation: nothing, onEvaluating: nothing };
   const head = part(printable(name), 'bold');
   const log = createLogUpdate(stream, { showCursor: true }); // so nothing needs restoring, however a run ends
   let steps: Steps = {};
   let quietUntil = 0;
   const update = (now: number): void => {
     quietUntil = now + FRAME_MS;
-    log(progressBarLine(head, shareOf(steps), detailsOf(steps, now), terminalOf(stream)));
+    log(progressBarLine(head, shareNow(steps), detailsOf(steps, now), terminalOf(stream)));
+  };
+  const show = (step: Step, isLast: boolean): void => {
+    const now = performance.now();
+    steps = stepped(steps, step, now);
+    if (now >= quietUntil || isLast) update(now);
   };
   return {
     onStep({ ranks, ...event }) {
-      const now = performance.now();
-      steps = stepped(steps, { ...event, rank: ranks && meanRank(ranks) }, now);
-      if (now >= quietUntil || event.step === event.totalSteps) update(now);
+      show({ ...event, rank: ranks && meanRank(ranks) }, event.step === event.totalSteps);
+    },
+    onEvaluating(evaluating) {
+      if (steps.last) show({ ...steps.last, evaluating }, false);
     },
     onEvaluation({ metrics, primaryMetric, ranks }) {
       const { last } = steps;
       if (!last) return;
       const now = performance.now();
       const metric = { name: primaryMetric, value: metrics[primaryMetric] ?? NaN };
-      steps = stepped(steps, { ...last, metric, rank: meanRank(ranks) }, now);
+      const { evaluating: _, ...step } = last;
+      steps = stepped(steps, { ...step, metric, rank: meanRank(ranks) }, now);
       update(now);
     },
   };
 }
+
+function nothing(): void {}
 
 const optionEntries = {
   name: v.optional(v.string(), 'training'),

@@ -17,6 +17,7 @@ import {
   evaluationOutputs,
   releaseRuntimes,
   type Checkpoint,
+  type EvaluateOptions,
   type Loss,
   type TrainResult,
 } from '@peftjs/core/runtime';
@@ -93,7 +94,8 @@ export async function runTrial(
             trainTrial(trial, prepared, peft, executor, { recorder, checkpoints, from }, signal),
           );
     const { selected, last, stages, sizing } = trained;
-    const judged = await judge(trial, peft, prepared, executor, trained);
+    const evaluating = { executor, onProgress: recorder.onEvaluating };
+    const judged = await judge(trial, peft, prepared, evaluating, trained);
     const { primaryMetric: metric, lowerIsBetter } = prepared.dev;
     const { storedParameters: stored } = selected;
     const result: DoneTrial = {
@@ -206,6 +208,7 @@ async function trainTrial(
     ...(patience != null && { earlyStopping: { patience } }),
     onStep: recorder.onStep,
     onEvaluation: recorder.onEvaluation,
+    onEvaluating: recorder.onEvaluating,
     saveEvery: checkpoints.isDue,
     onSnapshot: (training) => checkpoints.write({ training, record: recorder.stored() }),
     ...(from && { resume: from.training }),
@@ -230,18 +233,18 @@ async function judge(
   { judgedOn, protocol }: Trial,
   peft: PeftModel,
   prepared: PreparedTrial,
-  executor: Executor,
+  evaluating: EvaluateOptions,
   { selected, last }: TrainedAtOnce,
 ) {
   const { dev: given, extraDevSets } = judgedOn === 'dev' ? prepared : { dev: prepared.selection, extraDevSets: {} };
   const { loss = defaultLoss(prepared.train.kind) } = lossOf(protocol);
-  const dev = loss.needsReference && given.withReference ? await withReference(given, peft, { executor }) : given;
+  const dev = loss.needsReference && given.withReference ? await withReference(given, peft, evaluating) : given;
   const judged = async ({ layers, values }: Checkpoint) => {
     const model = withAdapter(peft, { layers, values });
-    const outputs = await evaluationOutputs(model, dev, { executor });
+    const outputs = await evaluationOutputs(model, dev, evaluating);
     const metrics = dev.score(outputs);
     for (const [set, data] of Object.entries(extraDevSets)) {
-      const own = Object.entries(data.score(await evaluationOutputs(model, data, { executor })));
+      const own = Object.entries(data.score(await evaluationOutputs(model, data, evaluating)));
       for (const [name, value] of own) metrics[`${name}.${set}`] = value;
     }
     const [broken] = Object.entries(metrics).filter(([, value]) => !Number.isFinite(value));

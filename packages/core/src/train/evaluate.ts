@@ -6,7 +6,7 @@ import { ConfigError } from '../errors.js';
 import type { Executor } from '../contracts/executor.js';
 import type { AdapterLayers } from '../contracts/layer.js';
 import type { Batch, EvaluationData, InputBatch, Model } from '../contracts/model.js';
-import { aBatchList, aTextList, anything, someEvaluationData } from '../kinds.js';
+import { aBatchList, aFunction, aTextList, anything, someEvaluationData } from '../kinds.js';
 import { lossWeight, type Loss } from '../losses/loss.js';
 import { surpriseOfRows } from '../losses/surprise.js';
 import { printedOutputs } from '../printed.js';
@@ -32,16 +32,30 @@ export interface PredictOptions {
   readonly adapterNames?: readonly string[];
 }
 
-/** The options of `evaluate`. The executor is checked where it is used. */
-export const evaluateEntries = { executor: anything } satisfies Record<keyof EvaluateOptions, unknown>;
-
+/** The executor is checked where it is used. */
 const predictEntries = {
-  ...evaluateEntries,
+  executor: anything,
   adapterNames: v.optional(aTextList),
 } satisfies Record<keyof PredictOptions, unknown>;
 
+/** How far an evaluation is. */
+export interface EvaluationProgress {
+  /** The rows that are computed. */
+  readonly rows: number;
+  /** All rows. */
+  readonly totalRows: number;
+}
+
 /** Options of `evaluate`. */
-export type EvaluateOptions = Pick<PredictOptions, 'executor'>;
+export interface EvaluateOptions extends Pick<PredictOptions, 'executor'> {
+  /** Called after every batch. */
+  readonly onProgress?: ((progress: EvaluationProgress) => void) | undefined;
+}
+
+export const evaluateEntries = {
+  executor: anything,
+  onProgress: v.optional(aFunction),
+} satisfies Record<keyof EvaluateOptions, unknown>;
 
 /**
  * Returns the outputs of every row: one `[classes]` array per row, `[tokens * classes]` for a token task, or
@@ -111,13 +125,13 @@ export function primaryMetricOf(
 export async function evaluationOutputs(
   model: PeftModel | Model,
   data: EvaluationData,
-  { executor }: EvaluateOptions,
+  { executor, onProgress }: EvaluateOptions,
 ): Promise<Float32Array[]> {
   assertArgument('data', data, someEvaluationData);
   const parts = activeParts(model);
   assertLabels(parts.model, data.batches);
   const outputs = await onRuntime(parts, executor, (runtime, values) =>
-    outputsWith(runtime, parts.layers, values, data),
+    outputsWith(runtime, parts.layers, values, data, { onProgress }),
   );
   const [first] = 'adapters' in model && model.enabled ? model.active : [];
   const temperature = first === undefined ? undefined : adapterNamed(model as PeftModel, first).temperature;
@@ -133,7 +147,7 @@ export async function outputsWith(
   layers: AdapterLayers,
   adapter: Values,
   data: Pick<EvaluationData, 'batches' | 'summarise' | 'takesSurprise'>,
-  { adapterNames = [], holdsFrozen = false }: OutputOptions = {},
+  { adapterNames = [], holdsFrozen = false, onProgress }: OutputOptions = {},
 ): Promise<Float32Array[]> {
   const surpriseOf = data.summarise ? blockedSurprise : tokenSurprise;
   const surprise = data.takesSurprise ? surpriseOf(runtime.model, layers) : undefined;
@@ -166,6 +180,7 @@ export async function outputsWith(
       const summary = isSummed ? undefined : data.summarise?.(batch.rows[index] as number, ofRow);
       found[place] = summary ?? ofRow.slice();
     });
+    onProgress?.({ rows: done, totalRows: places.length });
     await nextTask();
   }
   return found;
@@ -193,7 +208,7 @@ function outputsOfRow(outputs: HostTensor, { rowWeights, columns = 1 }: InputBat
   return columns === 1 ? ofText(0) : joinedFloats(Array.from({ length: columns }, (_, column) => ofText(column)));
 }
 
-interface OutputOptions extends Pick<ForwardPass, 'holdsFrozen'> {
+interface OutputOptions extends Pick<ForwardPass, 'holdsFrozen'>, Pick<EvaluateOptions, 'onProgress'> {
   /** The adapter of each row, in the order of the outputs. Default: the layers act on all rows. */
   readonly adapterNames?: readonly string[] | undefined;
 }

@@ -2,6 +2,7 @@ import type { Executor } from '../contracts/executor.js';
 import type { EvaluationData } from '../contracts/model.js';
 import type { Loss, LossFunction } from '../losses/loss.js';
 import type { Optimizer } from '../optimizers/optimizer.js';
+import type { EvaluationProgress } from './evaluate.js';
 import type { Schedule, ScheduleName } from './schedules.js';
 import type { Sizing, SizingStage } from './size-stages.js';
 import type { Checkpoint, TrainingSnapshot } from './snapshot.js';
@@ -71,6 +72,8 @@ export interface TrainOptions {
   readonly onStep?: (event: StepEvent) => unknown;
   /** Called after every evaluation and awaited. */
   readonly onEvaluation?: (event: EvaluationEvent) => unknown;
+  /** Called after every batch of an evaluation. */
+  readonly onEvaluating?: ((progress: EvaluationProgress) => void) | undefined;
   /**
    * Called after every stage of a run that chooses its adapter's size, and awaited. `peft` then holds the stage's
    * result.

@@ -65,6 +65,7 @@ const trainEntries = {
   earlyStopping: anything,
   onStep: v.optional(aFunction),
   onEvaluation: v.optional(aFunction),
+  onEvaluating: v.optional(aFunction),
   onStage: v.optional(aFunction),
   onSnapshot: v.optional(aFunction),
   saveEvery: anything,

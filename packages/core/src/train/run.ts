@@ -257,9 +257,13 @@ export async function warnOfUninformedChoice(run: Run): Promise<void> {
 }
 
 /** Returns the outputs of the adapter in training, as `evaluationOutputs` does. */
-async function outputsNow({ runtime, steps, read }: Run, data: EvaluationData): Promise<Float32Array[]> {
+async function outputsNow(
+  { runtime, steps, read }: Run,
+  data: EvaluationData,
+  onProgress?: TrainOptions['onEvaluating'],
+): Promise<Float32Array[]> {
   const batches = await read(data.batches);
-  return outputsWith(runtime, allLayers(steps.adapter), steps.values, { ...data, batches });
+  return outputsWith(runtime, allLayers(steps.adapter), steps.values, { ...data, batches }, { onProgress });
 }
 
 /** Returns whether the adapter is evaluated after this step: as a candidate, or because `evaluateEvery` is due. */
@@ -287,11 +291,14 @@ export function selectedCheckpoint(run: Run): Checkpoint | null {
  * its budget, and the one that early stopping keeps if it is the best of all within it.
  * @throws ConfigError when the scores lack the primary metric or that of early stopping.
  */
-export async function evaluateRun(run: Run, report: TrainOptions['onEvaluation']): Promise<void> {
+export async function evaluateRun(
+  run: Run,
+  { onEvaluation: report, onEvaluating }: Pick<TrainOptions, 'onEvaluation' | 'onEvaluating'>,
+): Promise<void> {
   const { settings, plan, progress } = run;
   if (!settings.selection) return;
   const { data } = settings.selection;
-  const metrics = data.score(await outputsNow(run, data));
+  const metrics = data.score(await outputsNow(run, data, onEvaluating));
   primaryMetricOf(data, metrics);
   const measured = { ...(await checkpoint(run)), metrics };
   const { step, storedParameters: stored, ranks } = measured;

@@ -212,7 +212,7 @@ async function runEpochs(run: Run, options: TrainOptions): Promise<void> {
       options.signal?.throwIfAborted();
       const first = part * gradientAccumulationSteps;
       await oneStep(run, batches.slice(first, first + gradientAccumulationSteps), epoch, options);
-      if (isEvaluationDue(run)) await evaluateRun(run, options.onEvaluation);
+      if (isEvaluationDue(run)) await evaluateRun(run, options);
       if (hasStopped(run)) return;
       if (plan.isSaveDue(run.progress.step)) await save();
     }

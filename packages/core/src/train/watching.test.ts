@@ -9,6 +9,7 @@ import type { PeftMethod } from '../contracts/method.js';
 import { ConfigError, DataError } from '../errors.js';
 import { referenceExecutor, toyEvaluationData, toyModel, toyTrainingData } from '@peftjs/conformance';
 import { wholeModules } from '../../test/whole-modules.js';
+import { evaluate } from './evaluate.js';
 import type { EvaluationEvent, StepEvent, TrainOptions, TrainResult } from './options.js';
 import { readSnapshot, writeSnapshot, type TrainingSnapshot } from './snapshot.js';
 import { train } from './train.js';
@@ -76,6 +77,22 @@ describe('watching a run', () => {
     });
     expect(best).toEqual([false, false, false, true]);
     expect([selected.step, selected.metrics]).toEqual([12, { made: 2 }]);
+  });
+
+  it('says after every batch how far an evaluation is', async () => {
+    const seen: number[] = [];
+    const data = toyEvaluationData(2, 1);
+    const totalRows = data.batches.reduce((sum, { rows }) => sum + rows.length, 0);
+    await run({
+      selection: { data, evaluations: 1 },
+      onEvaluating: ({ rows, totalRows: all }) => seen.push(rows / all),
+    });
+    expect(seen).toHaveLength(data.batches.length);
+    expect(seen.at(-1)).toBe(1);
+    const alone: number[] = [];
+    const peft = toy();
+    await evaluate(peft, data, { executor, onProgress: ({ rows }) => alone.push(rows) });
+    expect([alone.length, alone.at(-1)]).toEqual([data.batches.length, totalRows]);
   });
 
   it('waits for its callbacks', async () => {
