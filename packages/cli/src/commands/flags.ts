@@ -61,6 +61,7 @@ const PROTOCOL_FLAGS = [
   'dropout',
   'gradientCheckpointing',
   'rows',
+  'devRows',
   'split',
 ] as const;
 
@@ -129,6 +130,11 @@ export function withStudyFlags(command: Command, isOne = false): Command {
       '--rows <n>',
       'train on a seeded sample of n rows; a tenth of them is set aside to select checkpoints, unless the study sets ' +
         'selectionRows',
+      count,
+    )
+    .option(
+      '--dev-rows <n>',
+      `report on a seeded sample of n rows (default: a --dev file whole; held-out rows in proportion to --rows${isOne ? ', at most 5,000' : ''})`,
       count,
     )
     .option(

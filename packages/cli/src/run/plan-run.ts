@@ -24,7 +24,7 @@ import { SAME_SIZE } from '../results/schema.js';
 import { fitConfig, isAuto, parseBudget } from '../study/budgets.js';
 import { presets } from '../study/presets.js';
 import { budgetsOf, type ArmSettings, type ComposedStudy, type Study, type StudyProtocol } from '../study/study.js';
-import { numericVersions, type Lengths, type TrialContext } from '../study/trials.js';
+import { numericVersions, type Lengths, type PlannedTask, type TrialContext } from '../study/trials.js';
 import { dataFingerprint } from './as-planned.js';
 import {
   modelTaskOf,
@@ -39,6 +39,24 @@ import {
 } from './prepare.js';
 import { assertStarts } from './processes.js';
 
+/** The share of a file that is held out to report on, of the rest. */
+const HELD_OUT = 1 / 9;
+
+/**
+ * Bounds the reported rows that are held out of a training file, unless the protocol gives their number: to `most`, and
+ * in proportion to a sample of training rows. Rows in a file of their own are all used.
+ */
+export function heldOutRows(
+  { heldOut = false, dev }: Pick<LoadedTask, 'heldOut' | 'dev'>,
+  { rows, selectionRows, devRows }: Pick<StudyProtocol, 'rows' | 'selectionRows' | 'devRows'>,
+  most: number,
+): Pick<PlannedTask, 'devRows'> {
+  if (!heldOut || devRows !== null) return {};
+  const inProportion = rows === null ? Infinity : Math.max(1, Math.round(HELD_OUT * (rows + (selectionRows ?? 0))));
+  const bound = Math.min(most, inProportion);
+  return bound < dev.rows.length ? { devRows: bound } : {};
+}
+
 /** Everything that a run's trials are planned from, after all checks that are possible beforehand. */
 export interface PlannedRun {
   /** The engine, as it really runs. */
@@ -52,9 +70,13 @@ export interface PlannedRun {
 /**
  * Loads the methods, the data and the model of a study, and tries every configuration. Says on stderr that it loads the
  * model, which may take a while.
+ * @param mostHeldOut the most reported rows of a task without a development file
  * @throws PeftError for the first problem found.
  */
-export async function planRun({ study: asked, data, engine: wanted }: ComposedStudy): Promise<PlannedRun> {
+export async function planRun(
+  { study: asked, data, engine: wanted }: ComposedStudy,
+  mostHeldOut = Infinity,
+): Promise<PlannedRun> {
   for (const settings of Object.values(asked.methods)) triedBudgets(settings, asked).forEach(parseBudget);
   const { engine, versions } = await resolveEngine(wanted);
   if (isOnDevice(engine)) await assertStarts(engine);
@@ -74,9 +96,12 @@ export async function planRun({ study: asked, data, engine: wanted }: ComposedSt
   process.stderr.write(`${commandName}: loading ${study.model}\n`);
   const model = await modelFor([...tasks.values()], study.model, engine);
   tryConfigs(study, methods, model);
-  const lengths: Record<string, Lengths> = {};
-  for (const [name, task] of tasks) lengths[name] = await plannedLengths(task, model, study.protocol);
-  for (const task of tasks.values()) sayHeldOut(task, data);
+  const lengths: Record<string, PlannedTask> = {};
+  for (const [name, task] of tasks) {
+    const bound = heldOutRows(task, study.protocol, mostHeldOut);
+    lengths[name] = { ...(await plannedLengths(task, model, { ...study.protocol, ...bound })), ...bound };
+    sayHeldOut(task, data, bound.devRows ?? study.protocol.devRows ?? Infinity);
+  }
   const namesOf = (has: (method: PeftMethod) => boolean): ReadonlySet<string> =>
     new Set([...methods].filter(([, { method }]) => has(method)).map(([name]) => name));
   const plan: TrialContext = {
@@ -218,16 +243,17 @@ function textsIn({ train }: LoadedTask): number | undefined {
 }
 
 /** Says which rows are reported on if there is no development file. */
-function sayHeldOut({ name, train, dev, heldOut, imagesIn }: LoadedTask, { kind }: DataSource): void {
+function sayHeldOut({ name, train, dev, heldOut, imagesIn }: LoadedTask, { kind }: DataSource, most: number): void {
   if (!heldOut) return;
   const all = train.rows.length + dev.rows.length;
+  const more = dev.rows.length > most ? '; --dev-rows N for another number' : '';
   const inFolder =
     imagesIn === undefined
       ? '; to report on rows of your own, put a dev file beside the training file'
       : '; to report on images of your own, put the images into folders train and dev';
   const way = { embedded: '', files: '; to report on rows of your own, add --dev FILE', folder: inFolder }[kind];
   warnOnce(
-    `${name}: no development file, so results are reported on ${dev.rows.length} of the ${all} rows, which are held out (the same ones every time)${way}`,
+    `${name}: no development file, so results are reported on ${Math.min(dev.rows.length, most)} of the ${all} rows, which are held out (the same ones every time)${more}${way}`,
   );
 }
 

@@ -5,7 +5,7 @@ import { createDataSet, languageSet, metricsFor, type DataSet, type LanguageSet,
 import { smallStudy } from '../../test/studies.js';
 import type { LabelledTask, LoadedLanguageTask } from '../registry/tasks.js';
 import type { StudyProtocol } from '../study/study.js';
-import { plannedLengths } from './plan-run.js';
+import { heldOutRows, plannedLengths } from './plan-run.js';
 
 let warnings: string[] = [];
 let restore = (): void => undefined;
@@ -124,6 +124,22 @@ it('a class that no training row has is named, whatever took its rows', async ()
 it('a count of one is written as one', async () => {
   await plannedLengths(await labelled(times(30, 9)), reader(16), protocol({ maxTokens: 8, selectionRows: 1 }));
   expect(warnings.join()).toContain(' 1 of 1 selection row;');
+});
+
+describe('the reported rows of a file without another one', () => {
+  const heldOut = { heldOut: true, dev: { rows: { length: 9000 } } } as unknown as LabelledTask;
+
+  it.each<[string, Partial<LabelledTask>, Partial<StudyProtocol>, number, number | undefined]>([
+    ['are all that are held out', {}, {}, Infinity, undefined],
+    ['are at most as many as the command says', {}, {}, 5000, 5000],
+    ['are in proportion to a sample of training rows', {}, { rows: 1800 }, 5000, 200],
+    ['and of selection rows', {}, { rows: 1800, selectionRows: 900 }, 5000, 300],
+    ['are at least one', {}, { rows: 2 }, 5000, 1],
+    ['are as many as the protocol says', {}, { rows: 1800, devRows: 7 }, 5000, undefined],
+    ['are all of a development file', { heldOut: false }, { rows: 1800 }, 5000, undefined],
+  ])('%s', (_, task, changed, most, devRows) => {
+    expect(heldOutRows({ ...heldOut, ...task }, protocol(changed), most).devRows).toBe(devRows);
+  });
 });
 
 describe('the epochs of a task', () => {

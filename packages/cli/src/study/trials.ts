@@ -17,6 +17,12 @@ export interface Lengths {
   readonly epochs: number;
 }
 
+/** What a run's plan decides for a task. */
+export interface PlannedTask extends Lengths {
+  /** The number of reported rows, if a held-out part is bounded. Default: the protocol's. */
+  readonly devRows?: number;
+}
+
 /** A study's protocol in which nothing is left to defaults. */
 export type TrialProtocol = Omit<StudyProtocol, keyof Lengths | 'learningRate'> &
   Lengths & {
@@ -72,8 +78,8 @@ export interface TrialContext {
   readonly methodVersions: ReadonlyMap<string, Readonly<Record<string, string>>>;
   /** Content hashes of the model, and of each task's data. */
   readonly fingerprints: { readonly model: string; readonly data: Readonly<Record<string, string>> };
-  /** The lengths of rows and training, by task. */
-  readonly lengths: Readonly<Record<string, Lengths>>;
+  /** The lengths of rows and training, and the bounds of held-out parts, by task. */
+  readonly lengths: Readonly<Record<string, PlannedTask>>;
   /** The methods that support budgets; others run once for all budgets. */
   readonly budgeted: ReadonlySet<string>;
   /** The methods that train only the head, at the protocol's rate, so there is nothing to tune. */
@@ -135,7 +141,7 @@ export function trialOf(
     model,
     protocol: {
       ...protocol,
-      ...(lengths[choice.task] as Lengths),
+      ...(lengths[choice.task] as PlannedTask),
       learningRate: protocol.learningRate ?? HEAD_LEARNING_RATE,
     },
     data,
