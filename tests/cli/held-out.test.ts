@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
@@ -17,4 +18,16 @@ it('without --dev, --rows bounds the reported rows in proportion, and --dev-rows
   expect(await trained('bounded', [])).toEqual([`data: ${sizes}, 2 to report on`, 'scored on 2 rows']);
   expect(await trained('asked', ['--dev-rows', '6'])).toEqual([`data: ${sizes}, 6 to report on`, 'scored on 6 rows']);
   expect(await trained('given', [], task)).toEqual([`data: ${sizes}, 16 to report on`, 'scored on 16 rows']);
+});
+
+it('keeps a sample of a large file, from which both sides are drawn, the same in plan and training', async () => {
+  const task = await tinyTask(folder, 4);
+  const large = join(folder, 'large.csv');
+  const lines = Array.from({ length: 900 }, (_, row) => `cat ${row} ${'x'.repeat(20_000)},${row % 2 ? 'good' : 'bad'}`);
+  await writeFile(large, ['text,label', ...lines].join('\n')); // 18 MB
+  const own = [...task.slice(0, task.indexOf('--train')), '--train', large, '--epochs', '1', '--rows', '18'];
+  const { code, stderr } = await peftBench(['train', '--method', 'lora', ...own, '--out', join(folder, 'sampled')]);
+  expect(stderr).toContain('large.csv: a sample of 20 of its 900 rows is read');
+  expect(stderr).toContain('data: 16 rows to train on, 2 to select checkpoints on, 2 to report on');
+  expect([code, stderr.match(/^scored on \d+ rows/m)?.[0]]).toEqual([0, 'scored on 2 rows']);
 });

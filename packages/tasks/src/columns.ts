@@ -81,6 +81,11 @@ export function readColumns(columns: readonly string[], options: ColumnOptions):
   return mayBeWords ? [...plain, ...WORDS, ...TAG_LISTS] : plain;
 }
 
+/** The column of the labels or scores, if one is named or has a known name. */
+export function labelIn(columns: readonly string[], { labelColumn }: ColumnOptions): string | undefined {
+  return labelColumn ?? [...LABELS, SCORE].find((name) => columns.includes(name));
+}
+
 /** Whether a table is of labelled texts, whatever else its rows say, e.g. how many words they have. */
 function isLabelled(columns: readonly string[]): boolean {
   return columns.includes('text') && LABELS.some((name) => columns.includes(name));

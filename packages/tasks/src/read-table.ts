@@ -91,9 +91,16 @@ export async function readTable<K extends TaskKind = TaskKind>(
 ): Promise<DataSet<K>> {
   assertArgument('bytes', bytes, fileBytes);
   parseOptions('readTable', entries, options);
-  const { path, like, kind = like?.kind, textColumn, labelSeparator, scoreScale, skipUnlabelled } = options;
   assertDifferent(options);
-  const table = await tableOf(bytes, options);
+  return dataSetOf(await tableOf(bytes, options), options);
+}
+
+/** Makes a data set of a table. @throws DataError for the first problem of its columns or rows. */
+export async function dataSetOf<K extends TaskKind>(
+  table: Table<unknown>,
+  options: ReadTableOptions<K>,
+): Promise<DataSet<K>> {
+  const { path, like, kind = like?.kind, textColumn, labelSeparator, scoreScale, skipUnlabelled } = options;
   const layout = layoutOf(table, { ...options, kind }, path);
   if (table.records.length === 0) throw new DataError(`${path}: expected rows below the header, got none`, path);
   const reading = { layout, kind, like, textColumn, labelSeparator, scoreScale, path };
@@ -116,7 +123,8 @@ export function fileStem(path: string): string {
   return name.replace(/\.[^.]+$/, '');
 }
 
-async function tableOf(bytes: Uint8Array, options: ReadTableOptions): Promise<Table<unknown>> {
+/** Reads all rows of a table. @throws DataError for the first problem. */
+export async function tableOf(bytes: Uint8Array, options: ReadTableOptions): Promise<Table<unknown>> {
   const { path, format: given, readers = [] } = options;
   const own = given ? undefined : readers.find((reader) => reader.recognises(path, bytes.subarray(0, HEAD_BYTES)));
   if (own) return readBy(own, bytes, path);
@@ -146,7 +154,8 @@ async function readBy(reader: TableReader, bytes: Uint8Array, path: string): Pro
   }
 }
 
-function formatOf({ path, readers = [], like, kind = like?.kind }: ReadTableOptions): TableFormat {
+/** The format of a file, by its path and the kind of its rows. @throws DataError for another one. */
+export function formatOf({ path, readers = [], like, kind = like?.kind }: ReadTableOptions): TableFormat {
   const extension = /\.([^./\\]+)$/.exec(path)?.[1]?.toLowerCase() ?? '';
   const isConll = CONLL.includes(extension) || (extension === 'txt' && kind === 'token-classification');
   const format = isConll ? 'conll' : FORMATS.find((each) => each === extension);

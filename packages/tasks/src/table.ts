@@ -115,7 +115,7 @@ function decodeUtf8(bytes: Uint8Array, path: string): string {
 }
 
 /** A line of a delimited file, split into cells. */
-interface DelimitedLine {
+export interface DelimitedLine {
   readonly line: number;
   readonly cells: readonly string[];
 }
@@ -146,24 +146,36 @@ export function parseTsv(text: string, path: string, { columns, skipsBrokenLines
  * @throws DataError for broken quotes, and for a line with more or fewer cells than the header.
  */
 export function parseCsv(text: string, path: string): Table {
+  return withHeader(csvLines(text, path, { delimiter: delimiterOf(text), line: 1, isLast: true }).lines, path);
+}
+
+/** A part of a CSV file. */
+interface CsvPart {
+  /** The delimiter of the file. */
+  readonly delimiter: string;
+  /** The number of the first line. */
+  readonly line: number;
+  /** Whether the file ends with it: otherwise its last row may be incomplete. */
+  readonly isLast: boolean;
+}
+
+/** Splits a part of a CSV file into its complete rows. Returns them with the number of characters that they take. */
+export function csvLines(text: string, path: string, { delimiter, line: from, isLast }: CsvPart) {
   const lines: DelimitedLine[] = [];
-  let line = 1;
+  let line = from;
   let position = 0;
-  Papa.parse<string[]>(text, {
-    delimiter: delimiterOf(text),
-    newline: '\n',
-    step({ data, errors: [error], meta }) {
-      if (error) throw errorAt(path, line, `${error.message}; close each quote and double the quotes inside a cell`);
-      lines.push({ line, cells: data });
-      line += lineEnds(text, position, meta.cursor);
-      position = meta.cursor;
-    },
-  });
-  return withHeader(lines, path);
+  const step = ({ data, errors: [error], meta }: Papa.ParseStepResult<string[][]>): void => {
+    if (error) throw errorAt(path, line, `${error.message}; close each quote and double the quotes inside a cell`);
+    for (const cells of data) lines.push({ line, cells });
+    line += lineEnds(text, position, meta.cursor);
+    position = meta.cursor;
+  };
+  new Papa.Parser({ delimiter, newline: '\n', step }).parse(text, 0, !isLast);
+  return { lines, used: position, nextLine: line };
 }
 
 /** The delimiter that splits the header into most cells; a comma in a tie. */
-function delimiterOf(text: string): string {
+export function delimiterOf(text: string): string {
   const header = text.slice(text.search(/\S/)).split('\n', 1)[0] as string;
   const cells = (delimiter: string): number => Papa.parse<string[]>(header, { delimiter }).data[0]?.length ?? 0;
   return [',', ';', '\t'].reduce((best, delimiter) => (cells(delimiter) > cells(best) ? delimiter : best));
@@ -184,7 +196,8 @@ function withHeader(lines: readonly DelimitedLine[], path: string): Table {
   return { columns, line: header.line, records: readEach(filled, path, (line) => recordOfLine(line, columns, path)) };
 }
 
-function recordOfLine({ line, cells }: DelimitedLine, columns: readonly string[], path: string): TableRecord {
+/** Names the cells of a line. @throws DataError if it has more or fewer than the header. */
+export function recordOfLine({ line, cells }: DelimitedLine, columns: readonly string[], path: string): TableRecord {
   if (cells.length !== columns.length) {
     throw errorAt(path, line, `expected ${columns.length} cells as in the header, got ${cells.length}`);
   }
@@ -237,7 +250,8 @@ export function jsonLines(text: string, path: string): JsonLine[] {
   throw new DataError(`${path}: expected a JSON object in each line, got only blank lines`, path);
 }
 
-function parseObject(content: string, line: number, path: string): object {
+/** Reads the object of a line. @throws DataError for a line that is too long or not a JSON object. */
+export function parseObject(content: string, line: number, path: string): object {
   if (content.length > maxLineLength) {
     throw errorAt(path, line, `expected at most ${maxLineLength} characters in a line, got ${content.length}`);
   }

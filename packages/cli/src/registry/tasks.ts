@@ -24,6 +24,7 @@ import {
 } from '@peftjs/tasks';
 import { quoted } from '../format.js';
 import { packageRoot, readPackageFile } from './packages.js';
+import { rowsToRead, type SampledRows } from './sampled-rows.js';
 
 const text = v.pipe(v.string(), v.minLength(1), v.maxLength(4_000));
 
@@ -112,6 +113,7 @@ export async function loadTask(
   data: DataSource,
   split: PublishedSplit = 'official',
   storage = diskStorage(),
+  sample?: SampledRows,
 ): Promise<LoadedTask> {
   const images = imageFolder(data);
   if (data.kind === 'folder' && images === undefined && isPublished(name)) {
@@ -132,7 +134,10 @@ export async function loadTask(
     assertLanguageReading(files, data);
     return { ...(await readLanguageTask({ name, train, dev, documentEnd: data.documentEnd, storage })), ...origin };
   }
-  return withLabels({ ...(await readTask({ train, dev, name, storage, ...data.columns })), ...origin }, data);
+  return withLabels(
+    { ...(await readTask({ train, dev, name, storage, rows: rowsToRead(files, sample), ...data.columns })), ...origin },
+    data,
+  );
 }
 
 /** The folder of data that are images. */

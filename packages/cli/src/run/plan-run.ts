@@ -87,7 +87,7 @@ export async function planRun(
   assertTestable(study, methods);
   const tasks = new Map<string, LoadedTask>();
   for (const name of study.tasks) {
-    const task = await loadTask(name, data, study.protocol.split);
+    const task = await loadTask(name, data, study.protocol.split, undefined, study.protocol);
     assertFlips(task, study.protocol);
     assertMargin(task, study, methods);
     if (study.protocol.loss !== undefined) assertLossReads(lossNamed(study.protocol.loss), task.kind, textsIn(task));

@@ -87,7 +87,7 @@ export function trialPreparer(): (trial: Trial) => Promise<PreparedTrial> {
       keptIn(networks, task, () => fromPretrained(trial.model, { ...loading, task, dtype: weightDtype(trial.engine) }));
     const key = JSON.stringify([trial.task, trial.data, trial.protocol]);
     const shared = keptIn(tasks, key, async () => {
-      const task = await loadTask(trial.task, trial.data, trial.protocol.split);
+      const task = await loadTask(trial.task, trial.data, trial.protocol.split, undefined, trial.protocol);
       return isForLanguage(task) ? languageData(trial, task, load) : labelledData(trial, task, load);
     });
     for (const oldest of [...tasks.keys()].slice(0, -MAX_TASKS)) tasks.delete(oldest);
