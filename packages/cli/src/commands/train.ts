@@ -99,11 +99,11 @@ async function trainOne(flags: TrainFlags, signal: AbortSignal): Promise<number>
     flags,
   );
   const data = await reportData(tasks.get(trial.task) as LoadedTask, trial.protocol);
-  process.stderr.write(`${data.lines.join('\n')}\n`);
   const rerun = `rerun the same command${force ? ' without --force' : ''}`;
   return inClaimedFolder(out, { written: trainingFolders(out), rerun }, async () => {
     checkOut(flags, 'adapter'); // again: until the lock was held, another training may have ended here
     await assertOwnTraining(flags, trial);
+    process.stderr.write(`${data.lines.join('\n')}\n`);
     const folder = unfinishedFolder(out);
     const checkpoints = trialCheckpoints(trial.id, { folder, areRequired: true, every: checkpointEvery });
     const begun = await placeOf(checkpoints);
