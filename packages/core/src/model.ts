@@ -88,5 +88,6 @@ export type { WeightedAdapterOptions } from './files/weighted.js';
 export { isDead, isDeadTag, ownIdentity, ownTag, type ProcessIdentity } from './disk/process-identity.js';
 export { freeMemory } from './free-memory.js';
 export { nodeModule } from './node.js';
+export { jsonParts } from './json-parts.js';
 export { aReadStorage, aStorage, incompleteSave, UNFINISHED_FILE, writeFolders } from './storage.js';
 export { cardHeader, shownName } from './files/model-card.js';

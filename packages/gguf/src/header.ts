@@ -24,7 +24,8 @@ export const MAX_KEY_BYTES = 65_535;
 export const MAX_NAME_BYTES = 63;
 
 const VERSIONS: readonly number[] = [2, 3];
-const MAX_STRINGS = 4_194_304;
+/** The maximum number of strings and booleans in arrays: each takes more memory than its bytes in the file. */
+const MAX_ELEMENTS = 4_194_304;
 const MAX_ARRAYS = 65_536;
 const MAX_DEPTH = 4;
 
@@ -143,7 +144,7 @@ function located(
 /** Reads values one after the other. Nothing is allocated before it is known that the file has its bytes. */
 class Cursor {
   at = 0;
-  private strings = 0;
+  private elements = 0;
   private arrays = 0;
   private readonly view: DataView;
 
@@ -200,12 +201,13 @@ class Cursor {
     const length = this.count(`elements of ${quote(key)}`, { most: MAX_HEADER_BYTES, least }, key);
     if (isNumberType(of)) return { type: 'array', of, value: this.numbers(of, length) } as MetadataArray;
     // Known before an array of that length is made.
-    if (of === 'string') this.strings = this.counted(this.strings + length, MAX_STRINGS, 'strings', key);
+    if (of !== 'array')
+      this.elements = this.counted(this.elements + length, MAX_ELEMENTS, 'strings and booleans in arrays', key);
     this.require(length * least);
-    const elements = <T>(read: () => T): T[] => Array.from({ length }, read);
-    if (of === 'bool') return { type: 'array', of, value: elements(() => this.boolean(key)) };
-    if (of === 'array') return { type: 'array', of, value: elements(() => this.array(key, depth + 1)) };
-    return { type: 'array', of, value: elements(() => this.string(`a string of ${quote(key)}`, undefined, key)) };
+    const read = <T>(element: () => T): T[] => Array.from({ length }, element);
+    if (of === 'bool') return { type: 'array', of, value: read(() => this.boolean(key)) };
+    if (of === 'array') return { type: 'array', of, value: read(() => this.array(key, depth + 1)) };
+    return { type: 'array', of, value: read(() => this.string(`a string of ${quote(key)}`, undefined, key)) };
   }
 
   private counted(count: number, most: number, what: string, key: string): number {

@@ -1,15 +1,24 @@
 import { CheckpointError } from '@peftjs/core/method';
+import { jsonParts } from '@peftjs/core/model';
 
-/** Parses a JSON file in UTF-8. @throws CheckpointError when it is not valid. */
+/** Parses a JSON file in UTF-8. @throws CheckpointError when it is not valid, or holds very many values. */
 export function parseJson(bytes: Uint8Array, file: string): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    if (jsonParts(text) <= MOST_PARTS) return JSON.parse(text);
   } catch (cause) {
     const isPointer = new TextDecoder().decode(bytes.subarray(0, 100)).startsWith('version https://git-lfs');
     const got = isPointer ? 'a pointer of Git LFS: run git lfs pull' : reasonOf(cause);
     throw fileError(file, `expected a JSON file, got ${got}`, cause);
   }
+  throw fileError(file, `expected at most ${MOST_PARTS} objects, lists and keys`);
 }
+
+/**
+ * The most objects, lists and keys of a file: each takes dozens of bytes of memory, and as few as three in the file. The
+ * largest tokenizers have nearly a million.
+ */
+const MOST_PARTS = 1_500_000;
 
 /**
  * Encodes a value as a JSON file.

@@ -1,3 +1,4 @@
+import { PeftError } from '@peftjs/core';
 import { CheckpointError, EngineError, sizeOf, UnsupportedError, type Tensors } from '@peftjs/core/method';
 import type { Scope } from '@peftjs/core/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
@@ -64,7 +65,9 @@ export function plan(graph: Graph, output: string, own: OperatorTable, maxTokens
       });
       for (const name of node.inputs) if (lastUse.get(name) === index && name !== output) values.delete(name);
     });
-    return tensorOf(valueOf(output) as Value);
+    const made = valueOf(output);
+    if (made) return tensorOf(made);
+    throw new CheckpointError(`nothing computes '${output}': the graph is damaged or not supported`, output);
   };
   return { nodes, weights, compute };
 }
@@ -98,7 +101,9 @@ function attempted<T>({ op, name, outputs }: Node, run: () => T): T {
     return run();
   } catch (cause) {
     if (cause instanceof EngineError) throw cause; // it depends on the executor, not on the graph
-    const message = `${op} '${name || (outputs[0] ?? '')}': ${cause instanceof Error ? cause.message : String(cause)}`;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const hint = cause instanceof PeftError ? '' : '; the graph is damaged or not supported';
+    const message = `${op} '${name || (outputs[0] ?? '')}': ${reason}${hint}`;
     if (cause instanceof UnsupportedError) throw new UnsupportedError(message, name, cause);
     throw new CheckpointError(message, name, cause);
   }

@@ -1,4 +1,4 @@
-import { memoryStorage } from '@peftjs/core';
+import { memoryStorage, PeftError } from '@peftjs/core';
 import { floats, type HostTensor } from '@peftjs/core/method';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, it } from 'vitest';
@@ -124,4 +124,33 @@ it('a tensor in few bits is refused with what to do', async () => {
   await expect(loaded([nodeProto('MatMul', ['x', 'few'], 'y')], [tensor])).rejects.toThrow(
     /read the graph in fp32 or fp16/,
   );
+});
+
+/** A node of two outputs. */
+const twice = written({ 1: 'x', 2: ['z', 'y'], 3: 'twice', 4: 'Relu' });
+/** The weights of an attention whose scores lack a factor. */
+const halfAttention = [nodeProto('MatMul', ['x'], 's'), nodeProto('Softmax', ['s'], 'p', { axis: -1 })];
+it.each<[string, readonly Uint8Array[], readonly number[], RegExp]>([
+  ['scores of one factor', [...halfAttention, nodeProto('MatMul', ['p', 'x'], 'y')], [], /^MatMul 's': input 1 is left/],
+  [
+    'factors that do not fit',
+    [nodeProto('MatMul', ['x', 'x'], 'y')],
+    [],
+    /^MatMul 'y': .*inner shapes.*; the graph is damaged or not supported$/,
+  ],
+  [
+    'rows of another number',
+    [nodeProto('Reshape', ['x', 'to'], 'y')],
+    [2, 2, 2],
+    /^the output 'y' has the shape \[2, 2, 2\], expected \[1, 4, \?\]: the graph is damaged or not supported$/,
+  ],
+  ['tokens of another number', [nodeProto('Reshape', ['x', 'to'], 'y')], [1, 2, 4], /\[1, 2, 4\], expected \[1, 4, \?\]/],
+  ['fewer axes', [nodeProto('Reshape', ['x', 'to'], 'y')], [1, 8], /\[1, 8\], expected \[1, 4, \?\]/],
+  ['an output that its node does not make', [twice], [], /^nothing computes 'y': the graph is damaged or not supported$/],
+])('a damaged graph is refused when it is computed: %s', async (_, nodes, to, message) => {
+  const { forward } = await loaded(nodes, [intsProto('to', to)]);
+  const scope = { embedding: () => tf.ones([1, 4, 2]) } as unknown as Parameters<typeof forward>[0];
+  const compute = () => forward(scope, { inputIds: tf.zeros([1, 4], 'int32') });
+  expect(compute).toThrow(PeftError);
+  expect(compute).toThrow(message);
 });

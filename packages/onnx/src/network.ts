@@ -1,6 +1,6 @@
 import { hostTensor } from '@peftjs/core';
 import { transposed } from '@peftjs/core/linalg';
-import type { HostTensor, HostTensors, Site } from '@peftjs/core/method';
+import { CheckpointError, type HostTensor, type HostTensors, type Site, type Tensors } from '@peftjs/core/method';
 import { checkTokens, type Architecture } from '@peftjs/models/architectures';
 import type { ModelFile, Port } from './format/model.js';
 import type { Constant } from './format/tensor.js';
@@ -64,9 +64,24 @@ export function networkOf(file: ModelFile, output: Port, own: OperatorTable, max
     compute(scope, inputs) {
       const { inputIds } = inputs;
       if (inputIds) checkTokens('the graph', inputIds, most);
-      return planned.compute(scope, inputs);
+      const made = planned.compute(scope, inputs);
+      assertOutput(made.shape, output, inputs);
+      return made;
     },
   };
+}
+
+/** @throws CheckpointError unless an output has a row for each one of the batch, and in it one for each token. */
+function assertOutput(made: readonly number[], { name, shape }: Port, { inputIds, pixelValues }: Tensors): void {
+  const [batch = made[0], tokens] = inputIds?.shape ?? pixelValues?.shape.slice(0, 1) ?? [];
+  const rank = shape?.length ?? made.length;
+  const expected = [batch, rank === 3 ? (tokens ?? made[1]) : undefined];
+  if (made.length === rank && expected.every((size, axis) => size === undefined || size === made[axis])) return;
+  const sizes = Array.from({ length: rank }, (_, axis) => expected[axis] ?? '?').join(', ');
+  throw new CheckpointError(
+    `the output '${name}' has the shape [${made.join(', ')}], expected [${sizes}]: the graph is damaged or not supported`,
+    name,
+  );
 }
 
 /** Puts the modules of a graph in place of the nodes that compute them. */

@@ -10,7 +10,7 @@ import {
   snappyUncompress,
 } from 'hyparquet';
 import { parquetHeader } from 'hyparquet/src/column.js';
-import { checkSize, errorAt, excerpt, type Table, type TableRecord } from './table.js';
+import { checkRows, checkSize, errorAt, excerpt, type Table, type TableRecord } from './table.js';
 
 /**
  * Reads the wanted columns of a Parquet file, with values as texts; rows are counted from 1. Pages may be uncompressed
@@ -104,11 +104,8 @@ function shortest(single: number): string {
   return String(single);
 }
 
-/** The most rows of a file. */
-const maxRows = 10_000_000;
-
 /** The largest factor by which a page can grow: Snappy needs at least 3 bytes to say that 64 are copied. */
-const mostGrowth = 64;
+const mostGrowth = 22;
 
 /** A column to read; it has no lists or structures. */
 interface FlatColumn {
@@ -139,10 +136,11 @@ function checkPages(
   { row_groups: groups }: FileMetaData,
   { columns, path }: { readonly columns: readonly FlatColumn[]; readonly path: string },
 ): void {
-  let left = maxRows;
+  let all = 0;
   for (const group of groups) {
-    const rows = within(group.num_rows, left, 'rows', path);
-    left -= rows;
+    const rows = within(group.num_rows, Number.MAX_SAFE_INTEGER, 'rows', path);
+    all += rows;
+    checkRows(all, bytes.length, path);
     for (const { meta_data: column } of group.columns) {
       const known = column && columns.find(({ name }) => name === column.path_in_schema.join('.'));
       if (known) checkColumn(bytes, { column, optional: known.optional, rows, path });
@@ -257,10 +255,15 @@ function within(claim: number | bigint, most: number, of: string, path: string):
 interface Cursor {
   readonly bytes: Uint8Array;
   at: number;
+  /** The number of values that were skipped. */
+  skipped?: number;
 }
 
 /** The types of values in Thrift's compact protocol; others are whole numbers, or Parquet does not have them. */
 const types = { stop: 0, true: 1, false: 2, byte: 3, double: 7, binary: 8, list: 9, struct: 12 };
+
+/** The most values of a footer: hyparquet makes a field or an object of each, and they may take one byte in the file. */
+const maxValues = 1_000_000;
 
 /** The deepest nesting of structures and lists: the footer of a Parquet file has fewer than ten levels. */
 const maxDepth = 16;
@@ -272,6 +275,7 @@ const maxDepth = 16;
  */
 function skip(cursor: Cursor, type: number, path: string, depth = 0): void {
   within(depth, maxDepth, 'structures within each other', path);
+  cursor.skipped = within((cursor.skipped ?? 0) + 1, maxValues, 'values in a footer', path);
   if (type === types.struct) {
     for (let field = byteOf(cursor); field % 16 !== types.stop; field = byteOf(cursor)) {
       if (field < 16) unsigned(cursor, path); // the field number, unless it follows from the last one

@@ -1,5 +1,5 @@
 import { DataError } from '@peftjs/core/method';
-import { firstNames } from '@peftjs/core/model';
+import { firstNames, jsonParts } from '@peftjs/core/model';
 import Papa from 'papaparse';
 
 /** A table: the names of its columns, and the cells of its rows. */
@@ -104,6 +104,39 @@ export function checkSize(bytes: Uint8Array, path: string, most = maxFileBytes):
   throw new DataError(`${path}: expected at most ${most} bytes, got ${bytes.length}; use a part of it`, path);
 }
 
+/** The most characters of a line of a table. */
+const maxLineLength = 1_000_000;
+
+/**
+ * Checks the lines of a table before anything is made of them.
+ * @throws DataError for too many lines, and for one that is too long.
+ */
+function checkLines(text: string, path: string): void {
+  let line = 1;
+  for (let start = 0; start < text.length; line++) {
+    const found = text.indexOf('\n', start);
+    const end = found === -1 ? text.length : found;
+    if (end - start > maxLineLength) {
+      throw errorAt(path, line, `expected at most ${maxLineLength} characters in a line, got ${end - start}`);
+    }
+    start = end + 1;
+  }
+  checkRows(line - 1, text.length, path);
+}
+
+/** A table of this many rows is read whatever its size. A larger one has this many bytes for each row. */
+const [smallTable, leastRowBytes] = [500_000, 32];
+
+/**
+ * A row takes hundreds of bytes of memory, and may take two in the file.
+ * @throws DataError for more rows than texts in a file of that many bytes have.
+ */
+export function checkRows(rows: number, bytes: number, path: string): void {
+  const most = Math.max(smallTable, Math.floor(bytes / leastRowBytes));
+  if (rows <= most) return;
+  throw new DataError(`${path}: expected at most ${most} rows in ${bytes} bytes, got ${rows}; use a part of it`, path);
+}
+
 function decodeUtf8(bytes: Uint8Array, path: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -135,6 +168,7 @@ export interface TsvLayout {
  * @throws DataError for a line with more or fewer cells than the header.
  */
 export function parseTsv(text: string, path: string, { columns, skipsBrokenLines }: TsvLayout = {}): Table {
+  checkLines(text, path);
   const lines = text.split('\n').map((line, index) => ({ line: index + 1, cells: line.split('\t') }));
   const named = columns ? [{ line: 0, cells: columns }, ...lines] : lines;
   return withHeader(skipsBrokenLines ? wholeLines(named) : named, path);
@@ -146,6 +180,7 @@ export function parseTsv(text: string, path: string, { columns, skipsBrokenLines
  * @throws DataError for broken quotes, and for a line with more or fewer cells than the header.
  */
 export function parseCsv(text: string, path: string): Table {
+  checkLines(text, path);
   return withHeader(csvLines(text, path, { delimiter: delimiterOf(text), line: 1, isLast: true }).lines, path);
 }
 
@@ -210,9 +245,6 @@ function lineEnds(text: string, from: number, to: number): number {
   return count;
 }
 
-/** The most characters of a line that is parsed. */
-const maxLineLength = 1_000_000;
-
 /** An object and the number of its line. */
 export interface JsonLine {
   /** The number of the line, from 1. */
@@ -240,6 +272,8 @@ export function parseJsonLines(text: string, path: string): Table<unknown> {
  * @throws DataError for a line that is too long or not a JSON object, or when there is none.
  */
 export function jsonLines(text: string, path: string): JsonLine[] {
+  checkLines(text, path);
+  checkParts(text, path);
   const filled = text
     .split('\n')
     .map((content, index) => ({ content, line: index + 1 }))
@@ -248,6 +282,17 @@ export function jsonLines(text: string, path: string): JsonLine[] {
     return readEach(filled, path, ({ content, line }) => ({ line, object: parseObject(content, line, path) }));
   }
   throw new DataError(`${path}: expected a JSON object in each line, got only blank lines`, path);
+}
+
+/** The objects, lists and keys that are read whatever the size of a file. A larger one has this many bytes for each. */
+const [fewParts, leastPartBytes] = [2_000_000, 16];
+
+/** @throws DataError for more objects, lists and keys than texts have around them: each takes dozens of bytes of memory. */
+function checkParts(text: string, path: string): void {
+  const most = Math.max(fewParts, Math.floor(text.length / leastPartBytes));
+  const parts = jsonParts(text);
+  if (parts > most)
+    throw new DataError(`${path}: expected at most ${most} objects, lists and keys, got ${parts}; use a part of it`, path);
 }
 
 /** Reads the object of a line. @throws DataError for a line that is too long or not a JSON object. */

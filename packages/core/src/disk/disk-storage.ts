@@ -3,7 +3,7 @@ import { CheckpointError, UnsupportedError } from '../errors.js';
 import { nodeModule } from '../node.js';
 import type { Storage } from '../storage.js';
 import { reason, writeAtomically } from './files.js';
-import { currentPath, replaceFolders } from './folder-save.js';
+import { currentPath, readFile, replaceFolders, whereItIs } from './folder-save.js';
 
 /** Returns a storage on disk. It loads Node's file system when first used. @throws UnsupportedError outside Node. */
 export function diskStorage(): Storage {
@@ -11,12 +11,12 @@ export function diskStorage(): Storage {
     async read(path) {
       const fs = fileSystem();
       try {
-        return await fs.readFile(await currentPath(fs, path));
+        return await readFile(fs, path);
       } catch (cause) {
         throw new CheckpointError(`cannot read ${path}: ${reason(cause)}`, path, cause);
       }
     },
-    open: async (path) => fileSource(await currentPath(fileSystem(), path)),
+    open: async (path) => whereItIs(fileSystem(), path, fileSource),
     async exists(path) {
       const fs = fileSystem();
       return fs.access(await currentPath(fs, path)).then(

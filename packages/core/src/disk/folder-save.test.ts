@@ -6,7 +6,7 @@ import { createRng } from '../rng.js';
 import { incompleteSave, type FolderFiles } from '../storage.js';
 import { diskStorage } from './disk-storage.js';
 import type { FileSystem } from './files.js';
-import { currentPath, replaceFolders } from './folder-save.js';
+import { currentPath, readFile, replaceFolders } from './folder-save.js';
 import { ownTag } from './process-identity.js';
 
 let folder = '';
@@ -280,5 +280,59 @@ describe('several saves into one folder at once', () => {
       expect((await fs.readdir(folder)).sort()).toEqual(FILES);
     }
     expect(winners.size).toBeGreaterThan(2);
+  });
+});
+
+describe('a file that is read while another process saves', () => {
+  const config = (): string => `${folder}/adapter_config.json`;
+  const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+  /** A reader's file system: `meanwhile` happens once, right before the reader reads `at`. */
+  const reader = (at: (path: string) => boolean, meanwhile: () => Promise<unknown>, mayMove: boolean): FileSystem => {
+    let happened = false;
+    return {
+      ...fs,
+      rename: mayMove ? fs.rename : () => Promise.reject(new Error('read-only')),
+      readFile: (async (path: string) => {
+        if (!happened && at(path)) {
+          happened = true;
+          await meanwhile();
+        }
+        return fs.readFile(path);
+      }) as FileSystem['readFile'],
+    };
+  };
+  /** A save that stops right after its mark is in place. */
+  const begun = async (): Promise<void> => {
+    let renames = 0;
+    await new Promise<void>((stopped) => {
+      const stops = hooked((name) => {
+        if (name !== 'rename' || ++renames < 3) return undefined;
+        stopped();
+        return new Promise<void>(() => undefined);
+      });
+      void replaceFolders(stops, [saved('new')]);
+    });
+  };
+
+  it('is found in its place when it is moved there', async () => {
+    await save(saved('old'));
+    await begun();
+    const isMoving = (path: string): boolean => path.endsWith('-adapter_config.json');
+    const bytes = await readFile(
+      reader(isMoving, () => currentPath(fs, config()), false),
+      config(),
+    );
+    expect(JSON.parse(textOf(bytes))).toEqual({ by: 'new' });
+  });
+
+  it('is never the mark', async () => {
+    await save(saved('old'));
+    let reads = 0;
+    // the first read finds that no save is under way, the second one is the reader's own
+    const bytes = await readFile(
+      reader((path) => path === config() && ++reads > 0, begun, true),
+      config(),
+    );
+    expect(JSON.parse(textOf(bytes))).toEqual({ by: 'new' });
   });
 });

@@ -153,6 +153,28 @@ export async function currentPath(fs: FileSystem, path: string): Promise<string>
   return path;
 }
 
+/** How often a file is read until it is no mark: each time, the save that left the mark is completed. */
+const MOST_TRIES = 10;
+
+/** Reads a file of the last save of its folder, while others may save into it. */
+export async function readFile(fs: FileSystem, path: string): Promise<Uint8Array> {
+  for (let tries = 1; ; tries++) {
+    const bytes = await whereItIs(fs, path, (at) => fs.readFile(at));
+    if (tries === MOST_TRIES || !isMark(bytes)) return bytes;
+  }
+}
+
+/** Opens or reads a file where it is. If a save moves it to its place just then, it is looked for again. */
+export async function whereItIs<T>(fs: FileSystem, path: string, read: (at: string) => Promise<T>): Promise<T> {
+  const at = await currentPath(fs, path);
+  try {
+    return await read(at);
+  } catch (error) {
+    if ((await currentPath(fs, path)) === at) throw error;
+    return whereItIs(fs, path, read);
+  }
+}
+
 /** A file that is still to be moved to its place. */
 interface Step {
   readonly source: string;
@@ -201,8 +223,15 @@ async function isFolder(fs: FileSystem, path: string): Promise<boolean> {
 }
 
 async function isMarked(fs: FileSystem, config: string): Promise<boolean> {
+  return isMark(await fs.readFile(config).catch(() => new Uint8Array()));
+}
+
+/** More bytes than a mark has. */
+const MARK_BYTES = 1000;
+
+function isMark(bytes: Uint8Array): boolean {
   try {
-    return incompleteSave(JSON.parse(await fs.readFile(config, 'utf8'))) !== undefined;
+    return bytes.length < MARK_BYTES && incompleteSave(JSON.parse(new TextDecoder().decode(bytes))) !== undefined;
   } catch {
     return false;
   }

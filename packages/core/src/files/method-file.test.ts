@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
+import type { TargetConfig } from '../contracts/method.js';
 import { linearSite } from '../contracts/site.js';
 import { hostTensor, type HostTensors } from '../tensors.js';
-import { readTensors, type ModuleTensors } from './method-file.js';
+import { fileFormat, readTensors, type ModuleTensors } from './method-file.js';
 
 const known: ModuleTensors = { a: ['.a', 'r', 'in'], b: ['.b', 'out', 'r'], e: ['.e', 'r', '1'] };
 const zeros = (...shape: number[]) => hostTensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), shape);
@@ -37,4 +38,27 @@ it('names a tensor that is missing, unless it is optional, and a module of anoth
   ]);
   const sites = [linearSite('m', 3, 5)];
   expect(() => readTensors({ config: {}, tensors, sites }, known)).toThrow(expect.objectContaining({ path: 'm' }));
+});
+
+interface Ranked extends TargetConfig {
+  readonly r: number;
+  readonly alpha: number;
+  readonly rankPattern: Readonly<Record<string, number>>;
+  readonly alphaPattern: Readonly<Record<string, number>>;
+}
+
+it.each(['r', 'alpha', 'rankPattern', 'alphaPattern'] as const)('ranks need the option %s of a method', (missing) => {
+  const { [missing]: _, ...config } = { r: 2, alpha: 2, rankPattern: {}, alphaPattern: {}, targetModules: ['m'] };
+  const { toFile } = fileFormat<Ranked>({ peftType: 'X', tensors: known, ranks: 'tensors' });
+  const adapter = { config: config as unknown as Ranked, layers: {}, values: {}, sites: [] };
+  expect(() => toFile(adapter as unknown as Parameters<typeof toFile>[0], { pruned: false })).toThrow(
+    expect.objectContaining({ code: 'PEFT_CONFIG', message: expect.stringContaining(`needs the option '${missing}'`) }),
+  );
+});
+
+it('ranks of a configuration without them do not type-check', () => {
+  // @ts-expect-error: `ranks` is for a configuration with the options of ranks
+  fileFormat<TargetConfig>({ peftType: 'X', tensors: known, ranks: 'tensors' });
+  fileFormat<TargetConfig>({ peftType: 'X', tensors: known });
+  expect(fileFormat<Ranked>({ peftType: 'X', tensors: known, ranks: 'fields' }).peftTypes).toEqual(['X']);
 });

@@ -1,6 +1,6 @@
 import { describe } from '../config.js';
 import type { AdapterContents, AdapterFile, PeftMethod, TargetConfig } from '../contracts/method.js';
-import { CheckpointError } from '../errors.js';
+import { CheckpointError, ConfigError } from '../errors.js';
 import { moduleRank, rankPatterns, type ModuleRank, type RankPatterns } from '../ranks/budget.js';
 import { mapValues, tensorAt, transposed, type HostTensors } from '../tensors.js';
 import { adaptedModules, assertFeatures, matrixOf, moduleTable, vectorOf } from './lora-file.js';
@@ -32,14 +32,18 @@ export interface FileFormat<C extends TargetConfig> {
   readonly fields?: Fields<C>;
   /**
    * Whether modules have ranks and alphas, in `r`, `alpha`, `rank_pattern` and `alpha_pattern`, and what a rank is read
-   * from: the size of the axis `r` of a module's tensors, or these fields. Default: no ranks.
+   * from: the size of the axis `r` of a module's tensors, or these fields. Only for a method with the options `r`,
+   * `alpha`, `rankPattern` and `alphaPattern`. Default: no ranks.
    */
-  readonly ranks?: 'tensors' | 'fields';
+  readonly ranks?: C extends ModuleRank & RankPatterns ? 'tensors' | 'fields' : never;
   /** Other fields that PEFT reads, with their values. Default: none. */
   readonly others?: AdapterFile['config'];
 }
 
-/** Returns the file functions of a method whose adapters consist of these tensors, and that has this one format. */
+/**
+ * Returns the file functions of a method whose adapters consist of these tensors, and that has this one format. They
+ * throw a ConfigError for `ranks` of a method without the options of ranks.
+ */
 export function fileFormat<C extends TargetConfig>({
   peftType,
   tensors: known,
@@ -53,7 +57,7 @@ export function fileFormat<C extends TargetConfig>({
     toFile(adapter) {
       const { layers, config } = adapter;
       const paths = Object.keys(layers);
-      const ranked = ranks && rankFields(config as object as ModuleRank & RankPatterns, paths);
+      const ranked = ranks && rankFields(rankOptions(config), paths);
       const own = { ...ranked, ...fieldsOf(config, fields), target_modules: paths };
       return { config: { peft_type: peftType, ...own, ...others }, tensors: writtenTensors(adapter, known) };
     },
@@ -137,6 +141,18 @@ export function optionsIn<C extends object>(config: AdapterFile['config'], field
   const present = Object.entries(fields).filter(([field]) => config[field] != null);
   return Object.fromEntries(present.map(([field, option]) => [option, config[field]])) as Partial<C>;
 }
+
+/** Returns a configuration with the options of ranks. @throws ConfigError naming one that it lacks. */
+function rankOptions(config: object): ModuleRank & RankPatterns {
+  const missing = RANK_OPTIONS.find((name) => (config as Partial<ModuleRank & RankPatterns>)[name] === undefined);
+  if (missing === undefined) return config as ModuleRank & RankPatterns;
+  throw new ConfigError(
+    `fileFormat: 'ranks' needs the option '${missing}', which the method does not have: give it ${RANK_OPTIONS.join(', ')}, or leave 'ranks' out`,
+    missing,
+  );
+}
+
+const RANK_OPTIONS = ['r', 'alpha', 'rankPattern', 'alphaPattern'] as const;
 
 /** Returns a file's fields of ranks and alphas. */
 function rankFields(config: ModuleRank & RankPatterns, paths: readonly string[]): Record<string, unknown> {

@@ -5,74 +5,118 @@ import { CheckpointError } from '@peftjs/core/method';
 type Wire = number | Uint8Array;
 
 /**
- * The fields of a Protocol Buffers message, by number. Nothing is copied: bytes are views of the file, and messages
- * within are parsed when they are first asked for.
+ * The most texts, messages and numbers of lists that are read of one file. The largest graphs have some hundred
+ * thousand.
+ */
+const MOST_VALUES = 2_000_000;
+
+/**
+ * The fields of a Protocol Buffers message, by number. A field is looked up in the bytes each time that it is asked for,
+ * so that a message takes no memory but what is read of it: a field may be two bytes long, and an object for each would
+ * take hundreds of times as much. Nothing is copied: bytes are views of the file.
  */
 export class Message {
-  readonly #fields = new Map<number, Wire[]>();
-  readonly #messages = new Map<number, Message[]>();
+  readonly #bytes: Uint8Array;
+  readonly #file: { values: number };
 
-  /** @throws CheckpointError when the bytes are not a message. */
-  constructor(bytes: Uint8Array) {
-    for (const { field, value } of fieldsIn(bytes)) {
-      const known = this.#fields.get(field);
-      if (known) known.push(value);
-      else this.#fields.set(field, [value]);
-    }
+  constructor(bytes: Uint8Array, file = { values: 0 }) {
+    this.#bytes = bytes;
+    this.#file = file;
   }
 
-  /** Returns an integer, the last one if there are several, as in every reader. */
+  /** Returns an integer, the last one if there are several, as in every reader; 0 if there is none. */
   int(field: number): number {
-    return this.ints(field).at(-1) ?? 0;
+    let last = 0;
+    for (const number of this.integers(field)) last = number;
+    return last;
   }
 
-  /** Returns integers, packed or not. Those beyond 2^53 are rounded. */
+  /** Returns a list of integers, packed or not. Those beyond 2^53 are rounded. */
   ints(field: number): number[] {
-    return this.#all(field).flatMap((value) => (typeof value === 'number' ? [value] : packedInts(value)));
+    return Array.from(this.integers(field), (number) => this.#counted(number));
+  }
+
+  /** Yields integers, packed or not, any number of them. Those beyond 2^53 are rounded. */
+  *integers(field: number): Generator<number> {
+    for (const { value } of fieldsIn(this.#bytes, field)) {
+      if (typeof value === 'number') yield value;
+      else yield* packedInts(value);
+    }
   }
 
   /** Returns the bytes of numbers of a fixed size, packed or not, one after the other. */
   fixed(field: number): Uint8Array<ArrayBuffer> {
-    return written(this.bytes(field));
+    const all = new Uint8Array(this.fixedLength(field));
+    let at = 0;
+    for (const bytes of this.#each(field)) {
+      all.set(bytes, at);
+      at += bytes.byteLength;
+    }
+    return all;
+  }
+
+  /** Returns the number of bytes of numbers of a fixed size. */
+  fixedLength(field: number): number {
+    let length = 0;
+    for (const { from, end } of this.#places(field)) length += end - from;
+    return length;
   }
 
   /** Returns a text, the last one if there are several. */
   text(field: number): string {
-    return this.texts(field).at(-1) ?? '';
+    return textIn(this.bytes(field) ?? new Uint8Array());
   }
 
   /** Returns texts. @throws CheckpointError when one is not UTF-8. */
   texts(field: number): string[] {
-    return this.bytes(field).map(textIn);
+    return Array.from(this.#each(field), (bytes) => this.#counted(textIn(bytes)));
   }
 
-  /** Returns the messages of a field. */
-  messages(field: number): Message[] {
-    const known = this.#messages.get(field) ?? this.bytes(field).map((bytes) => new Message(bytes));
-    this.#messages.set(field, known);
-    return known;
+  /** Yields the messages of a field. */
+  *messages(field: number): Generator<Message> {
+    for (const bytes of this.#each(field)) yield this.#counted(new Message(bytes, this.#file));
   }
 
   /** Returns the last message of a field, which is empty if there is none. */
   message(field: number): Message {
-    return this.messages(field).at(-1) ?? new Message(new Uint8Array());
+    return new Message(this.bytes(field) ?? new Uint8Array(), this.#file);
   }
 
-  /** Returns the values of a field as bytes. @throws CheckpointError when one is a number. */
-  bytes(field: number): Uint8Array[] {
-    return this.#all(field).map((value) => {
-      if (typeof value !== 'number') return value;
-      throw new CheckpointError(`field ${field} of a message is the number ${value}, expected bytes`);
-    });
+  /** Returns the bytes of a field, the last ones if there are several. @throws CheckpointError for a number. */
+  bytes(field: number): Uint8Array | undefined {
+    let last: Place | undefined;
+    for (const place of this.#places(field)) last = place;
+    return last && this.#bytes.subarray(last.from, last.end);
   }
 
   /** Whether the message has a field. */
   has(field: number): boolean {
-    return this.#fields.has(field);
+    return placesIn(this.#bytes, field).next().done !== true;
   }
 
-  #all(field: number): readonly Wire[] {
-    return this.#fields.get(field) ?? [];
+  /** Returns how many values a field has. */
+  count(field: number): number {
+    let count = 0;
+    for (const _ of placesIn(this.#bytes, field)) count++;
+    return count;
+  }
+
+  *#each(field: number): Generator<Uint8Array> {
+    for (const { from, end } of this.#places(field)) yield this.#bytes.subarray(from, end);
+  }
+
+  /** Yields the places of a field that holds bytes. */
+  *#places(field: number): Generator<Place> {
+    for (const place of placesIn(this.#bytes, field)) {
+      if (place.type === WireType.Varint)
+        throw new CheckpointError(`field ${field} of a message is a number, expected bytes`);
+      yield place;
+    }
+  }
+
+  #counted<T>(value: T): T {
+    if (++this.#file.values <= MOST_VALUES) return value;
+    throw new CheckpointError(`the file has more than ${MOST_VALUES} texts, messages and numbers in lists`);
   }
 }
 
@@ -83,50 +127,70 @@ export interface Field {
   readonly whole: Uint8Array;
 }
 
-/** Returns the fields of a message in their order. @throws CheckpointError when the bytes are not a message. */
-export function fieldsIn(bytes: Uint8Array): Field[] {
-  return parsed(() => {
-    const reader = new BinaryReader(bytes);
-    const fields: Field[] = [];
+/**
+ * Yields the fields of a message in their order.
+ * @param only the number of the fields to yield. Default: all.
+ * @throws CheckpointError when the bytes are not a message.
+ */
+export function* fieldsIn(bytes: Uint8Array, only?: number): Generator<Field> {
+  const reader = new BinaryReader(bytes);
+  for (const { field, type, start, from, end } of placesIn(bytes, only)) {
+    reader.pos = from;
+    const value = type === WireType.Varint ? Number(reader.int64()) : bytes.subarray(from, end);
+    yield { field, value, whole: bytes.subarray(start, end) };
+  }
+}
+
+/** Where a field is in the bytes of a message. */
+interface Place {
+  readonly field: number;
+  readonly type: WireType;
+  /** The first byte of the field's number, the first one of its value, and the one after that. */
+  readonly start: number;
+  readonly from: number;
+  readonly end: number;
+}
+
+function* placesIn(bytes: Uint8Array, only?: number): Generator<Place> {
+  const reader = new BinaryReader(bytes);
+  try {
     while (reader.pos < reader.len) {
       const start = reader.pos;
       const [field, type] = reader.tag();
-      const value = valueOf(reader, field, type);
-      fields.push({ field, value, whole: bytes.subarray(start, reader.pos) });
+      const length = type === WireType.LengthDelimited ? reader.uint32() : 0;
+      const from = reader.pos;
+      if (type === WireType.LengthDelimited) reader.pos += length;
+      else reader.skip(type, field);
+      if (reader.pos > reader.len) throw new RangeError('premature EOF');
+      if (only === undefined || field === only) yield { field, type, start, from, end: reader.pos };
     }
-    return fields;
-  });
+  } catch (cause) {
+    throw notAMessage(cause);
+  }
 }
 
-function valueOf(reader: BinaryReader, field: number, type: WireType): Wire {
-  if (type === WireType.Varint) return Number(reader.int64());
-  if (type === WireType.LengthDelimited) return reader.bytes();
-  return reader.skip(type, field);
-}
-
-function packedInts(bytes: Uint8Array): number[] {
-  return parsed(() => {
-    const reader = new BinaryReader(bytes);
-    const numbers: number[] = [];
-    while (reader.pos < reader.len) numbers.push(Number(reader.int64()));
-    return numbers;
-  });
+function* packedInts(bytes: Uint8Array): Generator<number> {
+  const reader = new BinaryReader(bytes);
+  try {
+    while (reader.pos < reader.len) yield Number(reader.int64());
+  } catch (cause) {
+    throw notAMessage(cause);
+  }
 }
 
 const TEXT = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Decodes UTF-8. @throws CheckpointError */
 export function textIn(bytes: Uint8Array): string {
-  return parsed(() => TEXT.decode(bytes));
+  try {
+    return TEXT.decode(bytes);
+  } catch (cause) {
+    throw notAMessage(cause);
+  }
 }
 
-function parsed<T>(parse: () => T): T {
-  try {
-    return parse();
-  } catch (cause) {
-    if (cause instanceof CheckpointError) throw cause;
-    throw new CheckpointError(`the bytes are not a message of Protocol Buffers: ${String(cause)}`, undefined, cause);
-  }
+function notAMessage(cause: unknown): CheckpointError {
+  return new CheckpointError(`the bytes are not a message of Protocol Buffers: ${String(cause)}`, undefined, cause);
 }
 
 /** What a field holds: an integer, a text, bytes, or a message. */
@@ -135,16 +199,16 @@ type Value = number | string | Uint8Array | Fields;
 /** A message to write: its fields by number, in whose order they are written; several of one number as a list. */
 export interface Fields {
   readonly [field: number]: Value | readonly Value[];
-  readonly length?: undefined;
+  readonly [Symbol.iterator]?: undefined;
 }
 
 /** A field with its number, or the bytes of one, its number included. */
 export type Part = readonly [field: number, value: Value] | Uint8Array;
 
 /** Returns the bytes of a message. */
-export function written(message: Fields | readonly Part[]): Uint8Array<ArrayBuffer> {
+export function written(message: Fields | Iterable<Part>): Uint8Array<ArrayBuffer> {
   const writer = new BinaryWriter();
-  for (const part of message.length === undefined ? partsOf(message) : message) {
+  for (const part of message[Symbol.iterator] ? (message as Iterable<Part>) : partsOf(message as Fields)) {
     if (part instanceof Uint8Array) {
       writer.raw(part);
       continue;

@@ -1,5 +1,5 @@
 import { CheckpointError, UnsupportedError } from '@peftjs/core/method';
-import { type Message, textIn } from './message.js';
+import type { Message } from './message.js';
 import { readTensor, typeNumbered, type Constant, type ElementType, type Piece } from './tensor.js';
 
 /** The value of an attribute; undefined for a graph and other values that are not read. */
@@ -48,8 +48,8 @@ export interface ModelFile {
 
 /** The versions of ONNX's operators that are read. */
 const [FIRST_OPSET, LAST_OPSET] = [11, 22];
-/** The most nodes of a graph. The largest models have some ten thousand. */
-const MAX_NODES = 200_000;
+/** The most nodes and the most tensors of a graph. The largest models have some ten thousand. */
+const MOST_PARTS = 200_000;
 
 /**
  * Reads a ModelProto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). Tensors are views of the bytes.
@@ -67,12 +67,11 @@ export function readModel(proto: Message, external: (piece: Piece) => Uint8Array
       throw new CheckpointError(`tensor '${constant.name}' appears twice`, constant.name);
     constants.set(constant.name, constant);
   };
+  assertFew(graph.count(5), 'tensors');
   for (const tensor of graph.messages(5)) add(readTensor(tensor, tensor.text(8), external));
   const initializers = new Set(constants.keys());
-  const protos = graph.messages(1);
-  if (protos.length > MAX_NODES)
-    throw new CheckpointError(`the graph has ${protos.length} nodes, at most ${MAX_NODES} are read`);
-  const all = protos.map((node) => readNode(node, external));
+  assertFew(graph.count(1), 'nodes');
+  const all = Array.from(graph.messages(1), (node) => readNode(node, external));
   const nodes = all.filter((node) => {
     const constant = node.op === 'Constant' && node.domain === '' ? constantOf(node) : undefined;
     if (constant) add(constant);
@@ -83,15 +82,22 @@ export function readModel(proto: Message, external: (piece: Piece) => Uint8Array
     nodes,
     constants,
     initializers,
-    inputs: given(graph.messages(11).map(readPort)),
-    outputs: graph.messages(12).map(readPort),
+    inputs: given(Array.from(graph.messages(11), readPort)),
+    outputs: Array.from(graph.messages(12), readPort),
     opset,
   };
 }
 
+function assertFew(count: number, what: string): void {
+  if (count > MOST_PARTS)
+    throw new CheckpointError(`the graph has ${count} ${what}, at most ${MOST_PARTS} are read`);
+}
+
 function opsetOf(proto: Message): number {
-  const own = proto.messages(8).find((set) => ['', 'ai.onnx'].includes(set.text(1)));
-  const opset = own?.int(2) ?? 0;
+  let opset = 0;
+  for (const set of proto.messages(8)) {
+    if (opset === 0 && ['', 'ai.onnx'].includes(set.text(1))) opset = set.int(2);
+  }
   if (opset >= FIRST_OPSET && opset <= LAST_OPSET) return opset;
   throw new UnsupportedError(
     `the model has opset ${opset}; ${FIRST_OPSET} to ${LAST_OPSET} are read: export it with one of these`,
@@ -102,9 +108,10 @@ function opsetOf(proto: Message): number {
 function readNode(proto: Message, external: (piece: Piece) => Uint8Array): Node {
   const [op, name, domain] = [proto.text(4), proto.text(3), proto.text(7)];
   const outputs = proto.texts(2);
-  const attributes = proto
-    .messages(5)
-    .map((attribute) => [attribute.text(1), readAttribute(attribute, outputs[0] ?? name, external)] as const);
+  const attributes = Array.from(
+    proto.messages(5),
+    (attribute) => [attribute.text(1), readAttribute(attribute, outputs[0] ?? name, external)] as const,
+  );
   const module = moduleOf(proto);
   return {
     op,
@@ -125,7 +132,7 @@ function readAttribute(proto: Message, output: string, external: (piece: Piece) 
     case 2:
       return proto.int(3);
     case 3:
-      return textIn(proto.bytes(4).at(-1) ?? new Uint8Array());
+      return proto.text(4);
     case 4:
       return readTensor(proto.message(5), output, external);
     case 6:
@@ -148,9 +155,12 @@ function floatsIn(proto: Message, field: number): number[] {
 const SCOPES = 'pkg.torch.onnx.name_scopes';
 
 function moduleOf(proto: Message): string | undefined {
-  const scopes = proto.messages(9).find((entry) => entry.text(1) === SCOPES);
-  const names = scopes && Array.from(scopes.text(2).matchAll(/'([^']*)'/g), ([, name]) => name as string);
-  return names?.at(-2) || undefined;
+  for (const entry of proto.messages(9)) {
+    if (entry.text(1) !== SCOPES) continue;
+    const names = Array.from(entry.text(2).matchAll(/'([^']*)'/g), ([, name]) => name as string);
+    return names.at(-2) || undefined;
+  }
+  return undefined;
 }
 
 /** Returns the tensor of a `Constant` node. */
@@ -175,6 +185,6 @@ function readPort(proto: Message): Port {
   const name = proto.text(1);
   const tensor = proto.message(2).message(1);
   const type = tensor.has(1) ? typeNumbered(tensor.int(1), `'${name}'`) : undefined;
-  const dims = tensor.has(2) ? tensor.message(2).messages(1) : undefined;
-  return { name, type, shape: dims?.map((dim) => (dim.has(1) ? dim.int(1) : undefined)) };
+  const sizeOfAxis = (dim: Message): number | undefined => (dim.has(1) ? dim.int(1) : undefined);
+  return { name, type, shape: tensor.has(2) ? Array.from(tensor.message(2).messages(1), sizeOfAxis) : undefined };
 }

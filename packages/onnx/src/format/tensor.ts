@@ -84,27 +84,27 @@ export function readTensor(proto: Message, name: string, external: (piece: Piece
   }
   const needed = sizeOf(shape);
   const place = placeOf(proto, external);
-  const values = place ? undefined : inFields(proto, type);
-  const got = values?.length ?? (place as Place).bytes.byteLength / TYPES[type].array.BYTES_PER_ELEMENT;
+  const got = place ? place.bytes.byteLength / TYPES[type].array.BYTES_PER_ELEMENT : countInFields(proto, type);
   if (got !== needed) {
     throw new CheckpointError(
       `${what}: ${type} [${shape.join(', ')}] has ${needed} numbers, the file has ${got}`,
       name,
     );
   }
-  const numbers: Constant['numbers'] = () => (values ? numbersOf(type, values) : decoded(type, (place as Place).bytes));
+  const numbers: Constant['numbers'] = () =>
+    place ? decoded(type, place.bytes) : numbersOf(type, inFields(proto, type, needed));
   return { name, type, shape, ...(place && { place }), numbers };
 }
 
 /** The bytes of raw_data or of external_data. */
 function placeOf(proto: Message, external: (piece: Piece) => Uint8Array): Place | undefined {
   if (proto.int(14) === EXTERNAL) {
-    const entries = new Map(proto.messages(13).map((entry) => [entry.text(1), entry.text(2)]));
+    const entries = new Map(Array.from(proto.messages(13), (entry) => [entry.text(1), entry.text(2)]));
     const [file = '', offset = '0', length] = ['location', 'offset', 'length'].map((key) => entries.get(key));
     const piece = { file, offset: Number(offset), ...(length !== undefined && { length: Number(length) }) };
     return { file, bytes: external(piece) };
   }
-  const bytes = proto.bytes(9).at(-1);
+  const bytes = proto.bytes(9);
   return bytes && { bytes };
 }
 
@@ -124,12 +124,27 @@ function stored(type: ElementType, bytes: Uint8Array): Stored {
   return new Numbers(new Uint8Array(bytes).buffer, 0, length); // aligned; the slice of a Buffer is no copy
 }
 
-/** Numbers in float_data, int32_data, int64_data, double_data or uint64_data. */
-function inFields(proto: Message, type: ElementType): Stored {
+/** Counts numbers in float_data, int32_data, int64_data, double_data or uint64_data. */
+function countInFields(proto: Message, type: ElementType): number {
   const { field, array: Numbers } = TYPES[type];
-  if (type === 'float32' || type === 'float64') return stored(type, proto.fixed(field));
-  const integers = proto.ints(field);
-  return type === 'int64' ? BigInt64Array.from(integers, BigInt) : (Numbers as Int32ArrayConstructor).from(integers);
+  if (hasFixedSize(type)) return Math.floor(proto.fixedLength(field) / Numbers.BYTES_PER_ELEMENT);
+  let count = 0;
+  for (const _ of proto.integers(field)) count++;
+  return count;
+}
+
+/** Reads those numbers. */
+function inFields(proto: Message, type: ElementType, count: number): Stored {
+  const { field, array: Numbers } = TYPES[type];
+  if (hasFixedSize(type)) return stored(type, proto.fixed(field));
+  const values = new Numbers(count);
+  let at = 0;
+  for (const integer of proto.integers(field)) values[at++] = type === 'int64' ? BigInt(integer) : integer;
+  return values;
+}
+
+function hasFixedSize(type: ElementType): boolean {
+  return type === 'float32' || type === 'float64';
 }
 
 function numbersOf(type: ElementType, values: Stored): Float32Array | Float64Array {

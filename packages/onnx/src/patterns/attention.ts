@@ -74,7 +74,7 @@ function scoresOf(values: Values, name: string, steps: number): Scores | undefin
   };
   switch (node.op) {
     case 'MatMul':
-      return { product: node.inputs, factors: [], masks: [] };
+      return either(node.inputs, (left, right) => ({ product: [left, right], factors: [], masks: [] }));
     case 'Mul':
     case 'Div': {
       const { of, factors } = stripped(values, name);

@@ -258,22 +258,27 @@ function rewritten({ bytes, model }: OpenedModel, changes: Changes, names: Names
     if (!change || staysBeside(change)) return [names.size === 0 ? whole : [INITIALIZER, moved(value, names)]];
     return [[INITIALIZER, tensorProto(name, change.constant.type, change.shape, change.bytes)]];
   };
-  const graph = (value: Uint8Array) => written([...fieldsIn(value).flatMap(graphField), ...(added?.fields ?? [])]);
-  return written(
-    fieldsIn(bytes).map(({ field, value, whole }): Part =>
-      field === GRAPH && typeof value !== 'number' ? [GRAPH, graph(value)] : whole,
-    ),
+  const graph = (value: Uint8Array): Uint8Array => edited(value, graphField, added?.fields);
+  return edited(bytes, ({ field, value, whole }) =>
+    field === GRAPH && typeof value !== 'number' ? [[GRAPH, graph(value)]] : [whole],
   );
+}
+
+/** Returns a message with other parts in place of its fields, and more of them at its end. */
+function edited(bytes: Uint8Array, partsFor: (field: Field) => readonly Part[], more: readonly Part[] = []): Uint8Array {
+  function* parts(): Generator<Part> {
+    for (const field of fieldsIn(bytes)) yield* partsFor(field);
+    yield* more;
+  }
+  return written(parts());
 }
 
 /** Returns a TensorProto whose external data is in a file of another name. */
 function moved(tensor: Uint8Array, names: Names): Uint8Array {
-  return written(
-    fieldsIn(tensor).map(({ field, value, whole }): Part =>
-      field === EXTERNAL_DATA && typeof value !== 'number' && new Message(value).text(1) === 'location'
-        ? [field, withTexts(value, [2], names)]
-        : whole,
-    ),
+  return edited(tensor, ({ field, value, whole }) =>
+    field === EXTERNAL_DATA && typeof value !== 'number' && new Message(value).text(1) === 'location'
+      ? [[field, withTexts(value, [2], names)]]
+      : [whole],
   );
 }
 
@@ -282,10 +287,8 @@ const EXTERNAL_DATA = 13;
 
 /** Returns a message with other texts in some of its fields. */
 function withTexts(bytes: Uint8Array, fields: readonly number[], texts: Names = new Map()): Uint8Array {
-  return written(
-    fieldsIn(bytes).map(({ field, value, whole }): Part => {
-      const text = fields.includes(field) && typeof value !== 'number' ? texts.get(textIn(value)) : undefined;
-      return text === undefined ? whole : [field, text];
-    }),
-  );
+  return edited(bytes, ({ field, value, whole }) => {
+    const text = fields.includes(field) && typeof value !== 'number' ? texts.get(textIn(value)) : undefined;
+    return [text === undefined ? whole : [field, text]];
+  });
 }
