@@ -1,5 +1,5 @@
 // From the ONNX folder that transformers.js serves, through an adapter, to a folder that it serves.
-import { copyFile, readdir, readFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { relativeDistance } from '@peftjs/conformance';
 import { memoryStorage } from '@peftjs/core';
@@ -10,7 +10,7 @@ import { nodeProto, portProto } from '../../packages/onnx/src/write/protos.js';
 import { modelProto } from '../../packages/onnx/test/model-proto.js';
 import { temporaryFolder } from '../../tools/vitest/temporary-folder.js';
 import { compiled, fromPretrained as open, pipeline } from 'peftjs';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { bertFolder } from '../models/bert-tiny.js';
 import { fixture } from '../models/onnx.js';
 import { peftBench } from './in-process.js';
@@ -143,6 +143,27 @@ describe('the files of a folder', () => {
     ]);
     expect(both.graph).toBeUndefined();
     expect(graph.graph).toMatchObject({ file: 'onnx/model.onnx' });
+  });
+
+  it.each([
+    ['is read where the network of the safetensors is not known', { 'model.onnx': fixture('bert-traced.onnx') }, 0],
+    ['is what a folder of an unknown network lacks', {}, 2],
+  ])('%s', async (title, graphs, code) => {
+    const name = title.replaceAll(' ', '-');
+    await served(path(name), graphs);
+    await copyFile(join(bertFolder, 'model.safetensors'), path(`${name}/model.safetensors`));
+    const config = (await json(`${name}/config.json`)) as object;
+    await writeFile(path(`${name}/config.json`), JSON.stringify({ ...config, model_type: 'vit' }));
+    const warned = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+    const run = await trained(name, `of-${name}`);
+    const said = `${run.stderr}${warned.mock.calls.join('\n')}`;
+    warned.mockRestore();
+    expect(said).toMatch(
+      code === 0
+        ? /config\.json has a network that is not known; an ONNX graph is read in its place, onnx\/model\.onnx/
+        : /unknown 'model_type' "vit"; known ones are .*: optimum-cli export onnx --model \S+ FOLDER/,
+    );
+    expect(run.code).toBe(code);
   });
 });
 

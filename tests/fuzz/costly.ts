@@ -141,6 +141,7 @@ const files: Readonly<Record<keyof typeof readers, Readonly<Record<string, (byte
   },
   CSV: {
     rows: (bytes) => joined('text,label\n', filled(bytes, 'a,b\n')),
+    'as many rows as are read': (bytes) => joined('text,label\n', filled(bytes, 'a text of sixteen words at most,b\n')),
     'blank lines': (bytes) => joined('text,label\n', filled(bytes, '\n')),
     columns: (bytes) => joined(filled(bytes, ','), 'text,label\na,b\n'),
     cells: (bytes) => joined('text,label\n', filled(bytes, 'a,'), '\n'),
@@ -152,6 +153,7 @@ const files: Readonly<Record<keyof typeof readers, Readonly<Record<string, (byte
   },
   JSONL: {
     rows: (bytes) => filled(bytes, '{"text":"a","label":"b"}\n'),
+    'as many rows as are read': (bytes) => filled(bytes, '{"text":"abcdefg","label":"abc"}\n'),
     'empty rows': (bytes) => filled(bytes, '{}\n'),
     'no JSON': (bytes) => filled(bytes, 'a\n'),
     columns: (bytes) => numbered(bytes, (number) => `{"${number}":0}\n`),

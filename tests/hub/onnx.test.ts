@@ -1,5 +1,5 @@
 // ONNX graphs on the hub, in a repository as transformers.js has them.
-import { memoryStorage } from '@peftjs/core';
+import { memoryStorage, onWarning } from '@peftjs/core';
 import { fromPretrained } from '@peftjs/models';
 import { fromOnnx, saveOnnxGraph } from '@peftjs/onnx';
 import { onnxFormats } from '@peftjs/onnx/formats';
@@ -27,6 +27,22 @@ it.each([
   await saveOnnxGraph(model, 'web', { storage });
   expect(filesAsked(use.hub).sort()).toEqual(['config.json', 'onnx/model.onnx', 'tokenizer.json']);
   expect(storage.files.get('web/onnx/model.onnx')).toEqual(fixture('bert-traced.onnx'));
+});
+
+it('of the weights of an unknown network and its graph, only the graph is downloaded', async () => {
+  const config = JSON.parse(new TextDecoder().decode(bertFiles['config.json'])) as object;
+  const files = {
+    ...bertFiles,
+    'config.json': text(JSON.stringify({ ...config, model_type: 'vit' })),
+    'onnx/model.onnx': fixture('bert-traced.onnx'),
+  };
+  use.hub.repos.push(bertRepo({ name: 'peftjs-tests/vit', commits: { [FIRST]: files } }));
+  const warnings: string[] = [];
+  const restore = onWarning((warning) => warnings.push(warning));
+  const model = await fromPretrained('peftjs-tests/vit', { formats: onnxFormats() }).finally(restore);
+  expect(warnings).toEqual([expect.stringContaining('an ONNX graph is read in its place, onnx/model.onnx')]);
+  expect(model.graph).toMatchObject({ file: 'onnx/model.onnx' });
+  expect(filesAsked(use.hub).sort()).toEqual(['config.json', 'onnx/model.onnx', 'tokenizer.json']);
 });
 
 it.each([GRAPH, `${GRAPH}/onnx/model.onnx`])(

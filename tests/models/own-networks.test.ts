@@ -144,7 +144,7 @@ describe('a network of your own', () => {
   it('is unknown unless it is passed', async () => {
     await expect(load({ modelTypes: [] })).rejects.toThrow(CheckpointError);
     await expect(load({ modelTypes: [] })).rejects.toThrow(
-      /unknown 'model_type' "bag-of-words"; known ones are "bert", .*"qwen2", .*; pass others as modelTypes$/,
+      /unknown 'model_type' "bag-of-words"; known ones are "bert", .*"qwen2", .*; pass others as modelTypes, or export .* --model \S+ FOLDER$/,
     );
   });
 

@@ -69,6 +69,11 @@ export interface CheckpointFormat {
   /** Files that make a folder one of another format in spite of the marker. Default: none. */
   readonly unless?: readonly string[];
   /**
+   * Whether it reads the network of a folder with the marker. If not, a format that was passed over because of its
+   * `unless` reads the folder. Default: yes.
+   */
+  knows?(folder: ModelFolder): Promise<boolean>;
+  /**
    * Reads a folder.
    * @param dtype How the weights are held in memory.
    * @throws CheckpointError for a missing, broken or unknown file or setting.

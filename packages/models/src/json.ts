@@ -15,8 +15,8 @@ export function parseJson(bytes: Uint8Array, file: string): unknown {
 }
 
 /**
- * The most objects, lists and keys of a file: each takes dozens of bytes of memory, and as few as three in the file. The
- * largest tokenizers have nearly a million.
+ * The most objects, lists and keys of a file: each takes dozens of bytes of memory, and as few as three in the file. A
+ * tokenizer has one for each token and each merge.
  */
 const MOST_PARTS = 1_500_000;
 

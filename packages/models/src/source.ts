@@ -1,9 +1,9 @@
 import { diskStorage, type Storage } from '@peftjs/core';
-import { CheckpointError, ConfigError, UnsupportedError } from '@peftjs/core/method';
+import { CheckpointError, ConfigError, UnsupportedError, warnOnce } from '@peftjs/core/method';
 import { ADAPTER_CONFIG, aFunction, aList, anything, aReadStorage, nodeModule } from '@peftjs/core/model';
 import * as v from 'valibot';
 import type { CheckpointFormat, FileFormat } from './checkpoint.js';
-import { joined, ONLINE, type Folder } from './folder.js';
+import { joined, modelFolder, ONLINE, type Folder, type ModelFolder } from './folder.js';
 import { ggufFiles } from './gguf/format.js';
 import { hubFolder, hubModel, type HubFolder, type InMemory } from './hub/model-source.js';
 import { aPlainPath, hubEntries, isNode, type HubOptions } from './hub/options.js';
@@ -183,15 +183,29 @@ async function modelIn(
   formats: readonly CheckpointFormat[],
 ): Promise<Location | undefined> {
   for (const subfolder of SUBFOLDERS) {
+    const folder = modelFolder(subfolder === '' ? path : joined(path, subfolder), storage);
+    let passed: CheckpointFormat | undefined;
     for (const format of formats) {
-      const candidate = subfolder === '' ? path : joined(path, subfolder);
-      const has = (file: string): Promise<boolean> => storage.exists(joined(candidate, file));
-      if (!(await has(format.marker))) continue;
-      const others = await Promise.all((format.unless ?? []).map(has));
-      if (!others.includes(true)) return { storage, path: candidate, format };
+      if (!(await folder.exists(format.marker))) continue;
+      const others = await Promise.all((format.unless ?? []).map((file) => folder.exists(file)));
+      if (others.includes(true)) passed ??= format;
+      else return { storage, path: folder.path, format: await readable(format, folder, passed) };
     }
   }
   return undefined;
+}
+
+/** Returns the format of a folder, or the one that was passed over for it if only that reads the folder's network. */
+async function readable(
+  format: CheckpointFormat,
+  folder: ModelFolder,
+  passed: CheckpointFormat | undefined,
+): Promise<CheckpointFormat> {
+  if (passed === undefined || !format.knows || (await format.knows(folder))) return format;
+  warnOnce(
+    `${folder.pathOf(format.marker)} has a network that is not known; ${passed.name} is read in its place, ${passed.marker}`,
+  );
+  return passed;
 }
 
 function nothingIn(path: string, formats: readonly CheckpointFormat[], hint = ''): CheckpointError {

@@ -131,7 +131,12 @@ const twice = written({ 1: 'x', 2: ['z', 'y'], 3: 'twice', 4: 'Relu' });
 /** The weights of an attention whose scores lack a factor. */
 const halfAttention = [nodeProto('MatMul', ['x'], 's'), nodeProto('Softmax', ['s'], 'p', { axis: -1 })];
 it.each<[string, readonly Uint8Array[], readonly number[], RegExp]>([
-  ['scores of one factor', [...halfAttention, nodeProto('MatMul', ['p', 'x'], 'y')], [], /^MatMul 's': input 1 is left/],
+  [
+    'scores of one factor',
+    [...halfAttention, nodeProto('MatMul', ['p', 'x'], 'y')],
+    [],
+    /^MatMul 's': input 1 is left/,
+  ],
   [
     'factors that do not fit',
     [nodeProto('MatMul', ['x', 'x'], 'y')],
@@ -144,9 +149,19 @@ it.each<[string, readonly Uint8Array[], readonly number[], RegExp]>([
     [2, 2, 2],
     /^the output 'y' has the shape \[2, 2, 2\], expected \[1, 4, \?\]: the graph is damaged or not supported$/,
   ],
-  ['tokens of another number', [nodeProto('Reshape', ['x', 'to'], 'y')], [1, 2, 4], /\[1, 2, 4\], expected \[1, 4, \?\]/],
+  [
+    'tokens of another number',
+    [nodeProto('Reshape', ['x', 'to'], 'y')],
+    [1, 2, 4],
+    /\[1, 2, 4\], expected \[1, 4, \?\]/,
+  ],
   ['fewer axes', [nodeProto('Reshape', ['x', 'to'], 'y')], [1, 8], /\[1, 8\], expected \[1, 4, \?\]/],
-  ['an output that its node does not make', [twice], [], /^nothing computes 'y': the graph is damaged or not supported$/],
+  [
+    'an output that its node does not make',
+    [twice],
+    [],
+    /^nothing computes 'y': the graph is damaged or not supported$/,
+  ],
 ])('a damaged graph is refused when it is computed: %s', async (_, nodes, to, message) => {
   const { forward } = await loaded(nodes, [intsProto('to', to)]);
   const scope = { embedding: () => tf.ones([1, 4, 2]) } as unknown as Parameters<typeof forward>[0];

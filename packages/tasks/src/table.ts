@@ -292,7 +292,10 @@ function checkParts(text: string, path: string): void {
   const most = Math.max(fewParts, Math.floor(text.length / leastPartBytes));
   const parts = jsonParts(text);
   if (parts > most)
-    throw new DataError(`${path}: expected at most ${most} objects, lists and keys, got ${parts}; use a part of it`, path);
+    throw new DataError(
+      `${path}: expected at most ${most} objects, lists and keys, got ${parts}; use a part of it`,
+      path,
+    );
 }
 
 /** Reads the object of a line. @throws DataError for a line that is too long or not a JSON object. */

@@ -36,6 +36,10 @@ export function transformersFormat(own: readonly ModelType[] = []): CheckpointFo
   return {
     name: `a folder of transformers (${known.map(({ name }) => name).join(', ')})`,
     marker: CONFIG_FILE,
+    async knows(folder) {
+      const type = field((await readConfig(folder)).settings, 'model_type');
+      return known.some(({ name }) => name === type);
+    },
     read: (folder, task, dtype) => readTransformers(folder, known, task, dtype),
     files: (folder) => transformersFiles(folder, known),
   };
@@ -168,5 +172,9 @@ function modelTypeOf(
   const modelType = known.find((type) => type.name === name) ?? otherwise?.(config);
   if (modelType) return modelType;
   const names = known.map((type) => shown(type.name)).join(', ');
-  throw fileError(file, `unknown 'model_type' ${shown(name)}; known ones are ${names}; pass others as modelTypes`);
+  const folder = file.slice(0, -CONFIG_FILE.length).replace(/\/$/, '') || '.';
+  throw fileError(
+    file,
+    `unknown 'model_type' ${shown(name)}; known ones are ${names}; pass others as modelTypes, or export the model as an ONNX graph and open that: optimum-cli export onnx --model ${folder} FOLDER`,
+  );
 }

@@ -89,8 +89,7 @@ export function readModel(proto: Message, external: (piece: Piece) => Uint8Array
 }
 
 function assertFew(count: number, what: string): void {
-  if (count > MOST_PARTS)
-    throw new CheckpointError(`the graph has ${count} ${what}, at most ${MOST_PARTS} are read`);
+  if (count > MOST_PARTS) throw new CheckpointError(`the graph has ${count} ${what}, at most ${MOST_PARTS} are read`);
 }
 
 function opsetOf(proto: Message): number {

@@ -265,7 +265,11 @@ function rewritten({ bytes, model }: OpenedModel, changes: Changes, names: Names
 }
 
 /** Returns a message with other parts in place of its fields, and more of them at its end. */
-function edited(bytes: Uint8Array, partsFor: (field: Field) => readonly Part[], more: readonly Part[] = []): Uint8Array {
+function edited(
+  bytes: Uint8Array,
+  partsFor: (field: Field) => readonly Part[],
+  more: readonly Part[] = [],
+): Uint8Array {
   function* parts(): Generator<Part> {
     for (const field of fieldsIn(bytes)) yield* partsFor(field);
     yield* more;
