@@ -52,7 +52,10 @@ it.each(['r', 'alpha', 'rankPattern', 'alphaPattern'] as const)('ranks need the 
   const { toFile } = fileFormat<Ranked>({ peftType: 'X', tensors: known, ranks: 'tensors' });
   const adapter = { config: config as unknown as Ranked, layers: {}, values: {}, sites: [] };
   expect(() => toFile(adapter as unknown as Parameters<typeof toFile>[0], { pruned: false })).toThrow(
-    expect.objectContaining({ code: 'PEFT_CONFIG', message: expect.stringContaining(`needs the option '${missing}'`) }),
+    expect.objectContaining({
+      code: 'PEFT_CONFIG',
+      message: expect.stringContaining(`needs the option '${missing}'`) as string,
+    }),
   );
 });
 

@@ -97,7 +97,8 @@ export class Message {
   /** Returns how many values a field has. */
   count(field: number): number {
     let count = 0;
-    for (const _ of placesIn(this.#bytes, field)) count++;
+    const places = placesIn(this.#bytes, field);
+    while (places.next().done !== true) count++;
     return count;
   }
 
@@ -161,12 +162,13 @@ function* placesIn(bytes: Uint8Array, only?: number): Generator<Place> {
       const from = reader.pos;
       if (type === WireType.LengthDelimited) reader.pos += length;
       else reader.skip(type, field);
-      if (reader.pos > reader.len) throw new RangeError('premature EOF');
+      if (reader.pos > reader.len) break;
       if (only === undefined || field === only) yield { field, type, start, from, end: reader.pos };
     }
   } catch (cause) {
     throw notAMessage(cause);
   }
+  if (reader.pos > reader.len) throw notAMessage('a field ends after them');
 }
 
 function* packedInts(bytes: Uint8Array): Generator<number> {
@@ -199,7 +201,7 @@ type Value = number | string | Uint8Array | Fields;
 /** A message to write: its fields by number, in whose order they are written; several of one number as a list. */
 export interface Fields {
   readonly [field: number]: Value | readonly Value[];
-  readonly [Symbol.iterator]?: undefined;
+  readonly length?: undefined;
 }
 
 /** A field with its number, or the bytes of one, its number included. */
@@ -208,7 +210,7 @@ export type Part = readonly [field: number, value: Value] | Uint8Array;
 /** Returns the bytes of a message. */
 export function written(message: Fields | Iterable<Part>): Uint8Array<ArrayBuffer> {
   const writer = new BinaryWriter();
-  for (const part of message[Symbol.iterator] ? (message as Iterable<Part>) : partsOf(message as Fields)) {
+  for (const part of Symbol.iterator in message ? (message as Iterable<Part>) : partsOf(message as Fields)) {
     if (part instanceof Uint8Array) {
       writer.raw(part);
       continue;

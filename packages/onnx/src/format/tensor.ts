@@ -129,7 +129,8 @@ function countInFields(proto: Message, type: ElementType): number {
   const { field, array: Numbers } = TYPES[type];
   if (hasFixedSize(type)) return Math.floor(proto.fixedLength(field) / Numbers.BYTES_PER_ELEMENT);
   let count = 0;
-  for (const _ of proto.integers(field)) count++;
+  const integers = proto.integers(field);
+  while (integers.next().done !== true) count++;
   return count;
 }
 
