@@ -210,7 +210,7 @@ export type Part = readonly [field: number, value: Value] | Uint8Array;
 /** Returns the bytes of a message. */
 export function written(message: Fields | Iterable<Part>): Uint8Array<ArrayBuffer> {
   const writer = new BinaryWriter();
-  for (const part of Symbol.iterator in message ? (message as Iterable<Part>) : partsOf(message as Fields)) {
+  for (const part of Symbol.iterator in message ? message : partsOf(message)) {
     if (part instanceof Uint8Array) {
       writer.raw(part);
       continue;
