@@ -317,14 +317,6 @@ export function frozenHead(path: string, { words, finish }: Words, features: Fea
   };
 }
 
-/** Returns the rates of dropout in all layers, by place, from those of each layer. */
-export function layersDropouts(
-  layers: number,
-  ofLayer: (layer: number) => Readonly<Record<string, number>>,
-): Record<string, number> {
-  return Object.fromEntries(Array.from({ length: layers }, (_, layer) => Object.entries(ofLayer(layer))).flat());
-}
-
 /** Returns the head for a task. @throws UnsupportedError when the network has none. */
 export function headFor<T>(network: string, heads: Readonly<Partial<Record<Task, T>>>, task: Task): T {
   const head = heads[task];

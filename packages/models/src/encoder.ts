@@ -1,26 +1,27 @@
 /**
  * The encoder of BERT (Devlin et al., 2019) and its family: word pieces, then post-norm transformer layers.
  *
- *   x0 = LN(w + p + t) W_e    w, p, t: rows of the word, position and token type tables; W_e only if narrower than H
- *   c  = Attention(x)         softmax(q k^T / sqrt(H / heads)) v in each head, with q, k, v = x W_q, x W_k, x W_v
- *   x' = the rest of the layer, from x and c: `afterAttention`
+ *   x0 = LN(w + p + t) W_e     w, p, t: rows of the word, position and token type tables; W_e only if narrower than H
+ *   a  = LN(x + Attention(x))  softmax(q k^T / sqrt(H / heads)) v W_o in each head; q, k, v = x W_q, x W_k, x W_v
+ *   x' = LN(a + act(a W_i) W_f)
  *
- * Every W has a bias.
+ * Every W has a bias. act is gelu(z) = z Phi(z) unless config.json names another.
  */
 import type { Site, Tensors } from '@peftjs/core/method';
 import { embeddingSite, layerNormSite, linearSite, type Scope, type Task } from '@peftjs/core/model';
-import { activations, attention, maskBias, type ActivationName, type AttentionOptions } from '@peftjs/core/nn';
+import { maskBias, type ActivationName } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import {
   batchInput,
   encoderHead,
-  layersDropouts,
   type Architecture,
+  type Dropout,
   type Features,
   type Head,
   type Network,
 } from './architecture.js';
+import { blockDropouts, blockSites, runBlocks, type Block } from './block.js';
 import {
   checkTokens,
   everyToken,
@@ -34,21 +35,11 @@ import {
 import { ownActivation } from './transformers/config.js';
 
 /** The settings of the encoder. */
-export interface EncoderConfig extends LayerConfig {
-  /** The first part of its module paths. */
-  readonly root: string;
+export interface EncoderConfig extends EncoderLayers {
   /** The name of the network. Default `root`. */
   readonly name?: string;
-  /** The path of the layers below the root, before a layer's index. */
-  readonly layers: string;
-  /** The module names within a layer. */
-  readonly names: LayerNames;
   /** The number of tokens in the vocabulary. */
   readonly vocabSize: number;
-  /** The number of transformer layers. */
-  readonly numHiddenLayers: number;
-  /** The number of attention heads; must divide `hiddenSize`. */
-  readonly numAttentionHeads: number;
   /** The number of rows in the position table. */
   readonly maxPositionEmbeddings: number;
   /**
@@ -62,16 +53,106 @@ export interface EncoderConfig extends LayerConfig {
   readonly typeVocabSize?: number;
   /** The width of the embedding tables. Default `hiddenSize`. */
   readonly embeddingSize?: number;
-  /** The encoder's dropout rates. Default: none. */
-  readonly dropout?: EncoderDropout;
   /** The suffixes of the modules adapted by default. */
   readonly defaultTargetModules: readonly string[];
 }
 
+/** The settings of an encoder's layers. */
+export interface EncoderLayers {
+  /** The first part of all module paths. */
+  readonly root: string;
+  /** The path of the layers below the root, before a layer's index. */
+  readonly layers: string;
+  /** The module names within a layer. */
+  readonly names: LayerNames;
+  /** The number of transformer layers. */
+  readonly numHiddenLayers: number;
+  /** The number of attention heads; must divide `hiddenSize`. */
+  readonly numAttentionHeads: number;
+  /** The width of the hidden states, H. */
+  readonly hiddenSize: number;
+  /** The width inside the feed-forward module. */
+  readonly intermediateSize: number;
+  /** Epsilon of the layer norms. */
+  readonly layerNormEps: number;
+  /** The activation of the feed-forward module. Default 'gelu'. */
+  readonly hiddenAct?: ActivationName;
+  /** The encoder's dropout rates. Default: none. */
+  readonly dropout?: EncoderDropout;
+}
+
 /** The rates of an encoder's own dropout. */
-export interface EncoderDropout extends LayerDropout {
+export interface EncoderDropout {
+  /** Of hidden states: after W_o and W_f, and of the embeddings. */
+  readonly hidden: number;
+  /** Of the attention's weights. */
+  readonly attention: number;
   /** Before the token classifier. */
   readonly tokens: number;
+}
+
+/** The names of a layer's modules below the layer's path, as in transformers. */
+export interface LayerNames {
+  /** W_q */
+  readonly query: string;
+  /** W_k */
+  readonly key: string;
+  /** W_v */
+  readonly value: string;
+  /** W_o */
+  readonly output: string;
+  /** The norm after W_o. */
+  readonly outputNorm: string;
+  /** W_i */
+  readonly inner: string;
+  /** W_f */
+  readonly outer: string;
+  /** The norm after W_f. */
+  readonly outerNorm: string;
+  /** The places of dropout: of the attention's weights, after W_o if there is one, and after W_f. */
+  readonly dropouts: { readonly attention: string; readonly output?: string; readonly outer: string };
+}
+
+/** The names used by BERT and most of its successors. */
+export const bertLayerNames: LayerNames = {
+  query: 'attention.self.query',
+  key: 'attention.self.key',
+  value: 'attention.self.value',
+  output: 'attention.output.dense',
+  outputNorm: 'attention.output.LayerNorm',
+  inner: 'intermediate.dense',
+  outer: 'output.dense',
+  outerNorm: 'output.LayerNorm',
+  dropouts: { attention: 'attention.self.dropout', output: 'attention.output.dropout', outer: 'output.dropout' },
+};
+
+/** Returns the layers of an encoder, from the first to the last. */
+export function encoderBlocks(config: EncoderLayers): Block[] {
+  const { root, layers, names, hiddenSize, numAttentionHeads, hiddenAct = 'gelu', dropout } = config;
+  const hidden = (place: string | undefined): Dropout | undefined =>
+    dropout && place !== undefined ? [place, dropout.hidden] : undefined;
+  return Array.from({ length: config.numHiddenLayers }, (_, layer) => ({
+    path: `${root}.${layers}.${layer}`,
+    layer,
+    width: hiddenSize,
+    norm: { kind: 'layer', epsilon: config.layerNormEps },
+    attention: {
+      qkv: [names.query, names.key, names.value],
+      heads: numAttentionHeads,
+      weightsDropout: dropout && [names.dropouts.attention, dropout.attention],
+      output: names.output,
+      dropout: hidden(names.dropouts.output),
+      sum: names.outputNorm,
+    },
+    feedForward: {
+      inner: names.inner,
+      width: config.intermediateSize,
+      act: hiddenAct,
+      outer: names.outer,
+      dropout: hidden(names.dropouts.outer),
+      sum: names.outerNorm,
+    },
+  }));
 }
 
 /** A learned bias of attention scores by the distance between two tokens. */
@@ -111,16 +192,13 @@ export function encoderNetwork(config: EncoderConfig): Network {
       ...(padTokenId !== undefined && { firstPosition: padTokenId + 1 }),
       ...ownActivation(hiddenAct, 'gelu'),
     },
-    sites: [
-      ...embeddingSites(config),
-      ...Array.from({ length: config.numHiddenLayers }, (_, layer) =>
-        layerSites(locationOf(config, layer), config, layer),
-      ).flat(),
-    ],
+    sites: [...embeddingSites(config), ...encoderBlocks(config).flatMap(blockSites)],
     encodeOnly: [],
     defaultTargetModules: config.defaultTargetModules,
     lookups: [{ site: `${root}.embeddings.word_embeddings`, ids: 'inputIds' }],
-    ...(config.dropout && { dropouts: dropoutsOf(config, config.dropout) }),
+    ...(config.dropout && {
+      dropouts: { [`${root}.embeddings.dropout`]: config.dropout.hidden, ...blockDropouts(encoderBlocks(config)) },
+    }),
     encode: (scope, inputs) =>
       tokenMean(lastHidden(config, scope, inputs, everyToken), batchInput(inputs, 'attentionMask')),
   };
@@ -138,17 +216,6 @@ export function everyTokenOf(config: EncoderConfig): Features {
 
 function maxTokens({ maxPositionEmbeddings, padTokenId = -1 }: EncoderConfig): number {
   return maxPositionEmbeddings - (padTokenId + 1);
-}
-
-function locationOf({ root, layers, names }: EncoderConfig, layer: number): LayerLocation {
-  return { path: `${root}.${layers}.${layer}`, names };
-}
-
-function dropoutsOf(config: EncoderConfig, rates: LayerDropout): Record<string, number> {
-  return {
-    [`${config.root}.embeddings.dropout`]: rates.hidden,
-    ...layersDropouts(config.numHiddenLayers, (layer) => layerDropouts(locationOf(config, layer), rates)),
-  };
 }
 
 function embeddingSites(config: EncoderConfig): Site[] {
@@ -172,13 +239,15 @@ function embeddingSites(config: EncoderConfig): Site[] {
  */
 function lastHidden(config: EncoderConfig, scope: Scope, inputs: Tensors, read: Reader): Tensor {
   const mask = maskBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, 1, S]
-  const last = config.numHiddenLayers - 1;
-  let x = embed(config, scope, inputs); // [B, S, H]
+  const x = embed(config, scope, inputs); // [B, S, H]
   const relative = config.relativeBias?.scores(scope, x.shape[1] as number); // [1, heads, S, S]
-  const bias = relative ? { bias: tf.add(mask, relative) } : { maskBias: mask };
-  for (let layer = 0; layer < last; layer++) x = transformerLayer(config, scope, layer, { queries: x, keys: x, bias });
-  const own = relative ? { bias: tf.add(mask, readRows(relative, read)) } : bias; // [B, heads, Q, S]
-  return transformerLayer(config, scope, last, { queries: read(x), keys: x, bias: own });
+  const all = relative ? { bias: tf.add(mask, relative) } : { maskBias: mask };
+  return runBlocks(encoderBlocks(config), scope, x, (_, isLast, states) => {
+    if (!isLast) return { options: all };
+    const options = relative ? { bias: tf.add(mask, readRows(relative, read)) } : all; // [B, heads, Q, S]
+    const own = read(states); // once, for the queries and for the sum
+    return { options, read: () => own };
+  });
 }
 
 /** Selects the score rows of the tokens in `read`: [1, heads, S, S] -> [1, heads, Q, S]. */
@@ -205,148 +274,4 @@ function embed(config: EncoderConfig, scope: Scope, inputs: Tensors): Tensor {
 /** [B or 1, S, embedding] */
 function types(scope: Scope, path: string, { tokenTypeIds }: Tensors, tokens: number): Tensor {
   return scope.embedding(`${path}.token_type_embeddings`, tokenTypeIds ?? tf.zeros([1, tokens], 'int32'));
-}
-
-/**
- * The inputs of a layer: the tokens it is computed for, [B, Q, H], the tokens they attend to, [B, S, H], and the bias.
- */
-interface LayerInputs {
-  readonly queries: Tensor;
-  readonly keys: Tensor;
-  /** The mask, [B, 1, 1, S], or with it a learned bias per pair of tokens, [B, heads, Q, S]. */
-  readonly bias: Pick<AttentionOptions, 'maskBias' | 'bias'>;
-}
-
-/** queries [B, Q, H] -> [B, Q, H] */
-function transformerLayer(
-  config: EncoderConfig,
-  scope: Scope,
-  layer: number,
-  { queries, keys, bias }: LayerInputs,
-): Tensor {
-  const location = locationOf(config, layer);
-  const dropout = (weights: Tensor): Tensor =>
-    scope.dropout(`${location.path}.${location.names.dropouts.attention}`, weights);
-  const context = attention(
-    scope.linear(`${location.path}.${location.names.query}`, queries),
-    scope.linear(`${location.path}.${location.names.key}`, keys),
-    scope.linear(`${location.path}.${location.names.value}`, keys),
-    { heads: config.numAttentionHeads, ...bias, dropout },
-  ); // [B, Q, H]
-  return afterAttention(scope, location, config, { x: queries, context });
-}
-
-/**
- * The rest of a post-norm transformer layer, after any kind of attention. x: hidden states, c: the attention's output.
- *
- *   a  = LN(x + c W_o)
- *   x' = LN(a + act(a W_i) W_f)     act: gelu(z) = z Phi(z) unless config.json names another
- *
- * Every W has a bias. In training, dropout may follow W_o and W_f.
- */
-
-/** The names of a layer's modules below the layer's path, as in transformers. */
-export interface LayerNames {
-  /** W_q */
-  readonly query: string;
-  /** W_k */
-  readonly key: string;
-  /** W_v */
-  readonly value: string;
-  /** W_o */
-  readonly output: string;
-  /** The norm after W_o. */
-  readonly outputNorm: string;
-  /** W_i */
-  readonly inner: string;
-  /** W_f */
-  readonly outer: string;
-  /** The norm after W_f. */
-  readonly outerNorm: string;
-  /** The places of dropout: of the attention's weights, after W_o if there is one, and after W_f. */
-  readonly dropouts: { readonly attention: string; readonly output?: string; readonly outer: string };
-}
-
-/** The names used by BERT and most of its successors. */
-export const bertLayerNames: LayerNames = {
-  query: 'attention.self.query',
-  key: 'attention.self.key',
-  value: 'attention.self.value',
-  output: 'attention.output.dense',
-  outputNorm: 'attention.output.LayerNorm',
-  inner: 'intermediate.dense',
-  outer: 'output.dense',
-  outerNorm: 'output.LayerNorm',
-  dropouts: { attention: 'attention.self.dropout', output: 'attention.output.dropout', outer: 'output.dropout' },
-};
-
-/** The settings of a layer. */
-export interface LayerConfig {
-  /** The width of the hidden states, H. */
-  readonly hiddenSize: number;
-  /** The width inside the feed-forward module. */
-  readonly intermediateSize: number;
-  /** Epsilon of the layer norms. */
-  readonly layerNormEps: number;
-  /** The activation of the feed-forward module. Default 'gelu'. */
-  readonly hiddenAct?: ActivationName;
-}
-
-/** The location of a layer's modules. */
-export interface LayerLocation {
-  /** The module path of the layer. */
-  readonly path: string;
-  /** The names of its modules. */
-  readonly names: LayerNames;
-}
-
-/** Returns the modules of the layer with index `layer`, in forward order. */
-export function layerSites({ path, names }: LayerLocation, config: LayerConfig, layer: number): Site[] {
-  const { hiddenSize, intermediateSize } = config;
-  return [
-    linearSite(`${path}.${names.query}`, hiddenSize, hiddenSize, { role: 'attention.query', layer }),
-    linearSite(`${path}.${names.key}`, hiddenSize, hiddenSize, { role: 'attention.key', layer }),
-    linearSite(`${path}.${names.value}`, hiddenSize, hiddenSize, { role: 'attention.value', layer }),
-    linearSite(`${path}.${names.output}`, hiddenSize, hiddenSize, { role: 'attention.output', layer }),
-    layerNormSite(`${path}.${names.outputNorm}`, hiddenSize, { layer }),
-    linearSite(`${path}.${names.inner}`, hiddenSize, intermediateSize, { role: 'ffn.in', layer }),
-    linearSite(`${path}.${names.outer}`, intermediateSize, hiddenSize, { role: 'ffn.out', layer }),
-    layerNormSite(`${path}.${names.outerNorm}`, hiddenSize, { layer }),
-  ];
-}
-
-/** The rates of a layer's dropout. */
-export interface LayerDropout {
-  /** Of hidden states: after W_o and W_f, and of the embeddings. */
-  readonly hidden: number;
-  /** Of the attention's weights. */
-  readonly attention: number;
-}
-
-/** Returns the rates of a layer's dropout, by place. */
-export function layerDropouts(
-  { path, names: { dropouts } }: LayerLocation,
-  { hidden, attention }: LayerDropout,
-): Record<string, number> {
-  return {
-    [`${path}.${dropouts.attention}`]: attention,
-    ...(dropouts.output !== undefined && { [`${path}.${dropouts.output}`]: hidden }),
-    [`${path}.${dropouts.outer}`]: hidden,
-  };
-}
-
-/** Computes the rest of a layer from hidden states x and the attention's output, both [B, Q, H] -> [B, Q, H]. */
-export function afterAttention(
-  scope: Scope,
-  { path, names }: LayerLocation,
-  { layerNormEps, hiddenAct = 'gelu' }: LayerConfig,
-  { x, context }: { readonly x: Tensor; readonly context: Tensor },
-): Tensor {
-  const dropped = (place: string | undefined, states: Tensor): Tensor =>
-    place === undefined ? states : scope.dropout(`${path}.${place}`, states);
-  const mixed = dropped(names.dropouts.output, scope.linear(`${path}.${names.output}`, context));
-  const attended = scope.layerNorm(`${path}.${names.outputNorm}`, tf.add(x, mixed), layerNormEps);
-  const inner = activations[hiddenAct](scope.linear(`${path}.${names.inner}`, attended)); // [B, Q, intermediate]
-  const outer = dropped(names.dropouts.outer, scope.linear(`${path}.${names.outer}`, inner)); // [B, Q, H]
-  return scope.layerNorm(`${path}.${names.outerNorm}`, tf.add(attended, outer), layerNormEps);
 }

@@ -27,11 +27,11 @@ export interface AttentionOptions {
    */
   readonly maxTokens?: number;
   /** The factor of the scores. Default: 1 / sqrt(features of a head). */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
   /** Applied to the weights, after the softmax: `[batch, heads, queries, keys]`. Default: nothing, as in inference. */
   readonly dropout?: (weights: Tensor) => Tensor;
   /** Soft-capping: scores s become softcap tanh(s / softcap) before the bias is added. Default: no capping. */
-  readonly softcap?: number;
+  readonly softcap?: number | undefined;
 }
 
 /**

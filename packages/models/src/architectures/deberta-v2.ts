@@ -4,8 +4,8 @@
  * DebertaV2ForTokenClassification.
  *
  *   x0 = LN(w + p + t)                   rows of the word table; p and t only if the model has those tables
- *   c  = softmax(s q k^T + b) v          in each head; b: deberta-v2-relative.ts, of relative positions r = LN(R)
- *   x' = the rest of the layer, from x and c: see encoder.ts
+ *   the layers of encoder.ts, with softmax(s q k^T + b) v in each head
+ *                                        b: deberta-v2-relative.ts, of relative positions r = LN(R)
  *   of a text   act(x_L[first token] W_d) W_c     W_d: pooler.dense
  *   of tokens   x_L W_c
  *   encode      mean over tokens of x_L
@@ -14,19 +14,12 @@
  */
 import type { Site, Tensors } from '@peftjs/core/method';
 import { embeddingSite, layerNormSite, linearSite, type Scope, type Task } from '@peftjs/core/model';
-import { activations, attention } from '@peftjs/core/nn';
+import { activations } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import {
-  batchInput,
-  denseHead,
-  encoderHead,
-  layersDropouts,
-  type Architecture,
-  type Dropout,
-  type Features,
-} from '../architecture.js';
-import { afterAttention, bertLayerNames, layerDropouts, layerSites, type LayerLocation } from '../encoder.js';
+import { batchInput, denseHead, encoderHead, type Architecture, type Dropout, type Features } from '../architecture.js';
+import { blockDropouts, blockSites, runBlocks, type Block } from '../block.js';
+import { bertLayerNames, encoderBlocks } from '../encoder.js';
 import { fileError, shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, positionIds, tokenMean, type Reader } from '../reading.js';
 import {
@@ -87,10 +80,7 @@ function debertaV2(config: DebertaV2Config, task: Task): Architecture {
     maxTokens: config.maxPositionEmbeddings,
     ...(typeVocabSize > 0 && { tokenTypes: typeVocabSize }),
     settings: settingsOf(config),
-    sites: [
-      ...embeddingSites(config),
-      ...Array.from({ length: config.numHiddenLayers }, (_, layer) => sitesOf(config, layer)).flat(),
-    ],
+    sites: [...embeddingSites(config), ...blocksOf(config).flatMap((block) => sitesOf(config, block))],
     encodeOnly: [],
     defaultTargetModules: ['query_proj', 'value_proj'],
     lookups: [{ site: `${EMBEDDINGS}.word_embeddings`, ids: 'inputIds' }],
@@ -113,18 +103,14 @@ function settingsOf(config: DebertaV2Config): Record<string, number> {
   };
 }
 
-function dropoutsOf({ numHiddenLayers, dropout }: DebertaV2Config): Record<string, number> {
-  return {
-    [`${EMBEDDINGS}.dropout`]: dropout.hidden,
-    ...layersDropouts(numHiddenLayers, (layer) => ({
-      [positionDropout(locationOf(layer))]: dropout.hidden,
-      ...layerDropouts(locationOf(layer), dropout),
-    })),
-  };
+function dropoutsOf(config: DebertaV2Config): Record<string, number> {
+  const { hidden } = config.dropout;
+  const ofLayers = blocksOf(config).map((block) => ({ [positionDropout(block)]: hidden, ...blockDropouts([block]) }));
+  return Object.assign({ [`${EMBEDDINGS}.dropout`]: hidden }, ...ofLayers) as Record<string, number>;
 }
 
 /** The place of the dropout of relative positions: each layer draws one mask for the whole table. */
-function positionDropout({ path }: LayerLocation): string {
+function positionDropout({ path }: Block): string {
   return `${path}.attention.self.pos_dropout`;
 }
 
@@ -142,13 +128,22 @@ function embeddingSites(config: DebertaV2Config): Site[] {
   ];
 }
 
+function blocksOf(config: DebertaV2Config): Block[] {
+  const terms = 1 + Number(config.contentToPosition) + Number(config.positionToContent);
+  const scale = 1 / Math.sqrt((terms * config.hiddenSize) / config.numAttentionHeads);
+  return encoderBlocks({ ...config, root: 'deberta', layers: 'encoder.layer', names }).map((block) => ({
+    ...block,
+    attention: { ...block.attention, scale },
+  }));
+}
+
 /** The modules of a layer, including the projections of positions if they do not share those of the content. */
-function sitesOf(config: DebertaV2Config, layer: number): Site[] {
+function sitesOf(config: DebertaV2Config, block: Block): Site[] {
   const { hiddenSize, shareAttKey } = config;
-  const location = locationOf(layer);
-  const ofPositions = positionPaths(config, location).flatMap((path) => path ?? []);
+  const { layer } = block;
+  const ofPositions = positionPaths(config, block).flatMap((path) => path ?? []);
   const own = shareAttKey ? [] : ofPositions.map((path) => linearSite(path, hiddenSize, hiddenSize, { layer }));
-  const [query, key, value, ...others] = layerSites(location, config, layer) as [Site, Site, Site, ...Site[]];
+  const [query, key, value, ...others] = blockSites(block) as [Site, Site, Site, ...Site[]];
   return [query, key, value, ...own, ...others].map((site) => (ofPositions.includes(site.path) ? shared(site) : site));
 }
 
@@ -157,12 +152,8 @@ function shared(site: Site): Site {
   return { ...site, readsShared: true };
 }
 
-function locationOf(layer: number): LayerLocation {
-  return { path: `deberta.encoder.layer.${layer}`, names };
-}
-
 /** The paths of the key and query projections of positions, each undefined if its term is not used. */
-function positionPaths(config: DebertaV2Config, { path }: LayerLocation): (string | undefined)[] {
+function positionPaths(config: DebertaV2Config, { path }: Block): (string | undefined)[] {
   const [key, query] = config.shareAttKey ? [names.key, names.query] : POSITION_PROJECTIONS;
   return [config.contentToPosition && key, config.positionToContent && query].map((name) =>
     name ? `${path}.${name}` : undefined,
@@ -177,17 +168,16 @@ const POSITION_PROJECTIONS = ['attention.self.pos_key_proj', 'attention.self.pos
  */
 function lastHidden(config: DebertaV2Config, scope: Scope, inputs: Tensors, read: Reader): Tensor {
   const mask = pairBias(batchInput(inputs, 'attentionMask')); // [B, S] -> [B, 1, S, S]
-  const last = config.numHiddenLayers - 1;
-  let x = embed(config, scope, inputs); // [B, S, H]
+  const x = embed(config, scope, inputs); // [B, S, H]
   const [tokens, most] = [x.shape[1] as number, config.maxPositionEmbeddings];
   const all = positionRows(config, scope, distances(tokens, tokens, most, config));
-  for (let layer = 0; layer < last; layer++) {
-    x = transformerLayer(config, scope, layer, { queries: x, keys: x, mask, positions: all });
-  }
-  const queries = read(x); // [B, Q, H]
-  const few = positionRows(config, scope, distances(tokens, queries.shape[1] as number, most, config));
-  const ofQueries = tf.expandDims(read(tf.squeeze(mask, [1])), 1); // [B, 1, Q, S]
-  return transformerLayer(config, scope, last, { queries, keys: x, mask: ofQueries, positions: few });
+  return runBlocks(blocksOf(config), scope, x, (block, isLast, states) => {
+    if (!isLast) return { bias: (q, k) => pairScores(config, scope, block, { q, k, mask, positions: all }) };
+    const queries = read(states); // [B, Q, H], once for the attention and the sum
+    const few = positionRows(config, scope, distances(tokens, queries.shape[1] as number, most, config));
+    const own = { mask: tf.expandDims(read(tf.squeeze(mask, [1])), 1), positions: few }; // [B, 1, Q, S]
+    return { read: () => queries, bias: (q, k) => pairScores(config, scope, block, { q, k, ...own }) };
+  });
 }
 
 /**
@@ -237,7 +227,7 @@ function positionRows(config: DebertaV2Config, scope: Scope, of: Distances): Pos
 }
 
 /** Applies a layer's dropout to the table that the rows are from: distances that share a row share its mask. */
-function droppedRows(config: DebertaV2Config, scope: Scope, layer: LayerLocation, positions: PositionRows) {
+function droppedRows(config: DebertaV2Config, scope: Scope, layer: Block, positions: PositionRows) {
   const ones = tf.ones([2 * relativeSpan(config), config.hiddenSize]);
   const mask = scope.dropout(positionDropout(layer), ones); // of the table
   const { toKeys, toQueries, of } = positions;
@@ -248,47 +238,29 @@ function droppedRows(config: DebertaV2Config, scope: Scope, layer: LayerLocation
   };
 }
 
-/** The inputs of a layer: the tokens it is computed for, [B, Q, H], and the tokens they attend to, [B, S, H]. */
-interface LayerInputs {
-  readonly queries: Tensor;
-  readonly keys: Tensor;
-  /** [B, 1, Q, S] */
+/** The inputs of a layer's bias: queries [B, Q, H], keys [B, S, H], the mask [B, 1, Q, S] and positions. */
+interface Pairs {
+  readonly q: Tensor;
+  readonly k: Tensor;
   readonly mask: Tensor;
   readonly positions: PositionRows;
 }
 
-/** queries [B, Q, H] -> [B, Q, H] */
-function transformerLayer(
-  config: DebertaV2Config,
-  scope: Scope,
-  layer: number,
-  { queries, keys, mask, positions }: LayerInputs,
-): Tensor {
-  const { numAttentionHeads: heads, hiddenSize } = config;
-  const location = locationOf(layer);
-  const [q, k, v] = [
-    scope.linear(`${location.path}.${names.query}`, queries), // [B, Q, H]
-    scope.linear(`${location.path}.${names.key}`, keys), // [B, S, H]
-    scope.linear(`${location.path}.${names.value}`, keys), // [B, S, H]
-  ];
-  const terms = 1 + Number(config.contentToPosition) + Number(config.positionToContent);
-  const scale = 1 / Math.sqrt((terms * hiddenSize) / heads);
-  const [toKeys, toQueries] = positionPaths(config, location);
-  const rows = droppedRows(config, scope, location, positions);
+/** Returns the mask plus the terms of relative positions, [B, heads, Q, S]. */
+function pairScores(config: DebertaV2Config, scope: Scope, block: Block, { q, k, mask, positions }: Pairs): Tensor {
+  const { heads, scale = 1 } = block.attention;
+  const [toKeys, toQueries] = positionPaths(config, block);
+  const rows = droppedRows(config, scope, block, positions);
   let bias = mask;
   if (toKeys !== undefined) {
     const p = tf.mul(scope.linear(toKeys, rows.toKeys), scale); // [R, H]
-    bias = tf.add(contentToPosition(q, p, heads, keys.shape[1] as number), bias); // [B, heads, Q, S]
+    bias = tf.add(contentToPosition(q, p, heads, k.shape[1] as number), bias); // [B, heads, Q, S]
   }
   if (toQueries !== undefined) {
     const p = tf.mul(scope.linear(toQueries, rows.toQueries), scale); // [R, H]
     bias = tf.add(positionToContent(k, p, heads), bias); // [B, heads, Q, S]
   }
-  const dropout = (weights: Tensor): Tensor => scope.dropout(`${location.path}.${names.dropouts.attention}`, weights);
-  return afterAttention(scope, location, config, {
-    x: queries,
-    context: attention(q, k, v, { heads, bias, scale, dropout }),
-  });
+  return bias;
 }
 
 /** DeBERTa v2 and v3 as saved by transformers: `DebertaV2Model`, `DebertaV2ForSequenceClassification` and others. */

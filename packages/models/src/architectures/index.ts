@@ -8,7 +8,6 @@ export {
   denseHead,
   frozenHead,
   headFor,
-  layersDropouts,
   linearHead,
   noHead,
   weightShapes,
@@ -31,21 +30,25 @@ export {
   type KeysAndValues,
   type TextContext,
 } from '../context.js';
-export { decoder } from '../decoder.js';
 export {
-  afterAttention,
+  blockDropouts,
+  blockSites,
+  runBlocks,
+  type AttentionPart,
+  type Block,
+  type BlockPass,
+  type FeedForwardPart,
+  type NormKind,
+} from '../block.js';
+export { decoder, type DecoderBlock, type DecoderConfig } from '../decoder.js';
+export {
   bertLayerNames,
   encoderNetwork,
   everyTokenOf,
   firstTokenOf,
-  layerDropouts,
-  layerSites,
   type EncoderConfig,
   type EncoderDropout,
-  type LayerConfig,
-  type LayerDropout,
   type LayerNames,
-  type LayerLocation,
 } from '../encoder.js';
 export { sha256 } from '../fingerprint.js';
 export { optionalJson, type ModelFolder } from '../folder.js';

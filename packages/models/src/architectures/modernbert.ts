@@ -14,21 +14,21 @@
  * R rotates by position, with different angles for the two kinds of layers. A sliding layer attends to tokens at most
  * half a window away. Settings decide which W have a bias and whether LN has one.
  */
-import type { Site, Tensors } from '@peftjs/core/method';
-import { embeddingSite, layerNormSite, linearSite, type Scope, type SitePosition, type Task } from '@peftjs/core/model';
-import { activations, attention, maskBias, rotary, type RotaryOptions } from '@peftjs/core/nn';
+import type { Tensors } from '@peftjs/core/method';
+import { embeddingSite, linearSite, type Scope, type SitePosition, type Task } from '@peftjs/core/model';
+import { activations, maskBias, rotary, type RotaryOptions } from '@peftjs/core/nn';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import {
   batchInput,
   headFor,
-  layersDropouts,
   noHead,
   onFeatures,
   type Architecture,
   type Features,
   type Head,
 } from '../architecture.js';
+import { blockDropouts, blockSites, normed, normSite, runBlocks, type Block, type NormKind } from '../block.js';
 import { fileError, shown } from '../json.js';
 import { checkTokens, everyToken, firstToken, onlyToken, tokenMean, type Reader } from '../reading.js';
 import {
@@ -57,7 +57,8 @@ const FINAL_NORM = 'model.final_norm';
 
 /** Builds the network for a task. @throws UnsupportedError when it has no head for the task. */
 function modernbert(config: ModernBertConfig, task: Task): Architecture {
-  const { vocabSize, hiddenSize, layerTypes } = config;
+  const { vocabSize, hiddenSize } = config;
+  const [norm, layers] = [normOf(config), blocksOf(config)];
   const every: Features = (scope, inputs) => lastHidden(config, scope, inputs, everyToken);
   const mean: Features = (scope, inputs) => tokenMean(every(scope, inputs), batchInput(inputs, 'attentionMask'));
   const first: Features = (scope, inputs) => onlyToken(lastHidden(config, scope, inputs, firstToken));
@@ -72,14 +73,14 @@ function modernbert(config: ModernBertConfig, task: Task): Architecture {
     settings: settingsOf(config),
     sites: [
       embeddingSite(WORDS, vocabSize, hiddenSize),
-      normSite(config, FIRST_NORM),
-      ...layerTypes.flatMap((_, layer) => layerSites(config, layer)),
-      normSite(config, FINAL_NORM),
+      normSite(norm, FIRST_NORM, hiddenSize),
+      ...layers.flatMap(blockSites),
+      normSite(norm, FINAL_NORM, hiddenSize),
     ],
     encodeOnly: [],
     defaultTargetModules: ['Wqkv'],
     lookups: [{ site: WORDS, ids: 'inputIds' }],
-    dropouts: dropoutsOf(config),
+    dropouts: { [EMBEDDING_DROPOUT]: config.dropout.embedding, ...blockDropouts(layers) },
     encode: mean,
     head: headFor('modernbert', heads, task),
   };
@@ -101,40 +102,39 @@ function settingsOf(config: ModernBertConfig): Record<string, number> {
   };
 }
 
-function dropoutsOf({ layerTypes, dropout }: ModernBertConfig): Record<string, number> {
-  return {
-    [EMBEDDING_DROPOUT]: dropout.embedding,
-    ...layersDropouts(layerTypes.length, (layer) => ({
-      [`${layerPath(layer)}.attn.attention_dropout`]: dropout.attention,
-      [`${layerPath(layer)}.attn.out_drop`]: dropout.attention,
-      [`${layerPath(layer)}.mlp.drop`]: dropout.mlp,
-    })),
-  };
+function normOf({ normEps, normBias }: ModernBertConfig): NormKind {
+  return { kind: 'layer', epsilon: normEps, hasBias: normBias };
 }
 
-function normSite({ hiddenSize, normBias }: ModernBertConfig, path: string, position: SitePosition = {}): Site {
-  return { ...layerNormSite(path, hiddenSize, position), hasBias: normBias };
-}
-
-function layerPath(layer: number): string {
-  return `model.layers.${layer}`;
-}
-
-function layerSites(config: ModernBertConfig, layer: number): Site[] {
-  const { hiddenSize, intermediateSize, attentionBias, mlpBias } = config;
-  const path = layerPath(layer);
-  const linear = (name: string, [from, to]: [number, number], role: Site['role'], hasBias: boolean): Site => ({
-    ...linearSite(`${path}.${name}`, from, to, { role, layer }),
-    hasBias,
-  });
-  return [
-    ...(layer === 0 ? [] : [normSite(config, `${path}.attn_norm`, { layer })]),
-    linear('attn.Wqkv', [hiddenSize, 3 * hiddenSize], 'attention.qkv', attentionBias),
-    linear('attn.Wo', [hiddenSize, hiddenSize], 'attention.output', attentionBias),
-    normSite(config, `${path}.mlp_norm`, { layer }),
-    linear('mlp.Wi', [hiddenSize, 2 * intermediateSize], 'ffn.in', mlpBias),
-    linear('mlp.Wo', [intermediateSize, hiddenSize], 'ffn.out', mlpBias),
-  ];
+function blocksOf(config: ModernBertConfig): readonly (Block & { readonly type: LayerType })[] {
+  const { hiddenSize, attentionBias, dropout } = config;
+  return config.layerTypes.map((type, layer) => ({
+    type,
+    path: `model.layers.${layer}`,
+    layer,
+    width: hiddenSize,
+    norm: normOf(config),
+    attention: {
+      before: layer === 0 ? undefined : 'attn_norm',
+      qkv: 'attn.Wqkv',
+      hasBias: attentionBias,
+      heads: config.numAttentionHeads,
+      weightsDropout: ['attn.attention_dropout', dropout.attention],
+      output: 'attn.Wo',
+      outputBias: attentionBias,
+      dropout: ['attn.out_drop', dropout.attention],
+    },
+    feedForward: {
+      before: 'mlp_norm',
+      inner: 'mlp.Wi',
+      isFused: true,
+      width: config.intermediateSize,
+      act: config.hiddenActivation,
+      innerDropout: ['mlp.drop', dropout.mlp],
+      outer: 'mlp.Wo',
+      hasBias: config.mlpBias,
+    },
+  }));
 }
 
 /**
@@ -142,22 +142,23 @@ function layerSites(config: ModernBertConfig, layer: number): Site[] {
  * linear module. As in PEFT, the first two stay frozen. They are trained only if the checkpoint lacks them.
  */
 function predictionHead(config: ModernBertConfig, features: Features): Head {
-  const { hiddenSize, classifierBias, classifierActivation, normEps, isHeadThere } = config;
-  const normed = (scope: Scope, x: Tensor): Tensor =>
-    scope.layerNorm('head.norm', activations[classifierActivation](scope.linear('head.dense', x)), normEps);
+  const { hiddenSize, classifierBias, classifierActivation, isHeadThere } = config;
+  const norm = normOf(config);
+  const dense = (scope: Scope, x: Tensor): Tensor =>
+    normed(norm, scope, 'head.norm', activations[classifierActivation](scope.linear('head.dense', x)));
   const logits = (scope: Scope, x: Tensor): Tensor => scope.linear('classifier', scope.dropout('drop', x));
   const position: SitePosition = { role: isHeadThere ? 'other' : 'head' };
   return {
     trained: isHeadThere ? ['classifier'] : ['head', 'classifier'],
     sites: (outputs) => [
       { ...linearSite('head.dense', hiddenSize, hiddenSize, position), hasBias: classifierBias },
-      normSite(config, 'head.norm', position),
+      normSite(norm, 'head.norm', hiddenSize, position),
       linearSite('classifier', hiddenSize, outputs, { role: 'head' }),
     ],
     dropouts: { drop: config.dropout.classifier },
     ...(isHeadThere
-      ? onFeatures((scope, inputs) => normed(scope, features(scope, inputs)), logits)
-      : onFeatures(features, (scope, x) => logits(scope, normed(scope, x)))),
+      ? onFeatures((scope, inputs) => dense(scope, features(scope, inputs)), logits)
+      : onFeatures(features, (scope, x) => logits(scope, dense(scope, x)))),
   };
 }
 
@@ -166,17 +167,24 @@ function predictionHead(config: ModernBertConfig, features: Features): Head {
  * inputIds [B, S] int32, attentionMask [B, S] float32 -> [B, Q, H]
  */
 function lastHidden(config: ModernBertConfig, scope: Scope, inputs: Tensors, read: Reader): Tensor {
-  const { layerTypes, normEps } = config;
+  const norm = normOf(config);
   const ids = batchInput(inputs, 'inputIds');
   checkTokens('modernbert', ids, config.maxPositionEmbeddings);
   const kinds = kindsOf(config, batchInput(inputs, 'attentionMask'));
-  const last = layerTypes.length - 1;
-  const words = scope.layerNorm(FIRST_NORM, scope.embedding(WORDS, ids), normEps); // [B, S, H]
-  let x = scope.dropout(EMBEDDING_DROPOUT, words);
-  layerTypes.forEach((type, layer) => {
-    x = transformerLayer(config, scope, layer, { x, read: layer === last ? read : everyToken, ...kinds[type] });
+  const words = normed(norm, scope, FIRST_NORM, scope.embedding(WORDS, ids)); // [B, S, H]
+  const x = scope.dropout(EMBEDDING_DROPOUT, words);
+  const hidden = runBlocks(blocksOf(config), scope, x, ({ type }, isLast, input) => {
+    const { angles, bias } = kinds[type];
+    const own = isLast ? read : everyToken;
+    const rows = bias.shape[2] === 1 ? bias : tf.expandDims(own(tf.squeeze(bias, [1])), 1); // [B, 1, Q or 1, S]
+    return {
+      options: { maskBias: rows, maxTokens: config.maxPositionEmbeddings },
+      // Queries are read after their rotation, which goes by the places of all tokens.
+      read: (states) => (states === input ? own(states) : states),
+      rotate: (states, of) => (of === 'queries' ? own : everyToken)(rotary(states, angles)),
+    };
   });
-  return scope.layerNorm(FINAL_NORM, x, normEps);
+  return normed(norm, scope, FINAL_NORM, hidden);
 }
 
 /** What differs between the two kinds of layers. */
@@ -205,32 +213,6 @@ function kindsOf(
     // Low enough to hide any score: a token with no token nearby attends to all equally.
     sliding_attention: { angles: angles(ropeTheta.sliding_attention), bias: tf.mul(tf.sub(1, seen), -1e30) },
   };
-}
-
-/** x [B, S, H] -> [B, Q, H] */
-function transformerLayer(
-  config: ModernBertConfig,
-  scope: Scope,
-  layer: number,
-  { x, read, angles, bias }: LayerKind & { readonly x: Tensor; readonly read: Reader },
-): Tensor {
-  const { normEps, numAttentionHeads: heads } = config;
-  const path = layerPath(layer);
-  const normed = layer === 0 ? x : scope.layerNorm(`${path}.attn_norm`, x, normEps);
-  const [q, k, v] = tf.split(scope.linear(`${path}.attn.Wqkv`, normed), 3, 2) as [Tensor, Tensor, Tensor]; // [B, S, H]
-  const own = bias.shape[2] === 1 ? bias : tf.expandDims(read(tf.squeeze(bias, [1])), 1); // [B, 1, Q or 1, S]
-  const dropped = (name: string, states: Tensor): Tensor => scope.dropout(`${path}.${name}`, states);
-  const context = attention(read(rotary(q, angles)), rotary(k, angles), v, {
-    heads,
-    maskBias: own,
-    maxTokens: config.maxPositionEmbeddings,
-    dropout: (weights) => dropped('attn.attention_dropout', weights),
-  }); // [B, Q, H]
-  const a = tf.add(read(x), dropped('attn.out_drop', scope.linear(`${path}.attn.Wo`, context)));
-  const wide = scope.linear(`${path}.mlp.Wi`, scope.layerNorm(`${path}.mlp_norm`, a, normEps)); // [B, Q, 2 inner]
-  const [input, gate] = tf.split(wide, 2, 2) as [Tensor, Tensor];
-  const inner = tf.mul(activations[config.hiddenActivation](input), gate);
-  return tf.add(a, scope.linear(`${path}.mlp.Wo`, dropped('mlp.drop', inner)));
 }
 
 /** ModernBERT as saved by transformers: `ModernBertModel`, `ModernBertForMaskedLM` and others. */

@@ -7,6 +7,9 @@
  *   x' = h + FFN(LN(h))             FFN: relu, 512 -> 1536 -> 512
  *   features = mean over tokens of x2
  *   encode   = v / |v|,  v = tanh(features W_p + b_p)
+ *
+ * The layers are not those of block.ts: they run on [B * S, width], as in the packaged graph, and the first one changes
+ * the width.
  */
 import type { Site, Tensors } from '@peftjs/core/method';
 import { embeddingSite, layerNormSite, linearSite, type Scope, type Task } from '@peftjs/core/model';
