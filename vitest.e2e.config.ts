@@ -16,7 +16,15 @@ const LONGEST = [
     'faults/faults',
     'executors/page',
   ],
-  ...['cli/doctor-gpu', 'docs/site', 'docs/live-page', 'fuzz/adapters', 'fuzz/costly', 'fuzz/model-folders', 'cli/backends'],
+  ...[
+    'cli/doctor-gpu',
+    'docs/site',
+    'docs/live-page',
+    'fuzz/adapters',
+    'fuzz/costly',
+    'fuzz/model-folders',
+    'cli/backends',
+  ],
   ...['fuzz/saves', 'cli/checkpoints', 'release/project', 'cli/command', 'fairness/budgets'],
   ...['method/generator', 'cli/interrupted-study'],
 ];

@@ -124,7 +124,7 @@ describe('the output folder', () => {
     ['train --method lora --out @run', /run holds the results of a run; name another folder for the adapter/],
     [
       'train --method lora --out @notes',
-      /notes holds other files \(1\.txt, 2\.txt, 3\.txt, \.\.\); name another folder/,
+      /notes holds other files \(1\.txt, 2\.txt, 3\.txt and 1 more\); name another folder/,
     ],
     ['run --out @notes', /notes holds other files/],
     ['export @adapter --format peft --out @adapter', /adapter holds an adapter; name another folder for the export/],

@@ -47,7 +47,7 @@ describe('the classes of a training file', () => {
     expect(lines.slice(data, data + 3)).toEqual([
       'data: 29 rows to train on, 3 to select checkpoints on, 16 to report on',
       'classes: bad 16, good 16',
-      'leaked: 16 reported rows have texts of the other rows, which flatters the score',
+      'leaked: 16 reported rows with texts of the other rows, which flatters the score',
     ]);
     expect(data).toBeLessThan(step);
     expect(step).toBeLessThan(score);

@@ -167,7 +167,7 @@ describe('peft-bench exits with 2 and prints one clear line for', () => {
   it.each(cases)('%s', async (_, line, message) => {
     const args = line.split(' ').map((word) => word.replace(/^<(.*)>$/, (_match, name: string) => file(name)));
     const { code, stdout, stderr } = await peftBench(args);
-    const isProgress = (text: string): boolean => /: loading |^trial \d|^✓|^all trials/.test(text);
+    const isProgress = (text: string): boolean => /: loading |^(data|leaked): |^trial \d|^✓|^all trials/.test(text);
     const lines = stderr
       .trim()
       .split('\n')

@@ -25,12 +25,17 @@ function train(out: string, ...flags: readonly string[]): Promise<Ended> {
   return peftBench(['train', ...settings, ...flags, '--out', path(out)]);
 }
 
-/** The content of every file in a folder that is not hidden, by name. */
+/** The content of every file in a folder that is not hidden, by name; of the model card without the folder's name. */
 async function filesOf(out: string): Promise<Record<string, string>> {
   const names = (await readdir(path(out))).filter((name) => !name.startsWith('.')).sort();
-  return Object.fromEntries(
-    await Promise.all(names.map(async (name) => [name, await readFile(path(`${out}/${name}`), 'hex')] as const)),
-  );
+  const files = names.map(async (name) => [name, await readFile(path(`${out}/${name}`), 'latin1')] as const);
+  const { 'README.md': card = '', ...others } = Object.fromEntries(await Promise.all(files));
+  return {
+    'README.md': card
+      .replace(new RegExp(`"(?:${out}|undisturbed)"`, 'g'), 'OUT')
+      .replace(/<!-- peftjs \d+/, '<!-- peftjs'),
+    ...others,
+  };
 }
 
 /** Starts a training, and stops it as Ctrl-C does once it has written a checkpoint. */

@@ -66,7 +66,12 @@ export type { StageResult } from './train/stages.js';
 export { inEpochs } from './train/with-inputs.js';
 export type { Sizing, SizingStage } from './train/size-stages.js';
 export type { CalibrateOptions } from './train/calibrate.js';
-export { evaluationOutputs, type EvaluateOptions, type EvaluationProgress, type PredictOptions } from './train/evaluate.js';
+export {
+  evaluationOutputs,
+  type EvaluateOptions,
+  type EvaluationProgress,
+  type PredictOptions,
+} from './train/evaluate.js';
 export { readSnapshot, writeSnapshot, type Checkpoint, type TrainingSnapshot } from './train/snapshot.js';
 export {
   sparsify,

@@ -147,15 +147,9 @@ it.each<[string, readonly Uint8Array[], readonly number[], RegExp]>([
     'rows of another number',
     [nodeProto('Reshape', ['x', 'to'], 'y')],
     [2, 2, 2],
-    /^the output 'y' has the shape \[2, 2, 2\], expected \[1, 4, \?\]: the graph is damaged or not supported$/,
+    /^the output 'y' has the shape \[2, 2, 2\], expected \[1, \?, \?\]: the graph is damaged or not supported$/,
   ],
-  [
-    'tokens of another number',
-    [nodeProto('Reshape', ['x', 'to'], 'y')],
-    [1, 2, 4],
-    /\[1, 2, 4\], expected \[1, 4, \?\]/,
-  ],
-  ['fewer axes', [nodeProto('Reshape', ['x', 'to'], 'y')], [1, 8], /\[1, 8\], expected \[1, 4, \?\]/],
+  ['fewer axes', [nodeProto('Reshape', ['x', 'to'], 'y')], [1, 8], /\[1, 8\], expected \[1, \?, \?\]/],
   [
     'an output that its node does not make',
     [twice],

@@ -71,13 +71,12 @@ export function networkOf(file: ModelFile, output: Port, own: OperatorTable, max
   };
 }
 
-/** @throws CheckpointError unless an output has a row for each one of the batch, and in it one for each token. */
+/** @throws CheckpointError unless an output has the stated number of axes, and a row for each one of the batch. */
 function assertOutput(made: readonly number[], { name, shape }: Port, { inputIds, pixelValues }: Tensors): void {
-  const [batch = made[0], tokens] = inputIds?.shape ?? pixelValues?.shape.slice(0, 1) ?? [];
+  const [batch = made[0]] = (inputIds ?? pixelValues)?.shape ?? [];
   const rank = shape?.length ?? made.length;
-  const expected = [batch, rank === 3 ? (tokens ?? made[1]) : undefined];
-  if (made.length === rank && expected.every((size, axis) => size === undefined || size === made[axis])) return;
-  const sizes = Array.from({ length: rank }, (_, axis) => expected[axis] ?? '?').join(', ');
+  if (made.length === rank && made[0] === batch) return;
+  const sizes = Array.from({ length: rank }, (_, axis) => (axis === 0 ? batch : '?')).join(', ');
   throw new CheckpointError(
     `the output '${name}' has the shape [${made.join(', ')}], expected [${sizes}]: the graph is damaged or not supported`,
     name,

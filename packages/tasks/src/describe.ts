@@ -1,5 +1,6 @@
 import { grouped, parseOptions } from '@peftjs/core/method';
-import { anything, assertArgument, objectLike, type DataKind } from '@peftjs/core/model';
+import { assertArgument, objectLike, type DataKind } from '@peftjs/core/model';
+import * as v from 'valibot';
 import { type DataSet, type RowsByKind, type TaskKind, textsKey } from './data-set.js';
 import { joinedLabels, type JoinedLabels } from './joined-labels.js';
 import { isPreferenceSet, type LanguageSet } from './language.js';
@@ -50,7 +51,7 @@ export function describeRows(
   options: { readonly reported?: DescribedRows | undefined } = {},
 ): RowsDescription {
   assertArgument('set', set, someRows);
-  parseOptions('describeRows', { reported: anything }, options);
+  parseOptions('describeRows', { reported: v.optional(someRows) }, options);
   const { reported } = options;
   const keys = new Set(set.rows.map(keyOf));
   return {

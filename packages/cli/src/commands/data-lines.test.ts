@@ -25,7 +25,7 @@ describe('what train says of the rows', () => {
       { repeated: 1200, rows: 2400, shared: 3 },
       [
         'repeated: 1,200 of 2,400 rows have the texts of an earlier row',
-        'leaked: 3 reported rows have texts of the other rows, which flatters the score',
+        'leaked: 3 reported rows with texts of the other rows, which flatters the score',
       ],
     ],
     [
@@ -61,7 +61,7 @@ describe('what train says of the rows', () => {
     const task = { ...train, train, dev: train, metrics: { primary: 'accuracy', metrics: {} } };
     const report = await reportData(task as unknown as LoadedTask, protocol);
     expect(report.lines[0]).toBe('data: 36 rows to train on, 4 to select checkpoints on, 40 to report on');
-    expect(report.lines).toContain('leaked: 40 reported rows have texts of the other rows, which flatters the score');
+    expect(report.lines).toContain('leaked: 40 reported rows with texts of the other rows, which flatters the score');
     expect(report.mostFrequent?.answer).toBe('a');
     const chat = await languageSet('chat', [{ messages: [{ role: 'assistant', content: 'Hello' }] }]);
     const language = { name: 'chat', kind: 'causal-lm', train: chat, dev: chat } as unknown as LoadedTask;

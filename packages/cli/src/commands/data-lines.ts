@@ -60,7 +60,7 @@ export function descriptionLines(found: RowsDescription): string[] {
   if (repeated > 0)
     lines.push(`repeated: ${formatCount(repeated)} of ${formatCount(rows)} rows have the texts of an earlier row`);
   if (shared > 0)
-    lines.push(`leaked: ${formatCount(shared)} reported rows have texts of the other rows, which flatters the score`);
+    lines.push(`leaked: ${counted(shared, 'reported row')} with texts of the other rows, which flatters the score`);
   return lines;
 }
 

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
 import { activeAdapter, countParameters, describeParameters, savePretrained, type PeftModel } from '@peftjs/core';
 import { ConfigError, TrainingError } from '@peftjs/core/method';
@@ -280,7 +280,7 @@ export function closingLines({ result, head, example, isExportable, flags }: End
     `saved to ${out}; to use it: npx ${commandName} predict ${quoted(out)} ${example}`,
     ...(isExportable
       ? [
-          `for transformers.js: npx ${commandName} export ${quoted(out)} --format onnx --out ${quoted(`${out.replace(/[\\/]+$/, '')}-onnx`)}`,
+          `for transformers.js: npx ${commandName} export ${quoted(out)} --format onnx --out ${quoted(join(dirname(out), `${basename(out)}-onnx`))}`,
         ]
       : []),
     `for your own program, in JavaScript or Python: see ${join(out, 'README.md')}; to start one with a server: npm create peftjs`,
