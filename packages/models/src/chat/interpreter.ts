@@ -1,4 +1,10 @@
-/** Runs templates: their statements write text, and their expressions have values. */
+/**
+ * Runs templates: their statements write text, and their expressions have values.
+ *
+ * The parser is that of '@huggingface/jinja'. Its interpreter, 0.5.11, gave Python's text in 318 of 440 cases of 20
+ * published templates and in 27 of 1,000 drawn ones (`lstrip('\n')` ignores its argument, `trim` is JavaScript's), and
+ * has no bound on time or memory.
+ */
 import { bound } from './arguments.js';
 import { Fault, type Budget } from './budget.js';
 import { filtered, tested } from './filters.js';

@@ -1,4 +1,9 @@
-/** Downloads a file, and resumes when the connection breaks. */
+/**
+ * Downloads a file, and resumes when the connection breaks.
+ *
+ * '@huggingface/hub' lists and commits files for us. Its downloads do not resume, retry, report progress, check length
+ * and hash, or work offline, and two processes write one file.
+ */
 import type { ByteSource } from '@peftjs/safetensors';
 import { isNode, type HubSettings } from './options.js';
 import { ATTEMPTS, codeOf, HubError, hubFetch, labelOf, pause, waitBefore, type Subject } from './request.js';

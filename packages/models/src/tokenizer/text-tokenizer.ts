@@ -1,5 +1,9 @@
 /**
  * Runs a tokenizer.json: finds added tokens, normalises the rest, splits it into words, and splits words into tokens.
+ *
+ * BPE, WordPiece and the regular expressions are those of '@huggingface/tokenizers'. Its pipeline, 0.2.0, gave the IDs
+ * of Python's in 198 of 288 texts, the same decoded text in 241, and the same pairs in 15 of 36. It has no offsets,
+ * which entities need, no `Precompiled` and `Nmt` normalizers, and three of five split behaviours.
  */
 import { listField } from '../json.js';
 import { addedTokenOf, sectionFinder, type AddedToken } from './added-tokens.js';
