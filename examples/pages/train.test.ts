@@ -179,6 +179,7 @@ describe('training', () => {
         progress.onStep(event);
         await log.onStep(event);
       },
+      onEvaluating: progress.onEvaluating,
       async onEvaluation(event) {
         progress.onEvaluation(event);
         await log.onEvaluation(event);
