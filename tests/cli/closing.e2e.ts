@@ -56,7 +56,7 @@ beforeAll(async () => {
 
 /** Types a command into a shell. */
 async function typed(command: string): Promise<string> {
-  const env = { ...process.env, NODE_OPTIONS: '--conditions=@peftjs/source' };
+  const env = { ...process.env, ...(!process.env.PEFTJS_BUILT && { NODE_OPTIONS: '--conditions=@peftjs/source' }) };
   const { stdout } = await promisify(execFile)('sh', ['-c', command], { cwd: folder, env });
   return stdout;
 }

@@ -1,4 +1,5 @@
 /** Reads the costly files of one reader: `costly-child.ts READER BYTES [FILE]`. Prints what that took, as JSON. */
+import { existsSync, readFileSync } from 'node:fs';
 import { costly, outcomeOf } from './costly.js';
 
 const [, , reader = '', bytes = '', only] = process.argv;
@@ -12,5 +13,11 @@ for (const file of files) {
   outcomes.push(`${file}: ${await outcomeOf(reader, file, Number(bytes))}`);
   globalThis.gc?.();
 }
-const growth = process.resourceUsage().maxRSS * 1024 - before;
+const growth = highestMemory() - before;
 process.stdout.write(JSON.stringify({ outcomes, growth, seconds: (process.cpuUsage().user - user) / 1e6 }));
+
+/** The most memory that this process has had, in bytes. On Linux `maxRSS` begins with that of the process that started it. */
+function highestMemory(): number {
+  const status = existsSync('/proc/self/status') ? readFileSync('/proc/self/status', 'utf8') : '';
+  return Number(/VmHWM:\s*(\d+)/.exec(status)?.[1] ?? process.resourceUsage().maxRSS) * 1024;
+}

@@ -76,7 +76,7 @@ async function ranOnce(
   subject: Pick<Subject, 'folder' | 'command' | 'read'>,
   flags: readonly string[] = [],
 ): Promise<Subject> {
-  const out = join(subject.folder, 'undisturbed');
+  const out = join(subject.folder, 'undisturbed', 'out'); // a card says its folder's name
   const run = startBench([...subject.command, ...flags, '--out', out]);
   await untilLoading(run);
   const started = performance.now();

@@ -3,12 +3,12 @@ import { assertArgument, parseOptions } from '../config.js';
 import type { Executor } from '../contracts/executor.js';
 import type { Batch, EvaluationData, Model, TrainingData } from '../contracts/model.js';
 import { ConfigError, DataError } from '../errors.js';
-import { anything, someEvaluationData } from '../kinds.js';
+import { someEvaluationData } from '../kinds.js';
 import type { Loss } from '../losses/loss.js';
 import { REFERENCE_LOGPS } from '../losses/preferences.js';
 import { onRuntime, type Runtime } from '../runtime/runtime.js';
 import { floats, hostRows, type HostTensor, type HostTensors } from '../tensors.js';
-import { evaluationOutputs, outputsWith, type EvaluateOptions } from './evaluate.js';
+import { evaluateEntries, evaluationOutputs, outputsWith, type EvaluateOptions } from './evaluate.js';
 import type { TrainOptions } from './options.js';
 import { trainSettings } from './plan.js';
 import type { PlannedRun } from './run.js';
@@ -31,7 +31,7 @@ export async function withReference(
 ): Promise<EvaluationData> {
   assertArgument('data', data, someEvaluationData);
   assertArgument('model', model, anyModel);
-  parseOptions('withReference', { executor: anything }, options);
+  parseOptions('withReference', evaluateEntries, options);
   if (!data.withReference) {
     throw new ConfigError('expected data of preferences without a reference, as of preferenceEvaluation', 'data');
   }
